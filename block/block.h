@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Drives: what a disk or CD controller reads and writes, whatever lies behind it. Devices see
+ * only blk_submit and a completion in the main loop. vm_lock held for everything here.
+ */
+#ifndef BLOCK_BLOCK_H
+#define BLOCK_BLOCK_H
+
+#include <sys/uio.h>
+
+#include "util/dict.h"
+#include "util/error.h"
+
+typedef struct Drive Drive;
+enum { BLOCK_SECTOR = 512, CD_SECTOR = 2048 };
+typedef enum BlkOp { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES } BlkOp;
+
+/* Owned by the device, untouched by it until done runs. offset and total length are bytes and
+ * multiples of 512 and lie inside the medium (else done gets EINVAL/EIO). */
+typedef struct BlkRequest {
+    Drive *drive;
+    BlkOp op;
+    uint64_t offset, len; /* len: DISCARD and WRITE_ZEROES; else the iov's total */
+    struct iovec *iov;
+    int niov;
+    bool fua;
+    void (*done)(struct BlkRequest *req); /* main loop, never from inside blk_submit */
+    int error;                            /* errno of the result, 0 for success */
+    bool cancelled;
+    List node;
+} BlkRequest;
+
+/* What the device is told; all optional. */
+typedef struct DriveUser {
+    void (*media_changed)(void *opaque, bool loaded); /* change, eject */
+    void (*eject_requested)(void *opaque, bool force);
+    bool (*is_tray_open)(void *opaque);
+    bool (*is_locked)(void *opaque);
+    void (*resized)(void *opaque);
+} DriveUser;
+
+/* -drive: file=,if=,id=,index=,bus=,unit=,media=disk|cdrom,format=,readonly=,snapshot=,cache=,
+ * aio=,discard=,werror=,rerror=... Opens the image. NULL with *errp: one line, says what. */
+Drive *drive_create(const Dict *opts, Error **errp);
+Drive *drive_find(const char *id);
+const char *drive_id(const Drive *d);
+void drives_each(void (*fn)(Drive *d, void *opaque), void *opaque); /* in order of creation */
+/* A device claims the drive (one owner); detached at unrealize. */
+bool drive_attach(Drive *d, const DriveUser *user, void *opaque, const char *owner_path,
+                  Error **errp) MUST_USE;
+void drive_detach(Drive *d);
+bool drive_is_cdrom(const Drive *d);
+bool drive_has_media(const Drive *d);
+bool drive_is_readonly(const Drive *d);
+uint64_t drive_size(const Drive *d); /* bytes; 0 without a medium */
+const char *drive_serial(const Drive *d); /* serial=, NULL if not given */
+
+void blk_submit(BlkRequest *req);
+/* done will not run after this returns; the request may still be on its way to the file. */
+void blk_cancel(BlkRequest *req);
+/* Waits until nothing is in flight for d (NULL: any drive). Runs the main loop. */
+void blk_drain(Drive *d);
+void drives_close(void); /* at exit: flush and close */
+
+/* monitor: eject, change, info block */
+bool drive_eject(Drive *d, bool force, Error **errp) MUST_USE;
+bool drive_change(Drive *d, const char *filename, const char *format, bool readonly,
+                  Error **errp) MUST_USE;
+void drives_info(bool verbose, void (*print)(void *opaque, const char *line), void *opaque);
+
+#endif

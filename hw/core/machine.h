@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * A machine: its address spaces, CPUs, devices and run state. One struct holds everything, so
+ * that two machines fit in one process.
+ */
+#ifndef HW_CORE_MACHINE_H
+#define HW_CORE_MACHINE_H
+
+#include "hw/core/device.h"
+
+struct CpuState;
+struct Vcpu;
+typedef struct Machine Machine;
+typedef struct MachineType MachineType;
+
+enum { MAX_CPUS = 255 };
+
+/* What the command line asked for; strings are owned by the config, NULL if not given. */
+typedef struct MachineConfig {
+    uint64_t ram_size;
+    unsigned cpus, sockets, dies, cores, threads, maxcpus;
+    char *cpu_model;           /* "max", "qemu64,+avx,-sse3" */
+    char *kernel, *initrd, *append, *dtb;
+    char *bios;                /* file name, searched in firmware_dirs */
+    char **firmware_dirs;      /* NULL-terminated, -L first */
+    char *boot_order;          /* "cad"; NULL: the machine's default */
+    char *boot_once;
+    bool boot_menu, boot_strict;
+    uint64_t boot_splash_ms;   /* boot_menu wait */
+    char *vga;                 /* "std", "none"; NULL: the machine's default */
+    char *name;
+    uint8_t uuid[16];
+    bool has_uuid;
+    enum { RTC_UTC, RTC_LOCALTIME, RTC_DATE } rtc_base;
+    int64_t rtc_date;          /* seconds since the epoch, RTC_DATE */
+    enum { RTC_CLOCK_HOST, RTC_CLOCK_RT, RTC_CLOCK_VM } rtc_clock;
+    bool nodefaults;
+    bool no_reboot, no_shutdown;
+    Dict *machine_opts;        /* -M type,key=val: what the board reads (hpet=, acpi=, smm=...) */
+    /* default devices that the command line resolved: chardev ids, NULL for none */
+    char *serial[4], *parallel[3];
+    char *debugcon;
+    /* if=ide drives: drive ids by bus*2+unit, NULL for none */
+    char *ide_drive[4];
+    bool default_cdrom;        /* an empty CD drive at ide.1.0 unless something is there */
+} MachineConfig;
+
+struct MachineType {
+    const char *name, *desc, *alias;
+    bool is_default;
+    unsigned max_cpus;
+    uint64_t default_ram;
+    bool (*init)(Machine *m, Error **errp); /* builds everything; m->config is set */
+    void (*reset)(Machine *m);              /* before the devices' two passes; may be NULL */
+    List node;
+};
+
+#define MACHINE_TYPE(sym)                                                                          \
+    extern MachineType machine_##sym;                                                              \
+    static void __attribute__((constructor)) register_machine_##sym(void)                          \
+    {                                                                                              \
+        machine_type_register(&machine_##sym);                                                     \
+    }                                                                                              \
+    MachineType machine_##sym
+
+typedef enum ResetCause { RESET_GUEST, RESET_USER, RESET_TRIPLE_FAULT } ResetCause;
+typedef enum ShutdownCause { SHUTDOWN_GUEST, SHUTDOWN_USER, SHUTDOWN_SIGNAL, SHUTDOWN_WINDOW,
+                             SHUTDOWN_PANIC, SHUTDOWN_DEBUG_EXIT } ShutdownCause;
+
+struct Machine {
+    Object obj;
+    const MachineType *type;
+    MachineConfig config;
+    AddressSpace memory, io;
+    Region memory_root, io_root; /* containers: 2^64 bytes; 64 Ki ports */
+    RamBlock *ram;               /* main RAM, one block */
+    struct CpuState **cpu;       /* nr_cpus of them, APIC id order */
+    struct Vcpu **vcpu;
+    unsigned nr_cpus;
+    List devices, buses;
+    Device *fw_cfg;              /* set by the board; NULL if it has none */
+    void *board;                 /* the board's own struct */
+    /* outputs of the board that others press: power button, A20 and so on live in devices */
+    void (*powerdown)(Machine *m); /* ACPI power button; NULL if the board has none */
+    void (*nmi)(Machine *m);
+};
+
+void machine_type_register(MachineType *t);
+const MachineType *machine_type_find(const char *name);
+void machine_types_each(void (*fn)(const MachineType *t, void *opaque), void *opaque);
+
+/* Builds the machine from m->config (CPUs exist already) and m->type. */
+bool machine_init(Machine *m, const MachineType *t, Error **errp) MUST_USE;
+/* Two passes over all devices in tree order: state tables and .reset, then .refresh. vCPUs are
+ * paused by the caller (vm/run_state.c). */
+void machine_reset_devices(Machine *m);
+void machine_fini(Machine *m);
+
+/* Requests from devices and CPUs, carried out by the main loop (vm/run_state.c). Any thread with
+ * vm_lock. */
+void machine_request_reset(Machine *m, ResetCause cause);
+void machine_request_shutdown(Machine *m, ShutdownCause cause, int status);
+/* Called each time the machine has been reset, for firmware reload and boot-once. */
+typedef struct ResetHook {
+    void (*fn)(void *opaque);
+    void *opaque;
+    List node;
+} ResetHook;
+void machine_add_reset_hook(ResetHook *h);
+
+#endif

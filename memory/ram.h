@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Guest RAM: memfd blocks mapped shared, and what is known of each 4 KiB page: who has seen it
+ * since it was last written (dirty clients) and whether decoded or translated code lies in it.
+ *
+ * Lock-free parts, and why they are safe:
+ * - dirty bitmaps are atomic bytes a page, one bit a client; writers only set bits, a client only
+ *   clears its own, then re-arms the vCPUs' write tracking before it reads the page;
+ * - code tracking: a decoder sets the granule bits with an atomic OR, makes every vCPU's write
+ *   path to that page slow (ram_track_code), reads the page's stamp, and only then reads the
+ *   bytes. A writer stores the bytes, then calls ram_written, which bumps the stamp if a granule
+ *   bit is set. So a block is stale exactly when its stamp differs from its page's.
+ */
+#ifndef MEMORY_RAM_H
+#define MEMORY_RAM_H
+
+#include "util/error.h"
+
+enum { PAGE_BITS = 12, PAGE_SIZE = 4096 };
+enum { DIRTY_DISPLAY = 1, DIRTY_MIGRATION = 2, DIRTY_ALL = 3 };
+
+typedef struct CodePage {
+    uint32_t stamp;    /* atomic: grows with every write that hits a granule with code */
+    uint64_t granules; /* atomic: bit n: code was decoded from bytes [64n, 64n+63] */
+} CodePage;
+
+typedef struct RamBlock {
+    char *name;
+    uint8_t *host;   /* the whole block, mapped shared */
+    uint64_t size;   /* multiple of PAGE_SIZE */
+    int fd;
+    uint8_t *dirty;  /* one byte a page: DIRTY_* bits that are set; starts all set */
+    CodePage *code;  /* one a page; demand-zero */
+    uint8_t tracked; /* atomic: DIRTY_* clients that want writes tracked (display of VRAM) */
+    List node;
+} RamBlock;
+
+/* A new zeroed block; NULL with *errp if the host has no memory for it. */
+RamBlock *ram_block_new(const char *name, uint64_t size, Error **errp);
+void ram_block_free(RamBlock *b);
+
+/* A client wants to know of writes from now on (all its bits start set). */
+void ram_track(RamBlock *b, unsigned client, bool on);
+/* Collects and clears client's bits over [offset, offset+len) into bitmap (bit 0 = first page;
+ * may be NULL); returns whether any was set. Re-arms write tracking in all vCPUs. */
+bool ram_collect_dirty(RamBlock *b, uint64_t offset, uint64_t len, unsigned client,
+                       unsigned long *bitmap);
+/* Must a vCPU's store to this page take the slow path (tracked and clean, or holds code)? */
+bool ram_write_is_tracked(const RamBlock *b, uint64_t offset);
+/* After any store that did not come through a vCPU's fast path: sets dirty bits, bumps stamps. */
+void ram_written(RamBlock *b, uint64_t offset, uint64_t len);
+/* Bytes [offset, offset+len) of one page are about to be decoded; see the file comment. The
+ * caller then reads the stamp with ram_code_stamp and must do so before it reads the bytes. */
+void ram_track_code(RamBlock *b, uint64_t offset, uint64_t len);
+static inline const uint32_t *ram_code_stamp(const RamBlock *b, uint64_t offset)
+{
+    return &b->code[offset >> PAGE_BITS].stamp;
+}
+
+/* Set by the accelerator layer: make all vCPUs drop cached write permission for RAM pages.
+ * b/offset of one page, or b = NULL for all. wait: return only when they all have. */
+extern void (*ram_protect_hook)(RamBlock *b, uint64_t offset, bool wait);
+
+#endif

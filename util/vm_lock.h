@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * The one lock that guards device and machine state. The main loop holds it while it runs
+ * callbacks; a vCPU thread runs guest code without it and the region dispatcher takes it around
+ * each device access. Not recursive; fair enough that a spinning vCPU cannot starve the main loop.
+ */
+#ifndef UTIL_VM_LOCK_H
+#define UTIL_VM_LOCK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+void vm_lock(void);
+void vm_unlock(void);
+/* Does the calling thread hold it? */
+bool vm_locked(void);
+/* pthread_cond_wait with the lock as its mutex. */
+void vm_cond_wait(pthread_cond_t *cond);
+
+#endif
