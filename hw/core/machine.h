@@ -66,6 +66,14 @@ typedef enum ResetCause { RESET_GUEST, RESET_USER, RESET_TRIPLE_FAULT } ResetCau
 typedef enum ShutdownCause { SHUTDOWN_GUEST, SHUTDOWN_USER, SHUTDOWN_SIGNAL, SHUTDOWN_WINDOW,
                              SHUTDOWN_PANIC, SHUTDOWN_DEBUG_EXIT } ShutdownCause;
 
+/* The run state, for those below vm/: set by vm/run_state.c, NULL while nothing runs (unit tests).
+ * Main loop, vm_lock held. status: QEMU's words: "running", "paused", "prelaunch", ... */
+typedef struct RunOps {
+    void (*stop)(Machine *m);
+    void (*cont)(Machine *m);
+    const char *(*status)(const Machine *m);
+} RunOps;
+
 struct Machine {
     Object obj;
     const MachineType *type;
@@ -82,6 +90,7 @@ struct Machine {
     /* outputs of the board that others press: power button, A20 and so on live in devices */
     void (*powerdown)(Machine *m); /* ACPI power button; NULL if the board has none */
     void (*nmi)(Machine *m);
+    const RunOps *run_ops;
 };
 
 void machine_type_register(MachineType *t);
