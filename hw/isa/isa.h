@@ -21,6 +21,8 @@ typedef struct IsaBus {
     IsaDma *dma;      /* NULL if the machine has none */
 } IsaBus;
 
+/* For the south bridge: bus "isa.0" over the machine's own address spaces. */
+void isa_bus_init(IsaBus *bus, Device *parent, struct Machine *m);
 IsaBus *isa_bus(const Device *dev); /* the bus dev is plugged into */
 /* Maps r at a port; false with *errp if it does not fit below 64 Ki. */
 bool isa_map_ports(Device *dev, Region *r, uint32_t port, Error **errp) MUST_USE;
