@@ -14,6 +14,7 @@ typedef enum CpuFeature {
 #undef FEATURE
     NR_FEATURES
 } CpuFeature;
+enum { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX }; /* order of cpu_cpuid's out[] */
 
 typedef struct CpuFeatures {
     uint64_t bits[(NR_FEATURES + 63) / 64];
