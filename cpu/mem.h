@@ -7,6 +7,7 @@
 #define CPU_MEM_H
 
 #include "cpu/state.h"
+#include "memory/ram.h"
 
 /* Who asks. MEM_CPL: at the current privilege level. MEM_SYSTEM: implicit supervisor access
  * (descriptor tables, TSS, interrupt stack of a more privileged level). MEM_USER: as CPL 3. */
