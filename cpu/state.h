@@ -133,6 +133,14 @@ enum {
     MODE_CPL_SHIFT = 6,
 };
 
+/* What CPUID says besides features. */
+typedef struct CpuIdentity {
+    char vendor[13]; /* 12 characters */
+    char brand[49];
+    uint32_t family, model, stepping; /* as displayed: extended parts added in */
+    uint32_t level, xlevel; /* highest standard and extended leaf */
+} CpuIdentity;
+
 /* The interrupt controller at the CPU's pins. Called from the vCPU's thread; the implementation
  * takes vm_lock. */
 typedef struct CpuApicOps {
@@ -164,6 +172,7 @@ struct CpuState {
     Segment seg[NR_SEGS], ldtr, tr;
     TableReg gdtr, idtr;
     uint64_t cr0, cr2, cr3, cr4, efer;
+    uint64_t pdpte[4]; /* PAE paging outside long mode: loaded with CR3 (paging_load_pdptes) */
     uint64_t dr[8]; /* 4, 5 unused */
     uint64_t xcr0;
 
@@ -176,7 +185,7 @@ struct CpuState {
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t pat, misc_enable, spec_ctrl, debugctl, feature_control, xss, smbase;
     uint64_t mcg_status, mcg_ctl, mc_bank[4 * 10];
-    uint64_t tsc_offset; /* added to cpu_host_tsc() */
+    uint64_t tsc_offset; /* added to guest time in TSC ticks */
     uint64_t tsc_adjust;
     uint64_t ucode_rev;
     MtrrState mtrr;
@@ -205,6 +214,8 @@ struct CpuState {
     const CpuModel *model;
     CpuFeatures features; /* model +x -y, what CPUID shows */
     uint32_t phys_bits;
+    CpuIdentity id; /* vendor, signature, brand: from the model and -cpu's properties */
+    uint32_t tsc_khz;
     const CpuApicOps *apic_ops; /* NULL: no LAPIC on this CPU */
     void *apic;
     int (*pic_ack)(void *opaque); /* boards without LAPIC, or LAPIC disabled: the 8259 */
@@ -246,6 +257,10 @@ void cpu_set_rflags(CpuState *cpu, uint64_t val, uint64_t mask);
 void cpu_request(CpuState *cpu, uint32_t bits);
 void cpu_clear_request(CpuState *cpu, uint32_t bits);
 
+/* The TSC counts guest time at tsc_khz, so it stops with the VM and never drifts from the other
+ * timers. */
 uint64_t cpu_tsc(const CpuState *cpu); /* what RDTSC reads */
+/* Guest clock (TIMER_GUEST, ns) at which the TSC reads tsc or more: for TSC deadlines. */
+uint64_t cpu_tsc_to_guest_ns(const CpuState *cpu, uint64_t tsc);
 
 #endif
