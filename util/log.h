@@ -19,6 +19,7 @@ enum {
     LOG_RESET = 1 << 8,  /* cpu_reset: registers at each reset */
     LOG_IO = 1 << 9,     /* io: device register accesses */
     LOG_KVM = 1 << 10,   /* kvm: ioctls and exits */
+    LOG_LOOP = 1 << 11,  /* mainloop: callbacks that took longer than 10 ms */
 };
 
 extern unsigned log_mask; /* read freely; written by log_set */

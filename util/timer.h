@@ -48,7 +48,9 @@ void guest_clock_set_manual(void);
 uint64_t guest_clock_advance_to(uint64_t ns);
 /* The next deadline of a clock, UINT64_MAX if no timer is armed. */
 uint64_t timer_next_deadline(TimerClock clock);
-/* Runs what is due on all clocks; for the main loop only. */
+/* For the main loop only: runs what is due on all clocks; when it has to wake up next, on the
+ * host clock (UINT64_MAX: no timer will run as things stand). */
 void timers_run(void);
+uint64_t timers_host_deadline(void);
 
 #endif
