@@ -45,8 +45,14 @@ struct PciDevice {
     uint8_t config[PCI_CONFIG_SIZE];
     uint8_t wmask[PCI_CONFIG_SIZE];   /* writable bits */
     uint8_t w1cmask[PCI_CONFIG_SIZE]; /* write-1-to-clear bits */
+    uint8_t reset_config[PCI_CONFIG_SIZE]; /* as realize left it: what reset restores */
+    bool has_reset_config;
     PciBar bar[7];        /* 6: expansion ROM */
-    bool intx_level;
+    bool intx_level;      /* what the device asks for */
+    bool intx_driven;     /* wiring: what the bus counts now (0 while INTx is disabled) */
+    uint8_t intx_line;    /* wiring: the chipset line intx_driven was counted on */
+    uint8_t cap_len[PCI_CONFIG_SIZE / 4]; /* of the capability at that dword; 0: none */
+    uint8_t msi_cap;      /* wiring: offset of the MSI capability; 0: none */
     Region rom;
     RamBlock *rom_ram;
 };
@@ -63,6 +69,9 @@ struct PciBus {
     void (*set_irq)(void *opaque, unsigned line, bool level);
     void *irq_opaque;
     int irq_count[8];
+    /* Message signalled interrupts to the APICs' range (FEExxxxx); others are stores to RAM. */
+    void (*msi)(void *opaque, uint64_t addr, uint32_t data);
+    void *msi_opaque;
 };
 
 /* hw/pci/pci.c: the abstract parent of every PCI device type. */
@@ -84,6 +93,14 @@ uint8_t pci_add_capability(PciDevice *pci, uint8_t id, uint8_t len);
 void pci_default_config_write(PciDevice *pci, unsigned reg, uint32_t val, unsigned size);
 uint32_t pci_default_config_read(PciDevice *pci, unsigned reg, unsigned size);
 void pci_set_intx(PciDevice *pci, bool level);
+
+/* MSI (PCI 6.8.1) with nr vectors (1, 2, 4 .. 32), 64-bit addresses, per-vector masking or not.
+ * Call in realize; false if configuration space has no room. */
+bool pci_msi_init(PciDevice *pci, unsigned nr, bool per_vector_mask) MUST_USE;
+bool pci_msi_enabled(const PciDevice *pci);
+/* Sends vector n, or marks it pending while it is masked. Nothing while MSI is disabled. */
+void pci_msi_notify(PciDevice *pci, unsigned n);
+
 /* Bus mastering: nothing moves while command bit 2 is clear (false, read zeroes). */
 bool pci_dma_read(PciDevice *pci, uint64_t addr, void *buf, size_t len);
 bool pci_dma_write(PciDevice *pci, uint64_t addr, const void *buf, size_t len);
@@ -91,6 +108,14 @@ bool pci_dma_write(PciDevice *pci, uint64_t addr, const void *buf, size_t len);
 /* Configuration cycles, for host bridges: addr = bus<<16 | devfn<<8 | reg. */
 uint32_t pci_config_load(PciBus *root, uint32_t addr, unsigned size);
 void pci_config_store(PciBus *root, uint32_t addr, uint32_t val, unsigned size);
+
+/* The machine's first PCI bus, NULL if it has none. */
+PciBus *pci_root_bus(struct Machine *m);
+/* "00:01.1"-like place of a device, for messages. Returns buf. */
+char *pci_place(const PciDevice *pci, char buf[16]);
+/* info pci: one line a call. */
+void pci_print_info(struct Machine *m, void (*print)(void *opaque, const char *line),
+                    void *opaque);
 
 static inline uint16_t pci_get16(const uint8_t *p) { return p[0] | p[1] << 8; }
 static inline uint32_t pci_get32(const uint8_t *p)
