@@ -22,15 +22,29 @@ typedef struct CharFrontend {
     void (*receive)(void *opaque, const uint8_t *buf, size_t len);
     void (*event)(void *opaque, CharEvent event); /* may be NULL */
     void *opaque;
+    bool polite; /* on a mux: takes the focus only if nobody has it. Monitors are polite */
     List node; /* on the chardev: several with mux=on */
+    void (*writable)(void *opaque); /* of char_on_writable */
+    void *writable_opaque;
 } CharFrontend;
 
 /* backend=socket,id=x,path=...: the -chardev and chardev-add dictionary. Registers it by id. */
 Chardev *chardev_create(const Dict *opts, Error **errp);
 /* A legacy word as -serial, -monitor and -qtest take it: stdio, mon:stdio, null, none (not
  * here: the caller's), pty, vc, vc:80Cx24C, file:PATH, pipe:PATH, tcp:H:P,server,nowait,
- * telnet:..., unix:PATH,server=on,wait=off, chardev:ID, /dev/tty... id: the name it gets. */
+ * telnet:..., udp:..., unix:PATH,server=on,wait=off, chardev:ID, /dev/tty... id: the name it
+ * gets. After mon:X, which is a mux, the caller adds a monitor (monitor_new). */
 Chardev *chardev_create_legacy(const char *id, const char *spec, Error **errp);
+bool chardev_spec_wants_monitor(const char *spec); /* mon:X */
+/* Puts a new back end under chr's front end. Not for a mux. */
+bool chardev_change(Chardev *chr, const Dict *opts, Error **errp) MUST_USE;
+bool chardev_in_use(const Chardev *chr);
+bool chardev_is_mux(const Chardev *chr);
+void chardev_send_break(Chardev *chr); /* as if the peer sent one */
+/* -echr: what introduces a command on a mux; 1 (Ctrl-A) unless set. */
+void chardev_set_escape(uint8_t c);
+/* What Ctrl-A s does on a mux; vm/ sets it. */
+void chardev_set_save_hook(void (*fn)(void *opaque), void *opaque);
 Chardev *chardev_find(const char *id);
 const char *chardev_id(const Chardev *chr);
 void chardev_delete(Chardev *chr);
@@ -40,13 +54,16 @@ void chardevs_each(void (*fn)(Chardev *chr, const char *id, const char *filename
                    void *opaque);
 void chardev_list_backends(void (*print)(void *opaque, const char *line), void *opaque);
 
-/* One front end a chardev, several if it is a mux. false with *errp if taken. */
+/* One front end a chardev, several if it is a mux. false with *errp if taken. The callbacks are
+ * set before; event(CHAR_OPENED) runs inside if there is a peer. */
 bool char_attach(CharFrontend *fe, Chardev *chr, Error **errp) MUST_USE;
 void char_detach(CharFrontend *fe);
 /* Returns how many bytes were taken; the rest must be offered again after char_on_writable. */
 size_t char_write(CharFrontend *fe, const void *buf, size_t len);
 /* Takes everything: what cannot go out now is queued without bound. For monitors. */
 void char_write_all(CharFrontend *fe, const void *buf, size_t len);
+/* How much of that still waits: who can makes its peer slow down when this grows. */
+size_t char_queued(const CharFrontend *fe);
 /* fn is called once when bytes can be written again (or the peer is gone). */
 void char_on_writable(CharFrontend *fe, void (*fn)(void *opaque), void *opaque);
 /* can_receive may answer more than before: try again. */
