@@ -8,7 +8,10 @@
  * - code tracking: a decoder sets the granule bits with an atomic OR, makes every vCPU's write
  *   path to that page slow (ram_track_code), reads the page's stamp, and only then reads the
  *   bytes. A writer stores the bytes, then calls ram_written, which bumps the stamp if a granule
- *   bit is set. So a block is stale exactly when its stamp differs from its page's.
+ *   bit is set. So a block is stale exactly when its stamp differs from its page's. Such a
+ *   write also clears the page's granules, because nothing decoded from it is valid any more:
+ *   a page that held code once is not slow to write for ever. While clearing is not 0 the bump
+ *   is still to come: the page counts as one with code, and other writers bump it too.
  */
 #ifndef MEMORY_RAM_H
 #define MEMORY_RAM_H
@@ -20,6 +23,7 @@ enum { DIRTY_DISPLAY = 1, DIRTY_MIGRATION = 2, DIRTY_ALL = 3 };
 
 typedef struct CodePage {
     uint32_t stamp;    /* atomic: grows with every write that hits a granule with code */
+    uint32_t clearing; /* atomic: writers between clearing granules and bumping the stamp */
     uint64_t granules; /* atomic: bit n: code was decoded from bytes [64n, 64n+63] */
 } CodePage;
 
@@ -56,7 +60,7 @@ static inline const uint32_t *ram_code_stamp(const RamBlock *b, uint64_t offset)
     return &b->code[offset >> PAGE_BITS].stamp;
 }
 
-/* Set by the accelerator layer: make all vCPUs drop cached write permission for RAM pages.
+/* Set by the accelerator layer (does nothing before): make all vCPUs drop cached write permission for RAM pages.
  * b/offset of one page, or b = NULL for all. wait: return only when they all have. */
 extern void (*ram_protect_hook)(RamBlock *b, uint64_t offset, bool wait);
 

@@ -101,7 +101,8 @@ struct AddressSpace {
     const char *name;
     Region *root;
     FlatView *view; /* current; read it with address_space_view() */
-    unsigned width; /* 16 for ports: what address_space_load returns for holes differs */
+    bool view_lock; /* atomic: a spin lock for the few instructions that swap or take view */
+    bool ports;     /* holes read as all ones; set it after address_space_init */
     List node, listeners;
 };
 
@@ -111,14 +112,16 @@ typedef struct MemoryListener {
     List node;
 } MemoryListener;
 
-/* root: the whole space, a container. unassigned_ones: holes read as all ones (ports), else 0
- * for RAM-like memory as QEMU's users expect (reads of unassigned memory give all ones on a PC;
- * see region.c). */
+/* root: the whole space, a container. Unassigned memory reads as zero and unassigned ports (a
+ * space with .ports) as all ones, as device tests expect; writes vanish. */
 void address_space_init(AddressSpace *as, const char *name, Region *root);
 void address_space_fini(AddressSpace *as);
 void memory_listener_add(AddressSpace *as, MemoryListener *l);
 void memory_listener_del(MemoryListener *l);
-FlatView *address_space_view(AddressSpace *as); /* takes a reference; lock-free readers' door */
+/* The current view with a reference, from any thread. An engine keeps one and compares it with
+ * as->view (atomic load) or listens, rather than take one an access. With vm_lock held as->view
+ * may be read directly: it changes only when this thread changes the tree. */
+FlatView *address_space_view(AddressSpace *as);
 void flat_view_unref(FlatView *v);
 /* The range that holds addr, or NULL (a hole). Binary search. */
 const FlatRange *flat_view_find(const FlatView *v, uint64_t addr);
@@ -140,6 +143,9 @@ void address_space_write_rom(AddressSpace *as, uint64_t addr, const void *buf, s
  * held. Marks pages dirty and invalidates translated code. */
 bool dma_read(AddressSpace *as, uint64_t gpa, void *buf, size_t len);
 bool dma_write(AddressSpace *as, uint64_t gpa, const void *buf, size_t len);
+
+/* What a region is called after its owner; set by hw/core, which knows devices. */
+extern const char *(*region_owner_name_hook)(const struct Device *owner);
 
 /* info mtree */
 void memory_print_tree(AddressSpace *as, bool flat, void (*print)(void *opaque, const char *line),

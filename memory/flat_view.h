@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Between region.c and flat_view.c: the tree has changed. vm_lock held.
+ */
+#ifndef MEMORY_FLAT_VIEW_H
+#define MEMORY_FLAT_VIEW_H
+
+/* Renders every address space again; those that came out different get a new view and their
+ * listeners are told. */
+void flat_views_update(void);
+
+#endif

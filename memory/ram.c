@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Guest RAM blocks, dirty bytes and code tracking; ram.h argues why the lock-free parts are safe.
+ */
+#include "memory/ram.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "util/alloc.h"
+
+static void no_protect(RamBlock *b, uint64_t offset, bool wait)
+{
+    (void)b;
+    (void)offset;
+    (void)wait;
+}
+
+void (*ram_protect_hook)(RamBlock *b, uint64_t offset, bool wait) = no_protect;
+
+static void *map_anonymous(size_t len)
+{
+    void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static bool map_block(RamBlock *b, Error **errp)
+{
+    uint64_t pages = b->size >> PAGE_BITS;
+    b->fd = memfd_create(b->name, MFD_CLOEXEC);
+    if (b->fd < 0 || ftruncate(b->fd, b->size)) {
+        return error_set_errno(errp, errno, "cannot get %llu MiB of memory for '%s'",
+                               (unsigned long long)(b->size / MiB), b->name);
+    }
+    void *p = mmap(NULL, b->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, b->fd, 0);
+    b->host = p == MAP_FAILED ? NULL : p;
+    b->dirty = b->host ? map_anonymous(pages) : NULL;
+    b->code = b->dirty ? map_anonymous(pages * sizeof(CodePage)) : NULL;
+    if (!b->code) {
+        return error_set_errno(errp, errno, "cannot map %llu MiB of memory for '%s'",
+                               (unsigned long long)(b->size / MiB), b->name);
+    }
+    madvise(b->host, b->size, MADV_DONTDUMP);
+    memset(b->dirty, DIRTY_ALL, pages);
+    return true;
+}
+
+RamBlock *ram_block_new(const char *name, uint64_t size, Error **errp)
+{
+    RamBlock *b = xcalloc(1, sizeof(*b));
+    b->name = xstrdup(name);
+    b->fd = -1;
+    b->size = ROUND_UP(size, PAGE_SIZE);
+    list_init(&b->node);
+    if (!map_block(b, errp)) {
+        ram_block_free(b);
+        return NULL;
+    }
+    return b;
+}
+
+void ram_block_free(RamBlock *b)
+{
+    if (!b) {
+        return;
+    }
+    uint64_t pages = b->size >> PAGE_BITS;
+    if (b->host) {
+        munmap(b->host, b->size);
+    }
+    if (b->dirty) {
+        munmap(b->dirty, pages);
+    }
+    if (b->code) {
+        munmap(b->code, pages * sizeof(CodePage));
+    }
+    if (b->fd >= 0) {
+        close(b->fd);
+    }
+    list_remove(&b->node);
+    free(b->name);
+    free(b);
+}
+
+/* ---- dirty pages ---- */
+
+void ram_track(RamBlock *b, unsigned client, bool on)
+{
+    if (!on) {
+        __atomic_fetch_and(&b->tracked, ~client, __ATOMIC_SEQ_CST);
+        return;
+    }
+    for (uint64_t page = 0; page < b->size >> PAGE_BITS; page++) {
+        __atomic_fetch_or(&b->dirty[page], client, __ATOMIC_RELAXED);
+    }
+    __atomic_fetch_or(&b->tracked, client, __ATOMIC_SEQ_CST);
+}
+
+bool ram_collect_dirty(RamBlock *b, uint64_t offset, uint64_t len, unsigned client,
+                       unsigned long *bitmap)
+{
+    enum { LONG_BITS = 8 * sizeof(long) };
+    uint64_t first = offset >> PAGE_BITS, nr = 0, seen = 0;
+    uint64_t end = MIN(ROUND_UP(offset + len, PAGE_SIZE), b->size) >> PAGE_BITS;
+    for (uint64_t page = first; page < end; page++) {
+        if (!(__atomic_load_n(&b->dirty[page], __ATOMIC_RELAXED) & client)) {
+            continue;
+        }
+        __atomic_fetch_and(&b->dirty[page], ~client, __ATOMIC_SEQ_CST);
+        if (bitmap) {
+            bitmap[(page - first) / LONG_BITS] |= 1ul << (page - first) % LONG_BITS;
+        }
+        nr++;
+        seen = page;
+    }
+    /* A store after this finds the page clean and sets its bit again; the caller reads the page
+     * only now, so no change is missed. */
+    if (nr && (__atomic_load_n(&b->tracked, __ATOMIC_RELAXED) & client)) {
+        ram_protect_hook(nr == 1 ? b : NULL, nr == 1 ? seen << PAGE_BITS : 0, true);
+    }
+    return nr;
+}
+
+bool ram_write_is_tracked(const RamBlock *b, uint64_t offset)
+{
+    uint64_t page = offset >> PAGE_BITS;
+    const CodePage *c = &b->code[page];
+    return __atomic_load_n(&c->granules, __ATOMIC_SEQ_CST) ||
+           __atomic_load_n(&c->clearing, __ATOMIC_SEQ_CST) ||
+           (__atomic_load_n(&b->tracked, __ATOMIC_RELAXED) &
+            ~__atomic_load_n(&b->dirty[page], __ATOMIC_RELAXED));
+}
+
+/* ---- code ---- */
+
+/* Granules of 64 bytes that [first, last] of a page touch. */
+static uint64_t granule_mask(unsigned first, unsigned last)
+{
+    unsigned lo = first >> 6, hi = last >> 6;
+    return (~0ull << lo) & (~0ull >> (63 - hi));
+}
+
+static void code_written(CodePage *c, uint64_t mask)
+{
+    uint64_t g = __atomic_load_n(&c->granules, __ATOMIC_SEQ_CST);
+    while (g & mask) {
+        __atomic_fetch_add(&c->clearing, 1, __ATOMIC_SEQ_CST);
+        bool cleared = __atomic_compare_exchange_n(&c->granules, &g, 0, false,
+                                                   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+        if (cleared) {
+            __atomic_fetch_add(&c->stamp, 1, __ATOMIC_SEQ_CST);
+        }
+        __atomic_fetch_sub(&c->clearing, 1, __ATOMIC_SEQ_CST);
+        if (cleared) {
+            return;
+        }
+    }
+    if (__atomic_load_n(&c->clearing, __ATOMIC_SEQ_CST)) {
+        __atomic_fetch_add(&c->stamp, 1, __ATOMIC_SEQ_CST);
+    }
+}
+
+void ram_written(RamBlock *b, uint64_t offset, uint64_t len)
+{
+    /* Between the bytes and the look at the granules: a decoder does it the other way round. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    for (uint64_t end = offset + len; offset < end;) {
+        uint64_t page = offset >> PAGE_BITS;
+        uint64_t stop = MIN((page + 1) << PAGE_BITS, end);
+        if (__atomic_load_n(&b->dirty[page], __ATOMIC_RELAXED) != DIRTY_ALL) {
+            __atomic_fetch_or(&b->dirty[page], DIRTY_ALL, __ATOMIC_SEQ_CST);
+        }
+        code_written(&b->code[page],
+                     granule_mask(offset & (PAGE_SIZE - 1), (stop - 1) & (PAGE_SIZE - 1)));
+        offset = stop;
+    }
+}
+
+void ram_track_code(RamBlock *b, uint64_t offset, uint64_t len)
+{
+    CodePage *c = &b->code[offset >> PAGE_BITS];
+    unsigned first = offset & (PAGE_SIZE - 1);
+    uint64_t mask = granule_mask(first, MIN(first + len, (uint64_t)PAGE_SIZE) - 1);
+    uint64_t old = __atomic_load_n(&c->granules, __ATOMIC_SEQ_CST);
+    if ((old & mask) != mask) {
+        old = __atomic_fetch_or(&c->granules, mask, __ATOMIC_SEQ_CST);
+    }
+    if (!old) {
+        ram_protect_hook(b, ROUND_DOWN(offset, PAGE_SIZE), true);
+    }
+}
