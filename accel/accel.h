@@ -5,6 +5,8 @@
 #ifndef ACCEL_ACCEL_H
 #define ACCEL_ACCEL_H
 
+#include <pthread.h>
+
 #include "cpu/state.h"
 #include "hw/core/machine.h"
 

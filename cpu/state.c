@@ -65,6 +65,7 @@ static void reset_segments(CpuState *cpu)
 static void reset_power_up(CpuState *cpu)
 {
     memset(&cpu->fpu, 0, sizeof(cpu->fpu));
+    cpu->sipi_vector = 0; /* INIT keeps it: the SIPI may have come right behind */
     cpu->fpu.fcw = 0x40;
     cpu->fpu.tag = 0xff; /* FTW 5555h: all registers hold +0.0 */
     memset(cpu->ymm, 0, sizeof(cpu->ymm));
@@ -124,7 +125,6 @@ void cpu_reset(CpuState *cpu, bool init)
     cpu->shadow = 0;
     cpu->nmi_blocked = false;
     cpu->pending_db = 0;
-    cpu->sipi_vector = 0;
     cpu->monitor_gpa = UINT64_MAX;
     cpu->delivering = -1;
     uint32_t gone = CPU_REQ_NMI | CPU_REQ_SMI | CPU_REQ_INIT | CPU_REQ_SIPI | CPU_REQ_MCE;
