@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * The local APIC's timer (SDM 3A 11.5.4): one-shot, periodic, TSC deadline. The counter is
+ * computed from guest time when somebody looks; a host timer runs only while an expiry would
+ * interrupt, that is, while the LVT entry is not masked.
+ */
+#include "hw/intc/apic_internal.h"
+
+/* The bus clock is 1 GHz: one tick before division is one nanosecond. CPUID leaf 15h, where
+ * offered, says the same. */
+enum { MIN_PERIOD_NS = 10000 }; /* keeps a guest from drowning the host in timer events */
+
+static unsigned divide_shift(const Apic *a)
+{
+    unsigned d = (a->divide & 3) | (a->divide >> 1 & 4);
+    return (d + 1) & 7; /* 111: by 1 */
+}
+
+static bool is_periodic(const Apic *a)
+{
+    return (a->lvt[LVT_TIMER] & LVT_TIMER_MODE) == LVT_PERIODIC;
+}
+
+static bool is_deadline(const Apic *a)
+{
+    return a->lvt[LVT_TIMER] & LVT_DEADLINE;
+}
+
+static uint64_t ticks_since_load(const Apic *a)
+{
+    return (guest_clock_ns() - a->count_ns) >> divide_shift(a);
+}
+
+uint32_t apic_timer_current(const Apic *a)
+{
+    if (is_deadline(a) || !a->count) {
+        return 0;
+    }
+    uint64_t ticks = ticks_since_load(a);
+    if (ticks < a->count) {
+        return a->count - ticks;
+    }
+    if (!is_periodic(a) || !a->initial) {
+        return 0;
+    }
+    return a->initial - (ticks - a->count) % a->initial;
+}
+
+/* The first expiry after guest time t; UINT64_MAX if there is none. */
+static uint64_t next_expiry(const Apic *a, uint64_t t)
+{
+    if (!a->count) {
+        return UINT64_MAX;
+    }
+    unsigned shift = divide_shift(a);
+    uint64_t first = a->count_ns + ((uint64_t)a->count << shift);
+    if (first > t) {
+        return first;
+    }
+    if (!is_periodic(a) || !a->initial) {
+        return UINT64_MAX;
+    }
+    uint64_t period = (uint64_t)a->initial << shift;
+    uint64_t next = first + ((t - first) / period + 1) * period;
+    return period < MIN_PERIOD_NS ? MAX(next, t + MIN_PERIOD_NS) : next;
+}
+
+void apic_timer_rearm(Apic *a)
+{
+    timer_cancel(&a->timer);
+    if (!apic_on(a) || (a->lvt[LVT_TIMER] & LVT_MASKED)) {
+        return;
+    }
+    uint64_t at;
+    if (is_deadline(a)) {
+        at = a->deadline ? cpu_tsc_to_guest_ns(a->cpu, a->deadline) : UINT64_MAX;
+    } else {
+        at = next_expiry(a, guest_clock_ns());
+    }
+    if (at != UINT64_MAX) {
+        timer_arm(&a->timer, at);
+    }
+}
+
+static void timer_expired(void *opaque)
+{
+    Apic *a = opaque;
+    if (is_deadline(a)) {
+        a->deadline = 0;
+    } else {
+        apic_timer_rearm(a);
+    }
+    apic_fire_lvt(a, LVT_TIMER);
+    apic_update(a);
+}
+
+/* The counter goes on from its present value, under a new divisor or mode. */
+static void rebase(Apic *a)
+{
+    a->count = apic_timer_current(a);
+    a->count_ns = guest_clock_ns();
+}
+
+void apic_timer_set_initial(Apic *a, uint32_t val)
+{
+    if (is_deadline(a)) {
+        return; /* SDM 3A 11.5.4.1: ignored */
+    }
+    a->initial = a->count = val;
+    a->count_ns = guest_clock_ns();
+    apic_timer_rearm(a);
+}
+
+void apic_timer_set_divide(Apic *a, uint32_t val)
+{
+    rebase(a);
+    a->divide = val & 0xb;
+    apic_timer_rearm(a);
+}
+
+void apic_timer_set_lvt(Apic *a, uint32_t val)
+{
+    uint32_t changed = a->lvt[LVT_TIMER] ^ val;
+    if (changed & LVT_DEADLINE) {
+        a->initial = a->count = 0; /* a change to or from deadline mode disarms */
+        a->deadline = 0;
+    } else if (changed & LVT_PERIODIC) {
+        rebase(a);
+    } else if (changed & LVT_MASKED) {
+        apic_timer_deadline(a); /* one that passed while masked is gone */
+    }
+    a->lvt[LVT_TIMER] = val;
+    apic_timer_rearm(a);
+}
+
+uint64_t apic_timer_deadline(Apic *a)
+{
+    bool masked = a->lvt[LVT_TIMER] & LVT_MASKED;
+    if (a->deadline && masked && cpu_tsc(a->cpu) >= a->deadline) {
+        a->deadline = 0;
+    }
+    return a->deadline;
+}
+
+void apic_timer_set_deadline(Apic *a, uint64_t tsc)
+{
+    if (!is_deadline(a)) {
+        return; /* ignored in the other modes */
+    }
+    a->deadline = tsc;
+    if (tsc && tsc <= cpu_tsc(a->cpu)) {
+        timer_cancel(&a->timer);
+        a->deadline = 0;
+        apic_fire_lvt(a, LVT_TIMER);
+        apic_update(a);
+        return;
+    }
+    apic_timer_rearm(a);
+}
+
+void apic_timer_init(Apic *a)
+{
+    timer_init(&a->timer, timer_expired, a);
+}
