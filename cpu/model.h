@@ -30,6 +30,30 @@ static inline void feature_set(CpuFeatures *f, CpuFeature id, bool on)
     f->bits[id / 64] = on ? f->bits[id / 64] | bit : f->bits[id / 64] & ~bit;
 }
 
+/* Where CPUID shows a feature, by CpuFeature. */
+typedef struct FeatureRow {
+    const char *name;
+    uint32_t leaf;
+    uint8_t subleaf, reg, bit;
+} FeatureRow;
+extern const FeatureRow feature_rows[NR_FEATURES];
+/* What the software engines implement, as far as this host's SIMD units go along. */
+bool cpu_feature_implemented(CpuFeature id);
+
+/* ---- the host (host_x86.c) ---- */
+bool host_has_feature(CpuFeature id); /* its CPUID has the bit, and its OS saves the state */
+void host_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]); /* zeros beyond its range */
+
+/* -smp as APIC IDs see it: a field each for thread, core, die and package, as wide as its count
+ * asks (SDM 3A 9.9.1), so ids have gaps where counts are not powers of two. */
+typedef struct CpuTopology {
+    unsigned threads, cores, dies; /* a core's, a die's, a package's */
+    unsigned thread_bits, core_bits, die_bits;
+} CpuTopology;
+struct Machine;
+void cpu_topology(const struct Machine *m, CpuTopology *out); /* NULL: all 1 */
+uint32_t cpu_topology_apic_id(const CpuTopology *t, unsigned index);
+
 typedef struct CpuModel CpuModel;
 const CpuModel *cpu_model_find(const char *name);
 const char *cpu_model_name(const CpuModel *m);
@@ -41,7 +65,8 @@ bool cpu_model_apply(struct CpuState *cpu, const char *spec, Error **errp) MUST_
 /* CPUID as the guest sees it now (OSXSAVE, APIC, XSAVE sizes and topology are live). */
 void cpu_cpuid(const struct CpuState *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 
-/* RDMSR/WRMSR; false: #GP(0). Unknown MSRs: log_unimp, read 0 / ignored unless msr_strict. */
+/* RDMSR/WRMSR without the CPL check; false: #GP(0), which is also what unknown MSRs get (and
+ * log_unimp), as on hardware. */
 bool cpu_rdmsr(struct CpuState *cpu, uint32_t msr, uint64_t *val);
 bool cpu_wrmsr(struct CpuState *cpu, uint32_t msr, uint64_t val);
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * The page walk (SDM 3A chapter 4). One function a format: 32-bit, PAE and 4-level. Each reads
- * entries from the top, and stops with the error code at the first that is not present or has a
- * reserved bit set; rights are the sum of all levels and are checked at the end.
+ * The page walk (SDM 3A chapter 4). One function a format: 32-bit, PAE and 4-level. Each
+ * reads entries from the top, and stops with the error code at the first that is not
+ * present or has a reserved bit set; rights are the sum of all levels and are checked at
+ * the end.
  *
- * Accessed bits are set as the walk goes down, A and D of the last entry only when the access is
- * allowed, each with a compare-and-swap, since another CPU may change the entry. A walk that loses
- * such a race starts again.
+ * Accessed bits are set as the walk goes down, A and D of the last entry only when the
+ * access is allowed, each with a compare-and-swap, since another CPU may change the entry.
+ * A walk that loses such a race starts again.
  *
  * Left out: 5-level paging, protection keys.
  */
@@ -21,7 +22,7 @@ enum {
     PTE_PCD = 1 << 4,
     PTE_A = 1 << 5,
     PTE_D = 1 << 6,
-    PTE_PS = 1 << 7, /* in a PDE or PDPTE: maps a page */
+    PTE_PS = 1 << 7,  /* in a PDE or PDPTE: maps a page */
     PTE_PAT = 1 << 7, /* in a PTE */
     PTE_G = 1 << 8,
     PTE_PAT_LARGE = 1 << 12,
@@ -114,7 +115,8 @@ static void decide_rights(Walker *w)
 }
 
 /* The last entry: maps a page of page_size at base. */
-static Step finish(Walker *w, uint64_t gpa, uint64_t entry, uint64_t base, uint64_t page_size)
+static Step finish(Walker *w, uint64_t gpa, uint64_t entry, uint64_t base,
+                   uint64_t page_size)
 {
     PageWalk *out = w->out;
     decide_rights(w);
@@ -130,7 +132,8 @@ static Step finish(Walker *w, uint64_t gpa, uint64_t entry, uint64_t base, uint6
     /* Tables in ROM never get a D bit: then the write goes on without. */
     out->can_write &= (entry & PTE_D) || (w->access == 1 && !w->probe);
     uint64_t pat = page_size == 4096 ? PTE_PAT : PTE_PAT_LARGE;
-    out->pat_index = (entry & PTE_PWT ? 1 : 0) | (entry & PTE_PCD ? 2 : 0) | (entry & pat ? 4 : 0);
+    out->pat_index =
+        (entry & PTE_PWT ? 1 : 0) | (entry & PTE_PCD ? 2 : 0) | (entry & pat ? 4 : 0);
     out->global = (entry & PTE_G) && (w->cpu->cr4 & CR4_PGE);
     out->page_size = page_size;
     out->gpa = (base & ~(page_size - 1)) | (w->lin & (page_size - 1));
@@ -247,10 +250,10 @@ static Step walk_once(Walker *w)
     return walk_pae(w);
 }
 
-bool paging_walk(CpuState *cpu, uint64_t lin, int access, bool user, bool smap_ok, bool probe,
-                 PageWalk *out)
+bool paging_walk(CpuState *cpu, uint64_t lin, int access, bool user, bool smap_ok,
+                 bool probe, PageWalk *out)
 {
-    *out = (PageWalk){ .gpa = lin, .page_size = 4096 };
+    *out = (PageWalk) { .gpa = lin, .page_size = 4096 };
     if (!(cpu->cr0 & CR0_PG)) {
         out->gpa = (uint32_t)lin;
         out->can_read = out->can_write = out->can_exec = true;
@@ -259,8 +262,13 @@ bool paging_walk(CpuState *cpu, uint64_t lin, int access, bool user, bool smap_o
     if (!(cpu->efer & EFER_LMA)) {
         lin = (uint32_t)lin;
     }
-    Walker w = { .cpu = cpu, .lin = lin, .access = access, .user = user, .smap_ok = smap_ok,
-                 .probe = probe, .out = out };
+    Walker w = { .cpu = cpu,
+                 .lin = lin,
+                 .access = access,
+                 .user = user,
+                 .smap_ok = smap_ok,
+                 .probe = probe,
+                 .out = out };
     Step step;
     do {
         step = walk_once(&w);

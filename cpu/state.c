@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * The CPU's life: power-up, INIT, and the mode word that is derived from everything else (SDM 3A
- * chapter 10 "Processor management and initialization", table 10-1). The state table at the end
- * is what snapshots hold. What -cpu chose (model, features, identity) is no state: it stays over
- * resets and must be the same where a snapshot is loaded.
+ * The CPU's life: power-up, INIT, and the mode word that is derived from everything else
+ * (SDM 3A chapter 10 "Processor management and initialization", table 10-1). The state
+ * table at the end is what snapshots hold. What -cpu chose (model, features, identity) is
+ * no state: it stays over resets and must be the same where a snapshot is loaded.
  */
 #include "cpu/state.h"
 
@@ -14,35 +14,14 @@
 
 enum { TSC_KHZ_DEFAULT = 1000000 }; /* one tick a nanosecond of guest time */
 
-static unsigned bits_for(unsigned count)
-{
-    unsigned bits = 0;
-    while ((1u << bits) < count) {
-        bits++;
-    }
-    return bits;
-}
-
-/* An APIC ID has a field for thread, core and package, each as wide as its count asks
- * (SDM 3A 9.9.1), so ids have gaps where counts are not powers of two. */
-static uint32_t topology_apic_id(const Machine *m, unsigned index)
-{
-    if (!m) {
-        return index;
-    }
-    unsigned threads = MAX(m->config.threads, 1u);
-    unsigned cores = MAX(m->config.cores, 1u) * MAX(m->config.dies, 1u);
-    unsigned thread = index % threads, core = index / threads % cores;
-    unsigned package = index / threads / cores;
-    return ((package << bits_for(cores)) | core) << bits_for(threads) | thread;
-}
-
 void cpu_init(CpuState *cpu, Machine *m, unsigned index)
 {
     memset(cpu, 0, sizeof(*cpu));
     cpu->machine = m;
     cpu->index = index;
-    cpu->apic_id = topology_apic_id(m, index);
+    CpuTopology topology;
+    cpu_topology(m, &topology);
+    cpu->apic_id = cpu_topology_apic_id(&topology, index);
     cpu->phys_bits = 40;
     cpu->tsc_khz = TSC_KHZ_DEFAULT;
     cpu->delivering = -1;
@@ -52,13 +31,13 @@ void cpu_init(CpuState *cpu, Machine *m, unsigned index)
 static void reset_segments(CpuState *cpu)
 {
     for (int i = 0; i < NR_SEGS; i++) {
-        cpu->seg[i] = (Segment){ .attr = 0x93, .limit = 0xffff };
+        cpu->seg[i] = (Segment) { .attr = 0x93, .limit = 0xffff };
     }
     cpu->seg[SEG_CS] =
-        (Segment){ .sel = 0xf000, .base = 0xffff0000, .attr = 0x9b, .limit = 0xffff };
-    cpu->ldtr = (Segment){ .attr = 0x82, .limit = 0xffff };
-    cpu->tr = (Segment){ .attr = 0x8b, .limit = 0xffff };
-    cpu->gdtr = cpu->idtr = (TableReg){ .base = 0, .limit = 0xffff };
+        (Segment) { .sel = 0xf000, .base = 0xffff0000, .attr = 0x9b, .limit = 0xffff };
+    cpu->ldtr = (Segment) { .attr = 0x82, .limit = 0xffff };
+    cpu->tr = (Segment) { .attr = 0x8b, .limit = 0xffff };
+    cpu->gdtr = cpu->idtr = (TableReg) { .base = 0, .limit = 0xffff };
 }
 
 /* What INIT leaves alone. */
@@ -79,6 +58,9 @@ static void reset_power_up(CpuState *cpu)
     cpu->pat = 0x0007040600070406;
     /* fast strings on; BTS and PEBS are not there */
     cpu->misc_enable = 1 << 0 | 1 << 11 | 1 << 12;
+    if (feature_has(&cpu->features, FEATURE_MONITOR)) {
+        cpu->misc_enable |= 1 << 18;
+    }
     cpu->spec_ctrl = cpu->feature_control = 0;
     cpu->smbase = 0x30000;
     cpu->mcg_status = 0;
@@ -88,10 +70,10 @@ static void reset_power_up(CpuState *cpu)
         cpu->mc_bank[i] = UINT64_MAX; /* MCi_CTL */
     }
     memset(&cpu->mtrr, 0, sizeof(cpu->mtrr));
-    /* Guest time itself starts at 0. Every CPU has the same offset, or guests find their TSCs out
-     * of step. */
+    /* Guest time itself starts at 0. Every CPU has the same offset, or guests find their
+     * TSCs out of step. */
     cpu->tsc_offset = cpu->tsc_adjust = 0;
-    cpu->ucode_rev = 0;
+    cpu->ucode_rev = 1ull << 32; /* MSR_BIOS_SIGN_ID: revision 1 */
     cpu->in_smm = false;
     cpu->cr0 = CR0_CD | CR0_NW;
 }
@@ -102,12 +84,11 @@ void cpu_reset(CpuState *cpu, bool init)
         reset_power_up(cpu);
     }
     memset(cpu->gpr, 0, sizeof(cpu->gpr));
-    uint32_t eax, sig[4] = { 0 };
     if (cpu->model) {
-        cpu_cpuid(cpu, 1, 0, sig);
+        uint32_t leaf1[4];
+        cpu_cpuid(cpu, 1, 0, leaf1);
+        cpu->gpr[REG_RDX] = leaf1[CPUID_EAX];
     }
-    eax = sig[0];
-    cpu->gpr[REG_RDX] = eax;
     cpu->rip = 0xfff0;
     cpu->eflags = 0;
     cpu->cc = 0;
@@ -128,7 +109,8 @@ void cpu_reset(CpuState *cpu, bool init)
     cpu->monitor_gpa = UINT64_MAX;
     cpu->delivering = -1;
     uint32_t gone = CPU_REQ_NMI | CPU_REQ_SMI | CPU_REQ_INIT | CPU_REQ_SIPI | CPU_REQ_MCE;
-    __atomic_and_fetch(&cpu->request, ~(init ? (uint32_t)CPU_REQ_INIT : gone), __ATOMIC_SEQ_CST);
+    __atomic_and_fetch(&cpu->request, ~(init ? (uint32_t)CPU_REQ_INIT : gone),
+                       __ATOMIC_SEQ_CST);
     cpu_update_mode(cpu);
     tlb_flush(cpu);
 }
@@ -147,8 +129,8 @@ static bool segments_are_flat(const CpuState *cpu)
            (s[SEG_ES].attr & (data | SEG_UNUSABLE)) == need;
 }
 
-/* The privilege level is SS.DPL, as the VMCS has it: right also between MOV CR0 and the far jump
- * of a switch to protected mode, when CS still holds a real-mode selector. */
+/* The privilege level is SS.DPL, as the VMCS has it: right also between MOV CR0 and the far
+ * jump of a switch to protected mode, when CS still holds a real-mode selector. */
 static uint32_t mode_of_segments(const CpuState *cpu)
 {
     uint32_t cs = cpu->seg[SEG_CS].attr, ss = cpu->seg[SEG_SS].attr;
@@ -301,7 +283,8 @@ static const StateField mtrr_fields[] = {
     STATE_END,
 };
 
-/* Left out: mode (derived), scratch and exc_* (live only inside one instruction), identity. */
+/* Left out: mode (derived), scratch and exc_* (live only inside one instruction), identity.
+ */
 const StateField cpu_state_table[] = {
     STATE_U64S(CpuState, gpr),
     STATE_U64(CpuState, rip),
