@@ -166,24 +166,43 @@ static void chardev_free(Chardev *chr)
     free(chr);
 }
 
-static bool check_unused(const Chardev *chr, const Dict *opts, Error **errp)
+static bool is_option(const char *const *options, const char *key)
 {
-    const char *key = dict_unused(opts);
-    if (!key) {
+    for (; options && *options; options++) {
+        if (!strcmp(*options, key)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Before anything is opened: a misspelt option must not truncate a file first. */
+static bool check_options(const CharBackend *be, const Dict *opts, Error **errp)
+{
+    static const char *const common[] = { "id", "backend", "mux", "logfile", "logappend", NULL };
+    const char *words[32], *bad = NULL;
+    size_t nr = 0;
+    for (size_t i = 0; i < dict_count(opts) && !bad; i++) {
+        const char *key = dict_key(opts, i);
+        bad = is_option(common, key) || is_option(be->options, key) ? NULL : key;
+    }
+    if (!bad) {
         return true;
     }
-    const char *words[32] = { "id", "backend", "mux", "logfile", "logappend" };
-    size_t nr = 5;
-    for (const char *const *o = chr->be->options; o && *o; o++) {
-        assert(nr < ARRAY_SIZE(words) - 1);
+    for (const char *const *o = be->options; o && *o; o++) {
         words[nr++] = *o;
     }
-    const char *near = suggest(key, words);
+    for (const char *const *o = common; *o; o++) {
+        words[nr++] = *o;
+    }
+    assert(nr < ARRAY_SIZE(words));
+    words[nr] = NULL;
+    const char *near = suggest(bad, words);
     if (near) {
         return error_set(errp, "chardev backend '%s' has no option '%s'; did you mean '%s'?",
-                         chr->be->name, key, near);
+                         be->name, bad, near);
     }
-    return error_set(errp, "chardev backend '%s' has no option '%s'", chr->be->name, key);
+    return error_set(errp, "chardev backend '%s' has no option '%s'", be->name, bad);
 }
 
 static bool open_log(Chardev *chr, const Dict *opts, Error **errp)
@@ -213,12 +232,14 @@ static Chardev *chardev_open(const Dict *opts, Error **errp)
         unknown_backend(name, errp);
         return NULL;
     }
+    if (!check_options(be, opts, errp)) {
+        return NULL;
+    }
     /* A peer that is gone is an error of write(), not the end of the process. */
     signal(SIGPIPE, SIG_IGN);
     Chardev *chr = chardev_alloc(be);
     chr->id = xstrdup(dict_get(opts, "id"));
-    if (!be->open(chr, opts, errp) || !open_log(chr, opts, errp) ||
-        !check_unused(chr, opts, errp)) {
+    if (!be->open(chr, opts, errp) || !open_log(chr, opts, errp)) {
         chardev_free(chr);
         return NULL;
     }
