@@ -36,6 +36,8 @@ typedef struct SimdThunk {
 /* NULL if the instruction is not done by a thunk (EMMS, masked moves, gathers: exec_simd knows
  * them), the host lacks it, or the cache is full; exec_simd is always right. */
 const SimdThunk *simd_thunk(const Insn *in);
+/* Room is kept for these: only for exec_simd, which asks for few. */
+const SimdThunk *simd_thunk_reserved(const Insn *in);
 
 /* Register forms in the interpreter's own calling convention: cpu in rdi, op in rsi; the code
  * ends with `add rsi, op_size; jmp [rsi]`. Clobbers rax, rcx, rdx and vector registers; leaves

@@ -25,7 +25,7 @@
 
 enum { HOST_REG = 1, HOST_VVVV = 2, HOST_RM = 3, HOST_IS4 = 4 }; /* vector register numbers */
 enum { HOST_RAX = 0, HOST_RCX = 1, HOST_RDX = 2 };
-enum { CACHE_BUCKETS = 1 << 15, CACHE_CODE = 64 * MiB };
+enum { CACHE_BUCKETS = 1 << 15, CACHE_CODE = 64 * MiB, CACHE_RESERVE = 16 * MiB };
 
 typedef struct Entry {
     struct Entry *next;
@@ -485,7 +485,8 @@ static Entry **cache_bucket(uint64_t key)
 }
 
 /* Adds what the caller emitted; another thread may have been faster. NULL when full. */
-static Entry *cache_add(uint64_t key, const Emit *code, const SimdThunk *thunk)
+static Entry *cache_add(uint64_t key, const Emit *code, const SimdThunk *thunk,
+                        bool reserved)
 {
     Entry **bucket = cache_bucket(key);
     pthread_mutex_lock(&cache.lock);
@@ -494,7 +495,11 @@ static Entry *cache_add(uint64_t key, const Emit *code, const SimdThunk *thunk)
         cache.usable = host_code_init(&cache.code, CACHE_CODE);
     }
     Entry *n = cache_find(bucket, key);
-    void *run = n || !cache.usable ? NULL : host_code_add(&cache.code, code->buf, code->len);
+    void *run = NULL;
+    if (!n && cache.usable &&
+        (reserved || cache.code.used < CACHE_CODE - CACHE_RESERVE)) {
+        run = host_code_add(&cache.code, code->buf, code->len);
+    }
     if (run && (n = malloc(sizeof *n))) {
         *n = (Entry){ .next = *bucket, .key = key, .thunk = *thunk };
         memcpy(&n->thunk.run, &run, sizeof run);
@@ -504,7 +509,7 @@ static Entry *cache_add(uint64_t key, const Emit *code, const SimdThunk *thunk)
     return n;
 }
 
-const SimdThunk *simd_thunk(const Insn *in)
+static const SimdThunk *thunk_get(const Insn *in, bool reserved)
 {
     Fields f;
     if (is_special(in) || !find_fields(in, &f)) {
@@ -534,8 +539,18 @@ const SimdThunk *simd_thunk(const Insn *in)
         t.mem_access = f.dst == f.rm ? OPD_W : OPD_R;
         t.mem_align = mem_align(in, &f, t.mem_size);
     }
-    n = cache_add(key, &e, &t);
+    n = cache_add(key, &e, &t, reserved);
     return n ? &n->thunk : NULL;
+}
+
+const SimdThunk *simd_thunk(const Insn *in)
+{
+    return thunk_get(in, false);
+}
+
+const SimdThunk *simd_thunk_reserved(const Insn *in)
+{
+    return thunk_get(in, true);
 }
 
 void *simd_reg_handler(const Insn *in, unsigned op_size)
@@ -553,7 +568,7 @@ void *simd_reg_handler(const Insn *in, unsigned op_size)
         Emit e = { .len = 0 };
         emit_body(&e, in, &f);
         EMIT(&e, 0x48, 0x83, 0xc6, op_size, 0xff, 0x26); /* add rsi, op_size; jmp [rsi] */
-        n = cache_add(key, &e, &(SimdThunk){ .run = NULL });
+        n = cache_add(key, &e, &(SimdThunk){ .run = NULL }, false);
     }
     void *handler = NULL;
     if (n) {

@@ -220,6 +220,8 @@ struct CpuState {
     void *apic;
     int (*pic_ack)(void *opaque); /* boards without LAPIC, or LAPIC disabled: the 8259 */
     void *pic_opaque;
+    void (*ferr)(void *opaque, bool level); /* FERR#: x87 errors with CR0.NE = 0 (IRQ 13) */
+    void *ferr_opaque;
     void *engine_data;   /* the running engine's own */
     struct Vcpu *vcpu;
 };
