@@ -116,6 +116,18 @@ void region_del(Region *child)
     }
 }
 
+void region_del_within(Region *root, const void *lo, const void *hi)
+{
+    list_for_each_safe(pos, &root->children) {
+        Region *child = container_of(pos, Region, sibling);
+        if ((const void *)child >= lo && (const void *)child < hi) {
+            region_del(child);
+        } else {
+            region_del_within(child, lo, hi);
+        }
+    }
+}
+
 void region_set_enabled(Region *r, bool enabled)
 {
     if (r->enabled != enabled) {

@@ -65,6 +65,8 @@ void region_init_alias(Region *r, const char *name, Region *target, uint64_t tar
 
 void region_add(Region *parent, uint64_t offset, Region *child, int priority);
 void region_del(Region *child); /* no-op if not in a tree */
+/* Takes out of the tree below root every region whose struct lies in [lo, hi). */
+void region_del_within(Region *root, const void *lo, const void *hi);
 void region_set_enabled(Region *r, bool enabled);
 void region_set_readonly(Region *r, bool readonly);
 void region_set_offset(Region *r, uint64_t offset);

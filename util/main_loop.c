@@ -276,6 +276,15 @@ void bh_cancel(BottomHalf *bh)
     }
 }
 
+void bhs_cancel_within(const void *lo, const void *hi)
+{
+    list_for_each_safe(pos, &halves) {
+        if ((const void *)pos >= lo && (const void *)pos < hi) {
+            bh_cancel(container_of(pos, BottomHalf, node));
+        }
+    }
+}
+
 /* Those scheduled now; what they schedule waits for the next round. */
 static void run_halves(void)
 {

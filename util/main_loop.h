@@ -39,6 +39,8 @@ typedef struct BottomHalf {
 void bh_init(BottomHalf *bh, MainLoopFn *fn, void *opaque);
 void bh_schedule(BottomHalf *bh); /* vm_lock held */
 void bh_cancel(BottomHalf *bh);   /* vm_lock held */
+/* Cancels every bottom half whose struct lies in [lo, hi): before that memory is freed. */
+void bhs_cancel_within(const void *lo, const void *hi);
 
 /* Runs work(opaque) on a worker thread, without vm_lock, then done(opaque) in the main loop. */
 void worker_submit(MainLoopFn *work, MainLoopFn *done, void *opaque);

@@ -211,6 +211,21 @@ void timer_cancel(Timer *t)
     }
 }
 
+void timers_cancel_within(const void *lo, const void *hi)
+{
+    for (TimerClock c = 0; c < NR_TIMER_CLOCKS; c++) {
+        for (size_t i = 0; i < heaps[c].nr;) {
+            Timer *t = heaps[c].timer[i];
+            if ((const void *)t >= lo && (const void *)t < hi) {
+                timer_cancel(t);
+                i = 0; /* the heap was rearranged */
+            } else {
+                i++;
+            }
+        }
+    }
+}
+
 uint64_t timer_next_deadline(TimerClock clock)
 {
     return heaps[clock].nr ? heaps[clock].timer[0]->deadline : UINT64_MAX;

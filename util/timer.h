@@ -29,6 +29,8 @@ void timer_init(Timer *t, TimerFn *fn, void *opaque); /* on TIMER_GUEST */
 void timer_init_on(Timer *t, TimerClock clock, TimerFn *fn, void *opaque);
 void timer_arm(Timer *t, uint64_t deadline_ns); /* replaces an earlier deadline */
 void timer_cancel(Timer *t);                    /* no-op when not armed */
+/* Cancels every timer whose struct lies in [lo, hi): before that memory is freed. */
+void timers_cancel_within(const void *lo, const void *hi);
 static inline bool timer_armed(const Timer *t)
 {
     return t->slot != 0;

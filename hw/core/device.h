@@ -110,6 +110,7 @@ bool device_realize(Device *dev, Bus *bus, Object *parent, const char *name, Err
 /* -device, device_add and boards' extras: driver=TYPE plus properties, id=, bus=, addr=. */
 Device *device_create(struct Machine *m, const Dict *opts, Error **errp);
 void device_unrealize(Device *dev); /* unplugs and frees */
+void device_discard(Device *dev);   /* frees what was never realized */
 Device *device_find(struct Machine *m, const char *id);
 
 /* Declares dev's unnamed input/output lines for qtest; the arrays stay the device's. */

@@ -87,6 +87,7 @@ struct Machine {
     List devices, buses;
     Device *fw_cfg;              /* set by the board; NULL if it has none */
     void *board;                 /* the board's own struct */
+    bool was_reset;              /* has run: devices that come now are hot-plugged */
     /* outputs of the board that others press: power button, A20 and so on live in devices */
     void (*powerdown)(Machine *m); /* ACPI power button; NULL if the board has none */
     void (*nmi)(Machine *m);
@@ -97,6 +98,9 @@ void machine_type_register(MachineType *t);
 const MachineType *machine_type_find(const char *name);
 void machine_types_each(void (*fn)(const MachineType *t, void *opaque), void *opaque);
 
+/* Empty address spaces, lists and the machine's place in the object tree: before CPUs or devices
+ * are made. No-op the second time. */
+void machine_setup(Machine *m);
 /* Builds the machine from m->config (CPUs exist already) and m->type. */
 bool machine_init(Machine *m, const MachineType *t, Error **errp) MUST_USE;
 /* Two passes over all devices in tree order: state tables and .reset, then .refresh. vCPUs are
