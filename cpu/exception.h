@@ -18,8 +18,14 @@ typedef enum EventKind { EVENT_FAULT, EVENT_EXTERNAL, EVENT_SOFT_INT, EVENT_SOFT
 /* Takes one event through the IDT/IVT in every mode: pushes the frame, task gates, stack
  * switches, IST, VME redirection. cpu->rip is the address to return to (the faulting instruction,
  * or the next one for EVENT_SOFT_*, external and traps). A further fault inside becomes a contributory fault, #DF, or
- * shutdown (triple fault): then activity is CPU_SHUTDOWN on return. Must be called from the
- * engine's loop, not under cpu_raise's setjmp (it sets its own). */
+ * shutdown (triple fault): then activity is CPU_SHUTDOWN on return (and CPU_REQ_RECHECK is set).
+ * Sets its own unwind buffer and puts the caller's back, so that both the engine's loop and
+ * exec_INT may call it. For EVENT_SOFT_* and EVENT_ICEBP insn_rip must be the instruction's.
+ *
+ * What the engine does around one instruction: if TF is set it puts DR6.BS into pending_db before
+ * it runs the instruction (delivery of anything drops it again: an INT n or a fault is not
+ * stepped); it clears RF before, so that IRET can set it; afterwards it clears an interrupt
+ * shadow that was already there before. */
 void cpu_deliver(CpuState *cpu, EventKind kind, int vector, bool has_error, uint32_t error);
 /* Delivers what cpu_raise left in exc_*. */
 void cpu_deliver_raised(CpuState *cpu);

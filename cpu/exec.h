@@ -24,6 +24,17 @@ uint64_t exec_ea(const CpuState *cpu, const Insn *in);
 uint64_t exec_get(CpuState *cpu, const Insn *in, unsigned n);
 void exec_put(CpuState *cpu, const Insn *in, unsigned n, uint64_t val);
 
+/* The low size bytes. */
+static inline uint64_t exec_mask(unsigned size)
+{
+    return size >= 8 ? UINT64_MAX : (1ull << size * 8) - 1;
+}
+
+/* Every instruction's function; which of them exist, exec_table says. */
+#define OP(name, family) ExecFn exec_##name;
+#include "cpu/ops.inc"
+#undef OP
+
 static inline uint64_t cpu_reg(const CpuState *cpu, unsigned reg, unsigned size)
 {
     uint64_t v = cpu->gpr[reg];
