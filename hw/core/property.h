@@ -33,7 +33,7 @@ typedef struct Property {
 
 #define PROP_FIELD(k, n, S, f, T, ...)                                                             \
     { .name = (n), .kind = (k),                                                                    \
-      .offset = offsetof(S, f) + 0 * sizeof(&((S *)0)->f == (T *)0), __VA_ARGS__ }
+      .offset = offsetof(S, f) + 0 * sizeof(&((S *)0)->f == (typeof(T) *)0), __VA_ARGS__ }
 #define PROP_BOOL(n, S, f, ...) PROP_FIELD(PROP_KIND_BOOL, n, S, f, bool, __VA_ARGS__)
 #define PROP_U8(n, S, f, ...) PROP_FIELD(PROP_KIND_U8, n, S, f, uint8_t, __VA_ARGS__)
 #define PROP_U16(n, S, f, ...) PROP_FIELD(PROP_KIND_U16, n, S, f, uint16_t, __VA_ARGS__)
