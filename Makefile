@@ -19,4 +19,13 @@ $(B)/%.o: %.c
 $(B)/%.o: %.S
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+# Option ROMs: 16-bit code linked at 0, embedded by hw/pc/option_roms.S.
+ROMS := $(B)/firmware/linuxboot.bin $(B)/firmware/elfboot.bin
+$(B)/firmware/%.o: firmware/%.S firmware/optionrom.inc
+	@mkdir -p $(@D)
+	$(CC) -m32 -I. -c -o $@ $<
+$(B)/firmware/%.bin: $(B)/firmware/%.o
+	ld -m elf_i386 -Ttext=0 -e _start --oformat=binary -o $@ $<
+$(B)/hw/pc/option_roms.o: $(ROMS)
+$(B)/hw/pc/option_roms.o: ALL_CFLAGS += -Wa,-I$(B)
 -include $(OBJS:.o=.d)

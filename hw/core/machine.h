@@ -35,6 +35,7 @@ typedef struct MachineConfig {
     enum { RTC_CLOCK_HOST, RTC_CLOCK_RT, RTC_CLOCK_VM } rtc_clock;
     bool nodefaults;
     bool no_reboot, no_shutdown;
+    bool nographic;            /* firmware shows its screen on the first serial port too */
     Dict *machine_opts;        /* -M type,key=val: what the board reads (hpet=, acpi=, smm=...) */
     /* default devices that the command line resolved: chardev ids, NULL for none */
     char *serial[4], *parallel[3];

@@ -106,6 +106,15 @@ static void deliver_nmi(Machine *m)
     }
 }
 
+unsigned pc_apic_id_limit(const PcMachine *pc)
+{
+    unsigned limit = 1;
+    for (unsigned i = 0; i < pc->machine->nr_cpus; i++) {
+        limit = MAX(limit, pc->machine->cpu[i]->apic_id + 1);
+    }
+    return limit;
+}
+
 static bool init_apics(PcMachine *pc, bool *has_apic, Error **errp)
 {
     Machine *m = pc->machine;
@@ -385,8 +394,13 @@ static bool pc_init(Machine *m, Error **errp)
     bool has_apic;
     return init_ram(pc, errp) && init_apics(pc, &has_apic, errp) && init_bridges(pc, errp) &&
            init_pic(pc, has_apic, errp) && init_timers(pc, errp) && pc_load_bios(pc, errp) &&
-           init_isa(pc, errp) && init_vga(pc, errp) && init_ide(pc, errp) &&
-           init_pm(pc, errp) && init_boot(pc, errp);
+           pc_init_fw_cfg(pc, errp) && pc_load_kernel(pc, errp) && init_isa(pc, errp) &&
+           init_vga(pc, errp) && init_ide(pc, errp) && init_pm(pc, errp) && init_boot(pc, errp);
+}
+
+static void pc_reset(Machine *m)
+{
+    pc_build_tables(pc_machine(m));
 }
 
 MACHINE_TYPE(pc) = {
@@ -397,4 +411,5 @@ MACHINE_TYPE(pc) = {
     .max_cpus = MAX_CPUS,
     .default_ram = 128 * MiB,
     .init = pc_init,
+    .reset = pc_reset,
 };

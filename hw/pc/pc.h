@@ -22,7 +22,7 @@ typedef struct PcMachine {
     RamBlock *bios_ram;
     ResetHook reset_hook;
     unsigned resets;         /* boot_once holds until the second */
-    bool tables_built;       /* ACPI, SMBIOS and boot order are in fw_cfg */
+    char boot_rom[48];       /* genroms/NAME that boots before all else; "" for none */
 } PcMachine;
 
 static inline PcMachine *pc_machine(Machine *m)
@@ -32,6 +32,17 @@ static inline PcMachine *pc_machine(Machine *m)
 
 /* pc_rom.c: the BIOS image below 4 GiB and below 1 MiB. */
 bool pc_load_bios(PcMachine *pc, Error **errp) MUST_USE;
+
+/* pc_fw_cfg.c */
+bool pc_init_fw_cfg(PcMachine *pc, Error **errp) MUST_USE;
+void pc_add_boot_rom(PcMachine *pc, const char *name); /* genroms/NAME boots first */
+/* At power-up, when all devices are there: boot order, SMBIOS, ACPI. */
+void pc_build_tables(PcMachine *pc);
+/* Highest APIC id, and one. */
+unsigned pc_apic_id_limit(const PcMachine *pc);
+
+/* linux_boot.c: -kernel, -initrd, -append through an option ROM. */
+bool pc_load_kernel(PcMachine *pc, Error **errp) MUST_USE;
 
 /* pc_cmos.c: what the setup program would have stored. */
 void pc_init_cmos(PcMachine *pc);
