@@ -19,11 +19,25 @@ void machine_type_register(MachineType *t)
     list_insert(pos, &t->node);
 }
 
+/* Versions only differ in what changed between releases of another program: all are one here. */
+static bool is_version_of(const char *name, const MachineType *t)
+{
+    for (const char *const *p = t->versioned; p && *p; p++) {
+        size_t len = strlen(*p);
+        if (!strncmp(name, *p, len) && name[len] &&
+            strspn(name + len, "0123456789.") == strlen(name + len)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 const MachineType *machine_type_find(const char *name)
 {
     list_for_each(pos, &types) {
         const MachineType *t = container_of(pos, MachineType, node);
-        if (!strcmp(t->name, name) || (t->alias && !strcmp(t->alias, name))) {
+        if (!strcmp(t->name, name) || (t->alias && !strcmp(t->alias, name)) ||
+            is_version_of(name, t)) {
             return t;
         }
     }

@@ -47,6 +47,8 @@ typedef struct MachineConfig {
 
 struct MachineType {
     const char *name, *desc, *alias;
+    /* NULL-terminated; a prefix and a version ("pc-i440fx-" "7.2") is this type, too */
+    const char *const *versioned;
     bool is_default;
     unsigned max_cpus;
     uint64_t default_ram;

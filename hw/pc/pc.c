@@ -403,10 +403,13 @@ static void pc_reset(Machine *m)
     pc_build_tables(pc_machine(m));
 }
 
+static const char *const pc_versioned[] = { "pc-i440fx-", "pc-", NULL };
+
 MACHINE_TYPE(pc) = {
     .name = "pc",
     .desc = "Standard PC (i440FX + PIIX3, 1996)",
     .alias = "pc-i440fx",
+    .versioned = pc_versioned,
     .is_default = true,
     .max_cpus = MAX_CPUS,
     .default_ram = 128 * MiB,

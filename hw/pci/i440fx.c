@@ -267,6 +267,12 @@ static bool i440fx_realize(Device *dev, Error **errp)
     return true;
 }
 
+static void i440fx_unrealize(Device *dev)
+{
+    I440fx *s = container_of(dev, I440fx, pci.dev);
+    address_space_fini(&s->pci_space);
+}
+
 static const PciInfo i440fx_info = {
     .vendor = 0x8086, .device = 0x1237, .revision = 2, .class_code = 0x060000,
     .config_write = i440fx_config_write,
@@ -280,5 +286,6 @@ DEVICE_TYPE(i440fx) = {
     .state = i440fx_state,
     .state_version = 1,
     .realize = i440fx_realize,
+    .unrealize = i440fx_unrealize,
     .refresh = i440fx_refresh,
 };
