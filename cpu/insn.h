@@ -24,11 +24,13 @@ typedef enum OperandKind {
     OPD_ST,    /* reg: i of ST(i) */
     OPD_MM, OPD_XMM, OPD_YMM,
     OPD_MEM,   /* Insn's seg, base, index, scale, disp */
-    OPD_IMM,   /* Insn.imm, sign-extended as the instruction uses it */
+    OPD_IMM,   /* Insn.imm: as the instruction uses it: Iz and the ALU's imm8 sign-extended to size,
+                * shift counts, ports, selectors of shuffles zero-extended */
     OPD_IMM2,  /* ENTER's level; far pointer's selector */
     OPD_REL,   /* Insn.imm: displacement from the next instruction */
     OPD_FAR,   /* imm2:imm */
     OPD_STR_SRC, OPD_STR_DST, /* seg:[rSI], ES:[rDI] at address size */
+    OPD_VMEM,  /* gathers: as OPD_MEM, index is a vector register; reg: its size, size: element */
 } OperandKind;
 
 enum { OPD_R = 1, OPD_W = 2, OPD_RW = 3 };
@@ -81,15 +83,32 @@ typedef enum DecodeResult {
 DecodeResult insn_decode(const uint8_t *bytes, unsigned len, uint32_t mode,
                          const CpuFeatures *features, Insn *out);
 
-/* One row of the table. */
+/* One row of the table. What flags_undef holds is in flags_written too; flags that depend on the
+ * operands (shifts by 0, OF of counts other than 1) count as undefined. */
 typedef struct InsnRow {
+    uint32_t enc;         /* ENC_: where in the opcode maps it stands */
     uint16_t op;
-    const char *mnemonic; /* as printed, Intel syntax, lower case */
-    const char *operands; /* the SDM's: "Eb,Gb", "Vx,Hx,Wx,Ib" */
+    const char *operands; /* the SDM's: "Eb,Gb", "Vx,Hx,Wx,Ib"; letters in insn_table.c */
     uint32_t flags;       /* INSN_ */
-    uint16_t undef_flags; /* FLAG_ arithmetic flags left undefined (oracle ignores them) */
+    uint16_t flags_read, flags_written, flags_undef; /* arithmetic FLAG_ bits */
     uint8_t feature;      /* CpuFeature needed; FEATURE_NONE */
 } InsnRow;
+/* InsnRow.enc. Bits 7:0 opcode (the first one, with ENC_PLUS_R or ENC_PLUS_CC), 9:8 map. */
+enum {
+    ENC_MAP_SHIFT = 8, ENC_MAP = 3 << 8,
+    ENC_VEX = 1 << 10,
+    /* mandatory prefix: any (F2 and F3 may mean REP), none, one, or neither F2 nor F3 */
+    ENC_PP_SHIFT = 11, ENC_PP = 7 << 11, ENC_NP = 1 << 11, ENC_P66 = 2 << 11, ENC_PF3 = 3 << 11,
+    ENC_PF2 = 4 << 11, ENC_NOREP = 5 << 11,
+    ENC_REG_SHIFT = 14, ENC_REG = 15 << 14, /* 8 | ModRM.reg, 0: any */
+    ENC_RM_SHIFT = 18, ENC_RM = 15 << 18,   /* 8 | ModRM.rm, 0: any */
+    ENC_MEM_ONLY = 1 << 22, ENC_REG_ONLY = 1 << 23,
+    ENC_W0 = 1 << 24, ENC_W1 = 1 << 25,     /* REX.W, VEX.W */
+    ENC_L0 = 1 << 26, ENC_L1 = 1 << 27,     /* VEX.L */
+    ENC_PLUS_R = 1 << 28,  /* eight opcodes: register in bits 2:0 */
+    ENC_PLUS_CC = 1 << 29, /* sixteen: condition in bits 3:0 */
+    ENC_NO_REXB = 1 << 30, /* 90: NOP, not XCHG R8,RAX */
+};
 enum {
     INSN_LOCK = 1 << 0,   /* LOCK allowed with a memory destination */
     INSN_I64 = 1 << 1,    /* invalid in 64-bit mode */
@@ -101,14 +120,19 @@ enum {
     INSN_X87 = 1 << 7, INSN_MMX = 1 << 8, INSN_SSE = 1 << 9, INSN_AVX = 1 << 10, /* CR0/CR4 checks */
     INSN_ALIGN16 = 1 << 11, /* memory operand must be aligned to its size: #GP(0) */
     INSN_REP = 1 << 12,   /* string instruction: takes REP */
-    INSN_FLAGS_R = 1 << 13, INSN_FLAGS_W = 1 << 14, /* reads / writes arithmetic flags */
-    INSN_USER = 1 << 15,  /* plain user-mode computation: the host-CPU oracle tests it */
-    INSN_PE = 1 << 16,    /* #UD in real and V86 mode */
-    INSN_NO_MEM = 1 << 17, INSN_NO_REG = 1 << 18, /* #UD with that ModRM form */
+    INSN_USER = 1 << 13,  /* plain user-mode computation: the host-CPU oracle tests it */
+    INSN_PE = 1 << 14,    /* #UD in real and V86 mode */
+    /* how the operands are accessed; none of these: first read and written, others read */
+    INSN_DW = 1 << 16,    /* first only written */
+    INSN_DR = 1 << 17,    /* all only read */
+    INSN_RW2 = 1 << 18,   /* first two read and written */
+    INSN_W2 = 1 << 19,    /* first two written */
+    INSN_GATHER = 1 << 20, /* first and third read and written */
+    INSN_MOD_IGNORED = 1 << 21, /* MOV CR/DR: ModRM.mod counts as 3 */
 };
 extern const InsnRow insn_rows[];
 extern const unsigned nr_insn_rows;
-const char *insn_op_name(unsigned op);
+const char *insn_op_name(unsigned op); /* "ADD", as in ops.inc */
 
 /* Intel syntax, e.g. "mov rax, qword ptr [rbx+rcx*4+0x10]"; rip is the instruction's address.
  * Returns buf. */
