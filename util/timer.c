@@ -98,6 +98,11 @@ void guest_clock_set_manual(void)
     guest_manual = true;
 }
 
+bool guest_clock_is_manual(void)
+{
+    return guest_manual;
+}
+
 /* ---- heaps ---- */
 
 static void put_at(Heap *h, size_t i, Timer *t)

@@ -47,6 +47,7 @@ void guest_clock_stop(void);
 /* accel test: guest time stands still but for these. Every timer that is due on the way runs at
  * its own deadline. Both return the time reached. */
 void guest_clock_set_manual(void);
+bool guest_clock_is_manual(void);
 uint64_t guest_clock_advance_to(uint64_t ns);
 /* The next deadline of a clock, UINT64_MAX if no timer is armed. */
 uint64_t timer_next_deadline(TimerClock clock);
