@@ -293,11 +293,34 @@ static ALWAYS_INLINE void binary(CpuState *cpu, const Insn *in, X87Kernel k, uns
         binary(cpu, in, k_##name, cc, pops);                                                       \
     }
 BINARY(scale, FSW_C1, false)
-BINARY(prem, FSW_CC, false)
-BINARY(prem1, FSW_CC, false)
 BINARY(patan, FSW_C1, true)
 BINARY(yl2x, FSW_C1, true)
 BINARY(yl2xp1, FSW_C1, true)
+
+/* The quotient's low bits go to C0, C3, C1; a NaN result leaves C0 and C3 as they were. */
+static ALWAYS_INLINE void remainder_op(CpuState *cpu, const Insn *in, X87Kernel k)
+{
+    FpuState *f = &cpu->fpu;
+    uint16_t before = f->fsw & (FSW_C0 | FSW_C3);
+    begin(cpu);
+    note(cpu, in);
+    if (!fast(f, 1)) {
+        x87_native(cpu, in, NULL);
+        return;
+    }
+    host_run(f, k, st(f, 0), st(f, 0), st(f, 1), FSW_CC);
+    if ((st(f, 0)->b[9] & 0x7f) == 0x7f && st(f, 0)->b[8] == 0xff) {
+        f->fsw = (f->fsw & ~(FSW_C0 | FSW_C3)) | before;
+    }
+}
+static void x87_prem(CpuState *cpu, const Insn *in)
+{
+    remainder_op(cpu, in, k_prem);
+}
+static void x87_prem1(CpuState *cpu, const Insn *in)
+{
+    remainder_op(cpu, in, k_prem1);
+}
 
 static ALWAYS_INLINE void sign_op(CpuState *cpu, const Insn *in, uint8_t and, uint8_t xor)
 {
@@ -396,7 +419,7 @@ static ALWAYS_INLINE void compare_flags(CpuState *cpu, const Insn *in,
         r = k(st(f, 0), st(f, i));
     }
     cpu->cc = r;
-    f->fsw = (f->fsw & ~FSW_C1) | (r >> 16 & FSW_FLAGS);
+    f->fsw |= r >> 16 & FSW_FLAGS; /* the condition codes stay, C1 too */
     if (pops) {
         pop(f);
     }
@@ -623,7 +646,6 @@ static void x87_cmov(CpuState *cpu, const Insn *in)
     if (is != (in->opcode & 1)) {
         *st(f, 0) = *st(f, i);
     }
-    f->fsw &= ~FSW_C1;
 }
 
 static void x87_free(CpuState *cpu, const Insn *in)
@@ -631,6 +653,7 @@ static void x87_free(CpuState *cpu, const Insn *in)
     begin(cpu);
     note(cpu, in);
     cpu->fpu.tag &= ~(1u << reg_index(&cpu->fpu, in->modrm & 7));
+    cpu->fpu.fsw &= ~FSW_C1;
 }
 
 static void x87_decstp(CpuState *cpu, const Insn *in)
