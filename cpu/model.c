@@ -368,14 +368,26 @@ static bool set_number(const char *name, const char *val, uint64_t min, uint64_t
     return true;
 }
 
+/* In Hz, or with k, M, G for thousands of it. */
 static bool set_tsc_frequency(CpuState *cpu, const char *val, Error **errp)
 {
-    uint64_t hz;
-    if (!parse_size(val, 1, &hz) || hz < 1000000 || hz > 100000000000) {
-        return error_set(
-            errp, "-cpu: tsc-frequency=%s: want Hz, from 1000000 to 100000000000", val);
+    static const char suffixes[] = "kmg";
+    char digits[24];
+    size_t len = strlen(val);
+    uint64_t hz = 0, unit = 1;
+    const char *suffix = len ? strchr(suffixes, val[len - 1] | 0x20) : NULL;
+    if (suffix) {
+        len--;
+        for (const char *s = suffixes; s <= suffix; s++) {
+            unit *= 1000;
+        }
     }
-    cpu->tsc_khz = (uint32_t)(hz / 1000);
+    snprintf(digits, sizeof(digits), "%.*s", (int)len, val);
+    if (!parse_u64(digits, &hz) || hz > 100000000000 || hz * unit < 1000000 ||
+        hz * unit > 100000000000) {
+        return error_set(errp, "-cpu: tsc-frequency=%s: want Hz, from 1M to 100G", val);
+    }
+    cpu->tsc_khz = (uint32_t)(hz * unit / 1000);
     return true;
 }
 

@@ -88,7 +88,7 @@ static void names_and_signature(void **state)
     assert_memory_equal(out, "AMD EPYC Process", 16);
     apply(f, "qemu64,family=6,model=0x3c,stepping=3,vendor=GenuineIntel");
     assert_int_equal(reg(f, 1, 0, CPUID_EAX), 0x306c3);
-    assert_memory_equal((uint32_t[]){ reg(f, 0, 0, CPUID_EBX) }, "Genu", 4);
+    assert_memory_equal((uint32_t[]) { reg(f, 0, 0, CPUID_EBX) }, "Genu", 4);
 }
 
 static void hypervisor_leaf(void **state)
@@ -110,11 +110,11 @@ static void max_is_v3(void **state)
 {
     Fixture *f = *state;
     static const uint16_t v3[] = {
-        FEATURE_CMOV,   FEATURE_CX8,   FEATURE_FPU,   FEATURE_FXSR, FEATURE_MMX,  FEATURE_SYSCALL,
-        FEATURE_SSE,    FEATURE_SSE2,  FEATURE_CX16,  FEATURE_LAHF_LM, FEATURE_POPCNT,
-        FEATURE_SSE3,   FEATURE_SSE41, FEATURE_SSE42, FEATURE_SSSE3, FEATURE_AVX, FEATURE_AVX2,
-        FEATURE_BMI1,   FEATURE_BMI2,  FEATURE_F16C,  FEATURE_FMA,  FEATURE_ABM,  FEATURE_MOVBE,
-        FEATURE_XSAVE,
+        FEATURE_CMOV,    FEATURE_CX8,  FEATURE_FPU,   FEATURE_FXSR,  FEATURE_MMX,
+        FEATURE_SYSCALL, FEATURE_SSE,  FEATURE_SSE2,  FEATURE_CX16,  FEATURE_LAHF_LM,
+        FEATURE_POPCNT,  FEATURE_SSE3, FEATURE_SSE41, FEATURE_SSE42, FEATURE_SSSE3,
+        FEATURE_AVX,     FEATURE_AVX2, FEATURE_BMI1,  FEATURE_BMI2,  FEATURE_F16C,
+        FEATURE_FMA,     FEATURE_ABM,  FEATURE_MOVBE, FEATURE_XSAVE,
     };
     apply(f, "max");
     for (size_t i = 0; i < ARRAY_SIZE(v3); i++) {
@@ -179,7 +179,7 @@ static void live_bits(void **state)
 static void topology(void **state)
 {
     Fixture *f = *state;
-    f->m.config = (MachineConfig){ .cpus = 12, .sockets = 2, .cores = 3, .threads = 2 };
+    f->m.config = (MachineConfig) { .cpus = 12, .sockets = 2, .cores = 3, .threads = 2 };
     static const uint32_t want[12] = { 0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13 };
     for (unsigned i = 0; i < 12; i++) {
         cpu_init(&f->cpu, &f->m, i);
@@ -219,19 +219,25 @@ static void tsc_leaf(void **state)
 {
     Fixture *f = *state;
     apply(f, "max,tsc-frequency=2500M");
-    uint32_t khz = f->cpu.tsc_khz, out[4];
+    uint32_t out[4];
+    assert_int_equal(f->cpu.tsc_khz, 2500000);
     cpu_cpuid(&f->cpu, 0x15, 0, out);
     assert_int_equal((uint64_t)out[CPUID_ECX] * out[CPUID_EBX] / out[CPUID_EAX],
-                     (uint64_t)khz * 1000);
+                     2500000000);
 }
 
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(names_and_signature), TEST(hypervisor_leaf), TEST(max_is_v3),
-        TEST(switches),            TEST(live_bits),       TEST(topology),
-        TEST(beyond_the_last_leaf), TEST(tsc_leaf),
+        TEST(names_and_signature),
+        TEST(hypervisor_leaf),
+        TEST(max_is_v3),
+        TEST(switches),
+        TEST(live_bits),
+        TEST(topology),
+        TEST(beyond_the_last_leaf),
+        TEST(tsc_leaf),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

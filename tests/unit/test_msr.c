@@ -87,7 +87,7 @@ static void efer(void **state)
 static void canonical(void **state)
 {
     CpuState *cpu = *state;
-    static const uint32_t msrs[] = { MSR_LSTAR,  0xc0000083u, 0xc0000100u, MSR_GS_BASE,
+    static const uint32_t msrs[] = { MSR_LSTAR,   0xc0000083u, 0xc0000100u, MSR_GS_BASE,
                                      0xc0000102u, 0x175,       0x176 };
     for (size_t i = 0; i < ARRAY_SIZE(msrs); i++) {
         wr(cpu, msrs[i], 0xffff800000001234);
@@ -111,9 +111,9 @@ static void memory_types(void **state)
     wr(cpu, 0x200, 0xc0000006);
     wr(cpu, 0x201, 0xffc0000800);
     assert_int_equal(rd(cpu, 0x201), 0xffc0000800);
-    wr_gp(cpu, 0x200, 2);            /* no such type */
-    wr_gp(cpu, 0x200, 0x100);        /* reserved */
-    wr_gp(cpu, 0x200, 1ull << 40);   /* beyond 40 physical bits */
+    wr_gp(cpu, 0x200, 2);          /* no such type */
+    wr_gp(cpu, 0x200, 0x100);      /* reserved */
+    wr_gp(cpu, 0x200, 1ull << 40); /* beyond 40 physical bits */
     wr_gp(cpu, 0x201, 1);
     wr(cpu, 0x20f, 0x800);
     rd_gp(cpu, 0x210);
@@ -156,10 +156,10 @@ static void absent(void **state)
     CpuState *cpu = *state;
     rd_gp(cpu, 0x12345678);
     wr_gp(cpu, 0x12345678, 0);
-    rd_gp(cpu, 0x480);      /* VMX */
-    rd_gp(cpu, 0x1b);       /* no LAPIC on this CPU */
+    rd_gp(cpu, 0x480);       /* VMX */
+    rd_gp(cpu, 0x1b);        /* no LAPIC on this CPU */
     rd_gp(cpu, 0xc0010015u); /* AMD's */
-    wr_gp(cpu, 0x10a, 0);   /* read-only */
+    wr_gp(cpu, 0x10a, 0);    /* read-only */
     assert_true(rd(cpu, 0x10a) & 1);
     wr(cpu, 0x48, 1);
     wr_gp(cpu, 0x48, 0x100);
@@ -212,8 +212,8 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(efer), TEST(canonical), TEST(memory_types), TEST(tsc),
-        TEST(machine_check), TEST(absent), TEST(init_keeps),
+        TEST(efer),          TEST(canonical), TEST(memory_types), TEST(tsc),
+        TEST(machine_check), TEST(absent),    TEST(init_keeps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
