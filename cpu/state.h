@@ -166,6 +166,8 @@ struct CpuState {
     uint32_t eflags;  /* all other flags; bit 1 and the arithmetic bits are kept 0 here */
     uint32_t mode;    /* MODE_ */
     uint32_t request; /* atomic: CPU_REQ_ */
+    uint32_t guest_code; /* atomic: 1 while guest code runs that may hold host addresses */
+    uint32_t epoch;   /* atomic: grows at each safepoint; see cpu/tlb.h */
     struct Tlb *tlb;  /* software engines: the translation cache for data now (by CPL, AC) */
     struct Machine *machine;
 
@@ -222,6 +224,7 @@ struct CpuState {
     void *pic_opaque;
     void (*ferr)(void *opaque, bool level); /* FERR#: x87 errors with CR0.NE = 0 (IRQ 13) */
     void *ferr_opaque;
+    struct Mmu *mmu;     /* software engines: cpu/tlb.h */
     void *engine_data;   /* the running engine's own */
     struct Vcpu *vcpu;
 };

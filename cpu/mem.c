@@ -1,0 +1,560 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Memory as an instruction sees it: fills and uses the translation caches of cpu/tlb.h. The fast
+ * paths of the engines are inline in their own files; everything they miss comes here.
+ */
+#include "cpu/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu/debug.h"
+#include "cpu/exception.h"
+#include "cpu/paging.h"
+#include "cpu/tlb.h"
+#include "hw/core/machine.h"
+
+typedef uint16_t __attribute__((aligned(1), may_alias)) u16_any;
+typedef uint32_t __attribute__((aligned(1), may_alias)) u32_any;
+typedef uint64_t __attribute__((aligned(1), may_alias)) u64_any;
+
+static uint64_t host_load(const uint8_t *p, unsigned size)
+{
+    switch (size) {
+    case 1: return *p;
+    case 2: return *(const u16_any *)p;
+    case 4: return *(const u32_any *)p;
+    default: return *(const u64_any *)p;
+    }
+}
+
+static void host_store(uint8_t *p, uint64_t val, unsigned size)
+{
+    switch (size) {
+    case 1: *p = (uint8_t)val; break;
+    case 2: *(u16_any *)p = (uint16_t)val; break;
+    case 4: *(u32_any *)p = (uint32_t)val; break;
+    default: *(u64_any *)p = val;
+    }
+}
+
+/* ---- life and flushing ---- */
+
+static void tlb_clear(Tlb *t)
+{
+    if (t->nr_log > TLB_LOG) {
+        for (unsigned i = 0; i < TLB_SIZE; i++) {
+            t->entry[i].rtag = t->entry[i].wtag = TLB_NONE;
+        }
+    } else {
+        for (unsigned i = 0; i < t->nr_log; i++) {
+            TlbEntry *e = &t->entry[t->log[i]];
+            e->rtag = e->wtag = TLB_NONE;
+        }
+    }
+    t->nr_log = 0;
+}
+
+void mmu_new(CpuState *cpu)
+{
+    Mmu *m = aligned_alloc(64, ROUND_UP(sizeof(Mmu), 64));
+    if (!m) {
+        abort(); /* under a megabyte, at start */
+    }
+    memset(m, 0, sizeof(*m));
+    for (unsigned k = 0; k < NR_TLBS; k++) {
+        m->tlb[k].kind = (TlbKind)k;
+        m->tlb[k].nr_log = TLB_LOG + 1;
+    }
+    cpu->mmu = m;
+    m->view = address_space_view(&cpu->machine->memory);
+    m->walk_range = NULL;
+    tlb_flush(cpu);
+    tlb_select(cpu);
+}
+
+void mmu_free(CpuState *cpu)
+{
+    if (cpu->mmu) {
+        flat_view_unref(cpu->mmu->view);
+        free(cpu->mmu);
+        cpu->mmu = NULL;
+        cpu->tlb = NULL;
+    }
+}
+
+void tlb_flush(CpuState *cpu)
+{
+    Mmu *m = cpu->mmu;
+    if (!m) {
+        return;
+    }
+    for (unsigned k = 0; k < NR_TLBS; k++) {
+        tlb_clear(&m->tlb[k]);
+    }
+    for (unsigned i = 0; i < ITLB_SIZE; i++) {
+        m->itlb[i].tag = TLB_NONE;
+    }
+    m->generation++;
+    m->flushes++;
+}
+
+void tlb_flush_page(CpuState *cpu, uint64_t lin)
+{
+    Mmu *m = cpu->mmu;
+    if (!m) {
+        return;
+    }
+    for (unsigned k = 0; k < NR_TLBS; k++) {
+        TlbEntry *e = tlb_entry(&m->tlb[k], lin);
+        e->rtag = e->wtag = TLB_NONE;
+    }
+    m->itlb[lin >> PAGE_BITS & (ITLB_SIZE - 1)].tag = TLB_NONE;
+    m->generation++;
+}
+
+void mmu_refresh_view(CpuState *cpu)
+{
+    FlatView *old = cpu->mmu->view;
+    cpu->mmu->view = address_space_view(&cpu->machine->memory);
+    cpu->mmu->walk_range = NULL;
+    flat_view_unref(old);
+    tlb_flush(cpu);
+}
+
+void tlb_select(CpuState *cpu)
+{
+    if (!cpu->mmu) {
+        return;
+    }
+    bool user = cpu_cpl(cpu) == 3, ac = cpu->eflags & FLAG_AC;
+    TlbKind kind = user ? TLB_USER : ac && (cpu->cr4 & CR4_SMAP) ? TLB_KERNEL_AC : TLB_KERNEL;
+    if ((cpu->mode & MODE_DR) || (user && ac && (cpu->cr0 & CR0_AM))) {
+        kind = user ? TLB_CAREFUL_USER : TLB_CAREFUL_KERNEL;
+    }
+    cpu->tlb = &cpu->mmu->tlb[kind];
+}
+
+bool tlb_revoke_write(CpuState *cpu, const uint8_t *page)
+{
+    bool found = false;
+    for (unsigned k = 0; cpu->mmu && k < NR_TLBS; k++) {
+        Tlb *t = &cpu->mmu->tlb[k];
+        for (unsigned i = 0; i < TLB_SIZE; i++) {
+            uint64_t tag = __atomic_load_n(&t->entry[i].wtag, __ATOMIC_RELAXED);
+            if ((tag & 0xfff) || (page && (uint8_t *)(t->entry[i].addend + tag) != page)) {
+                continue;
+            }
+            __atomic_store_n(&t->entry[i].wtag, TLB_NONE, __ATOMIC_SEQ_CST);
+            found = true;
+        }
+    }
+    return found;
+}
+
+/* ---- filling ---- */
+
+static bool tag_allows(uint64_t tag, uint64_t lin)
+{
+    return (tag & ~0xffdull) == TLB_PAGE(lin); /* TLB_NONE has bit 1 set */
+}
+
+static bool kind_is_user(TlbKind k)
+{
+    return k == TLB_USER || k == TLB_CAREFUL_USER;
+}
+
+/* Sets a fast write tag if nobody needs to hear of writes; TLB_SLOW otherwise. */
+static void tlb_set_write_tag(TlbEntry *e, const TlbSide *s, uint64_t page, bool careful)
+{
+    if (careful || !s->ram || s->rom || ram_write_is_tracked(s->ram, s->ram_offset)) {
+        e->wtag = page | TLB_SLOW;
+        return;
+    }
+    __atomic_store_n(&e->wtag, page, __ATOMIC_SEQ_CST);
+    if (ram_write_is_tracked(s->ram, s->ram_offset)) {
+        e->wtag = page | TLB_SLOW; /* lost the race with one who asked for tracking */
+    }
+}
+
+static TlbEntry *tlb_fill(CpuState *cpu, Tlb *t, uint64_t lin, bool write)
+{
+    Mmu *m = cpu->mmu;
+    bool careful = t->kind >= TLB_CAREFUL_KERNEL;
+    bool user = kind_is_user(t->kind);
+    bool smap_ok = t->kind == TLB_KERNEL_AC ||
+                   (t->kind == TLB_CAREFUL_KERNEL && (cpu->eflags & FLAG_AC));
+    PageWalk w;
+    if (!paging_walk(cpu, lin, write, user, smap_ok, false, &w)) {
+        cpu_raise_pf(cpu, lin, w.error);
+    }
+    unsigned i = lin >> PAGE_BITS & (TLB_SIZE - 1);
+    TlbEntry *e = &t->entry[i];
+    TlbSide *s = &t->side[i];
+    uint64_t page = TLB_PAGE(lin);
+    if (t->nr_log < TLB_LOG) {
+        t->log[t->nr_log] = (uint16_t)i;
+    }
+    t->nr_log += t->nr_log <= TLB_LOG;
+    m->fills++;
+
+    e->rtag = e->wtag = TLB_NONE;
+    e->gpa = TLB_PAGE(w.gpa);
+    const FlatRange *fr = flat_view_find(m->view, e->gpa);
+    *s = (TlbSide){ 0 };
+    if (fr && fr->host && e->gpa + PAGE_SIZE <= fr->start + fr->size) {
+        s->ram = fr->ram;
+        s->ram_offset = fr->ram_offset + (e->gpa - fr->start);
+        s->rom = fr->readonly;
+        e->addend = (uintptr_t)(fr->host + (e->gpa - fr->start)) - page;
+    }
+    if (w.can_read) {
+        e->rtag = s->ram && !careful ? page : page | TLB_SLOW;
+    }
+    if (w.can_write) {
+        tlb_set_write_tag(e, s, page, careful);
+    }
+    return e;
+}
+
+/* The entry for an access inside one page; faults are raised. */
+static TlbEntry *tlb_get(CpuState *cpu, Tlb *t, uint64_t lin, bool write)
+{
+    TlbEntry *e = tlb_entry(t, lin);
+    if (!tag_allows(write ? e->wtag : e->rtag, lin)) {
+        e = tlb_fill(cpu, t, lin, write);
+    }
+    return e;
+}
+
+static Tlb *tlb_for(CpuState *cpu, MemAs as)
+{
+    return as == MEM_CPL ? cpu->tlb : &cpu->mmu->tlb[as == MEM_USER ? TLB_USER : TLB_KERNEL];
+}
+
+static bool crosses(uint64_t lin, unsigned size)
+{
+    return (lin & (PAGE_SIZE - 1)) + size > PAGE_SIZE;
+}
+
+static uint64_t lin_add(const CpuState *cpu, uint64_t lin, unsigned n)
+{
+    return cpu->mode & MODE_LMA ? lin + n : (uint32_t)(lin + n);
+}
+
+/* ---- registers behind memory ---- */
+
+/* Outside guest code, so that whoever waits for this CPU's safepoint need not wait for vm_lock. */
+static void io_begin(CpuState *cpu)
+{
+    __atomic_store_n(&cpu->guest_code, 0, __ATOMIC_SEQ_CST);
+}
+
+static void io_end(CpuState *cpu)
+{
+    __atomic_store_n(&cpu->guest_code, 1, __ATOMIC_SEQ_CST);
+}
+
+static uint64_t io_load(CpuState *cpu, uint64_t gpa, unsigned size)
+{
+    io_begin(cpu);
+    uint64_t val = address_space_load(&cpu->machine->memory, gpa, size);
+    io_end(cpu);
+    return val;
+}
+
+static void io_store(CpuState *cpu, uint64_t gpa, uint64_t val, unsigned size)
+{
+    io_begin(cpu);
+    address_space_store(&cpu->machine->memory, gpa, val, size);
+    io_end(cpu);
+}
+
+uint64_t port_in(CpuState *cpu, uint16_t port, unsigned size)
+{
+    io_begin(cpu);
+    uint64_t val = address_space_load(&cpu->machine->io, port, size);
+    io_end(cpu);
+    return val;
+}
+
+void port_out(CpuState *cpu, uint16_t port, uint64_t val, unsigned size)
+{
+    io_begin(cpu);
+    address_space_store(&cpu->machine->io, port, val, size);
+    io_end(cpu);
+}
+
+/* ---- loads and stores ---- */
+
+/* SDM 3A 6.15, vector 17; 17.2.4 */
+static void careful_checks(CpuState *cpu, const Tlb *t, uint64_t lin, unsigned size, bool write)
+{
+    if (t->kind < TLB_CAREFUL_KERNEL) {
+        return;
+    }
+    if (t->kind == TLB_CAREFUL_USER && (cpu->cr0 & CR0_AM) && (cpu->eflags & FLAG_AC) &&
+        (lin & (size - 1))) {
+        cpu_raise(cpu, EXC_AC, 0);
+    }
+    if (cpu->mode & MODE_DR) {
+        debug_check_data(cpu, lin, size, write);
+    }
+}
+
+static uint64_t load_in_page(CpuState *cpu, Tlb *t, uint64_t lin, unsigned size)
+{
+    TlbEntry *e = tlb_get(cpu, t, lin, false);
+    if (likely(!(e->rtag & TLB_SLOW))) {
+        return host_load((uint8_t *)(e->addend + lin), size);
+    }
+    cpu->mmu->slow++;
+    const TlbSide *s = &t->side[e - t->entry];
+    if (s->ram) {
+        return host_load((uint8_t *)(e->addend + lin), size);
+    }
+    return io_load(cpu, e->gpa | (lin & 0xfff), size);
+}
+
+static void store_in_page(CpuState *cpu, Tlb *t, uint64_t lin, uint64_t val, unsigned size)
+{
+    TlbEntry *e = tlb_get(cpu, t, lin, true);
+    uint8_t *host = (uint8_t *)(e->addend + lin);
+    if (likely(!(e->wtag & TLB_SLOW))) {
+        host_store(host, val, size);
+        return;
+    }
+    cpu->mmu->slow++;
+    const TlbSide *s = &t->side[e - t->entry];
+    if (!s->ram) {
+        io_store(cpu, e->gpa | (lin & 0xfff), val, size);
+        return;
+    }
+    if (s->rom) {
+        return;
+    }
+    host_store(host, val, size);
+    mmu_written(cpu, s->ram, s->ram_offset + (lin & 0xfff), size);
+    if (t->kind < TLB_CAREFUL_KERNEL) {
+        tlb_set_write_tag(e, s, TLB_PAGE(lin), false);
+    }
+}
+
+void mmu_written(CpuState *cpu, RamBlock *ram, uint64_t offset, uint64_t len)
+{
+    const uint32_t *stamp = ram_code_stamp(ram, offset);
+    uint32_t before = *stamp;
+    ram_written(ram, offset, len);
+    if (*stamp != before) {
+        cpu->mmu->store_hit_code = true;
+    }
+}
+
+static uint64_t tlb_load(CpuState *cpu, Tlb *t, uint64_t lin, unsigned size)
+{
+    careful_checks(cpu, t, lin, size, false);
+    if (likely(!crosses(lin, size))) {
+        return load_in_page(cpu, t, lin, size);
+    }
+    uint64_t val = 0;
+    tlb_get(cpu, t, lin, false);
+    tlb_get(cpu, t, lin_add(cpu, lin, size - 1), false);
+    for (unsigned i = 0; i < size; i++) {
+        val |= load_in_page(cpu, t, lin_add(cpu, lin, i), 1) << i * 8;
+    }
+    return val;
+}
+
+static void tlb_store(CpuState *cpu, Tlb *t, uint64_t lin, uint64_t val, unsigned size)
+{
+    careful_checks(cpu, t, lin, size, true);
+    if (likely(!crosses(lin, size))) {
+        store_in_page(cpu, t, lin, val, size);
+        return;
+    }
+    tlb_get(cpu, t, lin, true);
+    tlb_get(cpu, t, lin_add(cpu, lin, size - 1), true);
+    for (unsigned i = 0; i < size; i++) {
+        store_in_page(cpu, t, lin_add(cpu, lin, i), val >> i * 8, 1);
+    }
+}
+
+uint64_t lin_load(CpuState *cpu, uint64_t lin, unsigned size, MemAs as)
+{
+    return tlb_load(cpu, tlb_for(cpu, as), lin, size);
+}
+
+void lin_store(CpuState *cpu, uint64_t lin, uint64_t val, unsigned size, MemAs as)
+{
+    tlb_store(cpu, tlb_for(cpu, as), lin, val, size);
+}
+
+void lin_probe(CpuState *cpu, uint64_t lin, unsigned len, bool write, MemAs as)
+{
+    Tlb *t = tlb_for(cpu, as);
+    for (unsigned done = 0; done < len;) {
+        uint64_t at = lin_add(cpu, lin, done);
+        tlb_get(cpu, t, at, write);
+        done += PAGE_SIZE - (at & (PAGE_SIZE - 1));
+    }
+}
+
+/* Copies between guest and buf, RAM at once, registers in the largest aligned pieces. */
+static void lin_copy(CpuState *cpu, uint64_t lin, uint8_t *buf, unsigned len, bool write, MemAs as)
+{
+    Tlb *t = tlb_for(cpu, as);
+    lin_probe(cpu, lin, len, write, as);
+    while (len) {
+        unsigned n = MIN(len, PAGE_SIZE - (unsigned)(lin & (PAGE_SIZE - 1)));
+        TlbEntry *e = tlb_get(cpu, t, lin, write);
+        if (!((write ? e->wtag : e->rtag) & TLB_SLOW)) {
+            uint8_t *host = (uint8_t *)(e->addend + lin);
+            memcpy(write ? host : buf, write ? buf : host, n);
+        } else {
+            n = MIN(n, 8u);
+            while (n & (n - 1)) {
+                n &= n - 1;
+            }
+            careful_checks(cpu, t, lin, n, write);
+            if (write) {
+                store_in_page(cpu, t, lin, host_load(buf, n), n);
+            } else {
+                host_store(buf, load_in_page(cpu, t, lin, n), n);
+            }
+        }
+        lin = lin_add(cpu, lin, n);
+        buf += n;
+        len -= n;
+    }
+}
+
+void lin_read(CpuState *cpu, uint64_t lin, void *buf, unsigned len, MemAs as)
+{
+    lin_copy(cpu, lin, buf, len, false, as);
+}
+
+void lin_write(CpuState *cpu, uint64_t lin, const void *buf, unsigned len, MemAs as)
+{
+    lin_copy(cpu, lin, (uint8_t *)buf, len, true, as);
+}
+
+void *lin_host(CpuState *cpu, uint64_t lin, unsigned len, bool write)
+{
+    if (crosses(lin, len)) {
+        return NULL;
+    }
+    TlbEntry *e = tlb_get(cpu, cpu->tlb, lin, write);
+    return (write ? e->wtag : e->rtag) & TLB_SLOW ? NULL : (void *)(e->addend + lin);
+}
+
+void *lin_host_tracked(CpuState *cpu, uint64_t lin, unsigned len, bool write, RamBlock **ram,
+                       uint64_t *ram_offset)
+{
+    if (crosses(lin, len) || cpu->tlb->kind >= TLB_CAREFUL_KERNEL) {
+        return NULL;
+    }
+    TlbEntry *e = tlb_get(cpu, cpu->tlb, lin, write);
+    const TlbSide *s = &cpu->tlb->side[e - cpu->tlb->entry];
+    if (!s->ram || (write && s->rom)) {
+        return NULL;
+    }
+    *ram = s->ram;
+    *ram_offset = s->ram_offset + (lin & 0xfff);
+    return (void *)(e->addend + lin);
+}
+
+/* ---- instruction fetch ---- */
+
+const ItlbEntry *mmu_fetch_page(CpuState *cpu, uint64_t lin)
+{
+    ItlbEntry *e = &cpu->mmu->itlb[lin >> PAGE_BITS & (ITLB_SIZE - 1)];
+    bool user = cpu_cpl(cpu) == 3;
+    if (likely(e->tag == TLB_PAGE(lin) && e->user == user)) {
+        return e;
+    }
+    PageWalk w;
+    if (!paging_walk(cpu, lin, 2, user, false, false, &w)) {
+        cpu_raise_pf(cpu, lin, w.error);
+    }
+    *e = (ItlbEntry){ .tag = TLB_PAGE(lin), .gpa = TLB_PAGE(w.gpa), .user = user };
+    const FlatRange *fr = flat_view_find(cpu->mmu->view, e->gpa);
+    if (fr && fr->host && e->gpa + PAGE_SIZE <= fr->start + fr->size) {
+        e->ram = fr->ram;
+        e->ram_offset = fr->ram_offset + (e->gpa - fr->start);
+    }
+    return e;
+}
+
+/* ---- guest physical ---- */
+
+static uint8_t *phys_host(CpuState *cpu, uint64_t gpa, unsigned size, const FlatRange **range)
+{
+    Mmu *m = cpu->mmu;
+    if (!m) {
+        return NULL;
+    }
+    const FlatRange *fr = m->walk_range;
+    if (!fr || gpa - fr->start >= fr->size) {
+        fr = flat_view_find(m->view, gpa);
+        if (!fr || !fr->host) {
+            return NULL;
+        }
+        m->walk_range = fr;
+    }
+    if (gpa - fr->start + size > fr->size) {
+        return NULL;
+    }
+    *range = fr;
+    return fr->host + (gpa - fr->start);
+}
+
+uint64_t phys_load(CpuState *cpu, uint64_t gpa, unsigned size)
+{
+    const FlatRange *fr;
+    uint8_t *host = phys_host(cpu, gpa, size, &fr);
+    if (likely(host)) {
+        return size == 8 ? __atomic_load_n((uint64_t *)host, __ATOMIC_RELAXED)
+                         : host_load(host, size);
+    }
+    return address_space_load(&cpu->machine->memory, gpa, size);
+}
+
+void phys_store(CpuState *cpu, uint64_t gpa, uint64_t val, unsigned size)
+{
+    const FlatRange *fr;
+    uint8_t *host = phys_host(cpu, gpa, size, &fr);
+    if (!host) {
+        address_space_store(&cpu->machine->memory, gpa, val, size);
+    } else if (!fr->readonly) {
+        host_store(host, val, size);
+        mmu_written(cpu, fr->ram, fr->ram_offset + (gpa - fr->start), size);
+    }
+}
+
+bool phys_cas(CpuState *cpu, uint64_t gpa, uint64_t old, uint64_t val, unsigned size)
+{
+    const FlatRange *fr;
+    uint8_t *host = phys_host(cpu, gpa, size, &fr);
+    bool done;
+    if (!host) { /* page tables in a device or nowhere: A and D go there and vanish */
+        if (phys_load(cpu, gpa, size) != old) {
+            return false;
+        }
+        phys_store(cpu, gpa, val, size);
+        return true;
+    }
+    if (fr->readonly) {
+        return true;
+    }
+    if (size == 8) {
+        done = __atomic_compare_exchange_n((uint64_t *)host, &old, val, false, __ATOMIC_SEQ_CST,
+                                           __ATOMIC_SEQ_CST);
+    } else {
+        uint32_t old32 = (uint32_t)old;
+        done = __atomic_compare_exchange_n((uint32_t *)host, &old32, (uint32_t)val, false,
+                                           __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    }
+    if (done) {
+        mmu_written(cpu, fr->ram, fr->ram_offset + (gpa - fr->start), size);
+    }
+    return done;
+}
