@@ -67,6 +67,8 @@ void vcpus_pause(Machine *m);
 void vcpus_destroy(Machine *m); /* joins the threads */
 /* Queues fn(cpu, arg) to run on that vCPU's thread between instructions, and kicks it. */
 void vcpu_run_on(CpuState *cpu, void (*fn)(CpuState *cpu, void *arg), void *arg);
+/* Engines, at a safepoint with CPU_REQ_RUN_ON: runs what is queued. Own thread. */
+void vcpu_run_queue(CpuState *cpu);
 /* The vCPU whose thread this is; NULL in the main loop and workers. Devices with a per-CPU face
  * (LAPIC) use it. */
 CpuState *cpu_current(void);

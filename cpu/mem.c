@@ -339,6 +339,14 @@ static void store_in_page(CpuState *cpu, Tlb *t, uint64_t lin, uint64_t val, uns
     }
 }
 
+void tlb_rearm_write(CpuState *cpu, uint64_t lin)
+{
+    TlbEntry *e = tlb_entry(cpu->tlb, lin);
+    if (tag_allows(e->wtag, lin) && cpu->tlb->kind < TLB_CAREFUL_KERNEL) {
+        tlb_set_write_tag(e, &cpu->tlb->side[e - cpu->tlb->entry], TLB_PAGE(lin), false);
+    }
+}
+
 void mmu_written(CpuState *cpu, RamBlock *ram, uint64_t offset, uint64_t len)
 {
     const uint32_t *stamp = ram_code_stamp(ram, offset);

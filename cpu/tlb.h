@@ -68,6 +68,7 @@ typedef struct Mmu {
     FlatView *view;      /* reference held; replaced when the memory map changes */
     const FlatRange *walk_range; /* where the last page-table entry was found */
     bool store_hit_code; /* set when a store of this CPU changed decoded code; the engine clears */
+    bool single_next;    /* engine: the next block is one instruction */
     uint64_t fills, flushes, slow;
 } Mmu;
 
@@ -81,6 +82,8 @@ void mmu_refresh_view(CpuState *cpu);
  * there, so that the owner may be in the middle of a store. */
 bool tlb_revoke_write(CpuState *cpu, const uint8_t *page);
 
+/* The page at lin may be written fast again if nobody watches it any more. */
+void tlb_rearm_write(CpuState *cpu, uint64_t lin);
 /* ram_written for a store of this CPU: notes in store_hit_code whether code was changed. */
 void mmu_written(CpuState *cpu, RamBlock *ram, uint64_t offset, uint64_t len);
 

@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * The interpreter's loop: runs blocks, takes events between them, and unwinds faults. Handlers
+ * are in ops_*.c, decoding to ops in build.c, the block cache in block.c.
+ */
+#include "accel/interp/interp.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "accel/accel.h"
+#include "accel/interp/block.h"
+#include "cpu/debug.h"
+#include "cpu/exception.h"
+#include "cpu/simd_host.h"
+
+enum { DR6_BS = 1 << 14 };
+
+/* ---- instructions that are a function ---- */
+
+static inline void exec_one(CpuState *cpu, const Op *op)
+{
+    const ExecOp *x = op->exec;
+    uint64_t mask = interp_rip_mask(cpu);
+    cpu->insn_rip = (cpu->rip + op->off) & mask;
+    cpu->rip = (cpu->insn_rip + op->len) & mask;
+    x->fn(cpu, &x->insn);
+}
+
+const Op *op_exec(CpuState *cpu, const Op *op)
+{
+    uint64_t start = cpu->rip;
+    uint32_t mode = cpu->mode;
+    uint64_t next = (start + op->off + op->len) & interp_rip_mask(cpu);
+    exec_one(cpu, op);
+    if (unlikely(cpu->rip != next || cpu->mode != mode || cpu->request ||
+                 cpu->mmu->store_hit_code)) {
+        return NULL;
+    }
+    cpu->rip = start;
+    NEXT;
+}
+
+/* Control flow, mode, paging or interrupt state may have changed. */
+const Op *op_exec_end(CpuState *cpu, const Op *op)
+{
+    exec_one(cpu, op);
+    return NULL;
+}
+
+const Op *op_raise_ud(CpuState *cpu, const Op *op)
+{
+    interp_sync(cpu, op);
+    cpu_raise_plain(cpu, EXC_UD);
+}
+
+const Op *op_raise_gp(CpuState *cpu, const Op *op)
+{
+    interp_sync(cpu, op);
+    cpu_raise(cpu, EXC_GP, 0);
+}
+
+/* ---- ends of blocks ---- */
+
+/* Falls out of the block: op->off is just past its last instruction. */
+const Op *op_end(CpuState *cpu, const Op *op)
+{
+    cpu->rip = (cpu->rip + op->off) & interp_rip_mask(cpu);
+    uint64_t lin = cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+    const Op *first = jump_cache_find(cpu, lin);
+    if (likely(first != NULL)) {
+        GO(first);
+    }
+    return NULL;
+}
+
+/* Stands where the next instruction of an overwritten block was, or of a single-step block. */
+const Op *op_stale(CpuState *cpu, const Op *op)
+{
+    cpu->rip = (cpu->rip + op->off) & interp_rip_mask(cpu);
+    return NULL;
+}
+
+/* First in blocks whose CS is not flat: imm is the block's last byte. */
+const Op *op_check_limit(CpuState *cpu, const Op *op)
+{
+    if (unlikely(cpu->rip + op->imm > cpu->seg[SEG_CS].limit)) {
+        cpu->insn_rip = cpu->rip;
+        if (op->cond == 1) { /* the block is a single instruction */
+            cpu_raise(cpu, EXC_GP, 0);
+        }
+        cpu->mmu->single_next = true; /* come back one instruction at a time */
+        return NULL;
+    }
+    NEXT;
+}
+
+/* First in blocks whose one instruction reaches into a second page. */
+const Op *op_check_page2(CpuState *cpu, const Op *op)
+{
+    Block *b = block_of(interp_of(cpu), op);
+    uint64_t lin = cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+    uint64_t lin2 = TLB_PAGE(lin) + PAGE_SIZE;
+    lin2 = cpu->mode & MODE_LMA ? lin2 : (uint32_t)lin2;
+    if (b->generation2 != cpu->mmu->generation || b->lin2 != lin2) {
+        cpu->insn_rip = cpu->rip;
+        const ItlbEntry *e = mmu_fetch_page(cpu, lin2);
+        if (e->gpa != b->gpa2) {
+            b->stamp_seen = *b->stamp - 1; /* another page is there: decode again */
+            return NULL;
+        }
+        b->lin2 = lin2;
+        b->generation2 = cpu->mmu->generation;
+    }
+    if (*b->stamp2 != b->stamp2_seen) {
+        b->stamp_seen = *b->stamp - 1;
+        return NULL;
+    }
+    NEXT;
+}
+
+/* ---- memory operands the hard way ---- */
+
+static const Op *op_slow_return(CpuState *cpu, const Op *op)
+{
+    (void)cpu, (void)op;
+    return NULL;
+}
+
+static pthread_mutex_t bus_lock = PTHREAD_MUTEX_INITIALIZER; /* LOCKed accesses outside one RAM page */
+
+static void check_canonical(CpuState *cpu, const Op *op, uint64_t lin, unsigned size)
+{
+    if (!(cpu->mode & MODE_CS64)) {
+        return;
+    }
+    uint64_t last = lin + size - 1;
+    if ((uint64_t)((int64_t)(lin << 16) >> 16) != lin ||
+        (uint64_t)((int64_t)(last << 16) >> 16) != last) {
+        cpu_raise(cpu, op->flags & OP_STACK_SEG ? EXC_SS : EXC_GP, 0);
+    }
+}
+
+uint64_t slow_load(CpuState *cpu, const Op *op, uint64_t lin, unsigned size)
+{
+    interp_sync(cpu, op);
+    check_canonical(cpu, op, lin, size);
+    return lin_load(cpu, lin, size, MEM_CPL);
+}
+
+void slow_store(CpuState *cpu, const Op *op, uint64_t lin, uint64_t val, unsigned size)
+{
+    interp_sync(cpu, op);
+    check_canonical(cpu, op, lin, size);
+    lin_store(cpu, lin, val, size, MEM_CPL);
+}
+
+void interp_after_store(CpuState *cpu, const Op *op)
+{
+    if (likely(!cpu->mmu->store_hit_code)) {
+        return;
+    }
+    cpu->mmu->store_hit_code = false;
+    Block *b = block_of(interp_of(cpu), op);
+    if (b && block_is_stale(b)) {
+        ((Op *)op)[1].fn = op_stale; /* nobody enters a stale block again */
+    }
+}
+
+/* Runs op's handler alone, with the cache entry of lin made to point to host for its time. */
+static void run_on(CpuState *cpu, const Op *op, uint64_t lin, unsigned size, uint8_t *host)
+{
+    TlbEntry *e = tlb_entry(cpu->tlb, lin), saved = *e;
+    Op pair[2] = { *op, { .fn = op_slow_return } };
+    e->rtag = e->wtag = TLB_PAGE(lin + size - 1);
+    e->addend = (uintptr_t)host - lin;
+    op->fn(cpu, pair);
+    *e = saved;
+}
+
+const Op *slow_op(CpuState *cpu, const Op *op, uint64_t lin, unsigned how)
+{
+    unsigned size = how & 0xff;
+    bool write = how & SLOW_WRITE, read = how & SLOW_READ;
+    interp_sync(cpu, op);
+    check_canonical(cpu, op, lin, size);
+    if (write) {
+        lin_probe(cpu, lin, size, true, MEM_CPL);
+    }
+    void *host = lin_host(cpu, lin, size, write);
+    if (host) {
+        const TlbEntry *e = tlb_entry(cpu->tlb, lin);
+        if (write ? e->wtag == TLB_PAGE(lin) : e->rtag == TLB_PAGE(lin)) {
+            return op; /* the cache knows it now */
+        }
+    }
+    RamBlock *ram;
+    uint64_t at;
+    if ((host = lin_host_tracked(cpu, lin, size, write, &ram, &at)) != NULL) {
+        run_on(cpu, op, lin, size, host);
+        if (write) {
+            mmu_written(cpu, ram, at, size);
+            tlb_rearm_write(cpu, lin);
+        }
+    } else {
+        uint8_t *bounce = interp_of(cpu)->bounce + (lin & (PAGE_SIZE - 1));
+        if (how & SLOW_LOCK) {
+            pthread_mutex_lock(&bus_lock);
+        }
+        if (read) {
+            uint64_t old = lin_load(cpu, lin, size, MEM_CPL);
+            memcpy(bounce, &old, size);
+        }
+        run_on(cpu, op, lin, size, bounce);
+        if (write) {
+            uint64_t val = 0;
+            memcpy(&val, bounce, size);
+            lin_store(cpu, lin, val, size, MEM_CPL);
+        }
+        if (how & SLOW_LOCK) {
+            pthread_mutex_unlock(&bus_lock);
+        }
+    }
+    interp_after_store(cpu, op);
+    if (unlikely(cpu->request)) { /* a register access may have changed the world */
+        cpu->rip = (cpu->insn_rip + op->len) & interp_rip_mask(cpu);
+        return NULL;
+    }
+    return op + 1;
+}
+
+/* ---- the loop ---- */
+
+/* Runs one block, or more where they lead to each other without coming back. */
+static inline void run_block(CpuState *cpu, bool single)
+{
+    const Op *op = block_get(cpu, single)->ops;
+    while (op) {
+        op = op->fn(cpu, op);
+    }
+}
+
+/* One instruction, with all that single step, breakpoints and shadows want. */
+static void run_single(CpuState *cpu)
+{
+    bool step = cpu->mode & MODE_TF;
+    bool resume = cpu->eflags & FLAG_RF;
+    uint8_t shadow = cpu->shadow;
+    cpu->insn_rip = cpu->rip;
+    if ((cpu->mode & MODE_DR) && !resume) {
+        uint64_t lin =
+            cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+        uint64_t hit = debug_check_code(cpu, lin);
+        if (hit) {
+            cpu->pending_db = 0;
+            cpu->dr[6] |= hit;
+            cpu_raise_plain(cpu, EXC_DB);
+        }
+    }
+    cpu->rf_set = false;
+    cpu->mmu->single_next = false;
+    run_block(cpu, true);
+    if (resume && !cpu->rf_set) {
+        cpu->eflags &= ~(uint32_t)FLAG_RF;
+    }
+    if (shadow && cpu->shadow == shadow && !cpu->shadow_set) {
+        cpu->shadow = 0;
+    }
+    cpu->shadow_set = false;
+    if (step) {
+        cpu->pending_db |= DR6_BS;
+    }
+}
+
+static bool wants_single(const CpuState *cpu)
+{
+    return (cpu->mode & (MODE_TF | MODE_DR)) || cpu->shadow || (cpu->eflags & FLAG_RF) ||
+           cpu->mmu->single_next;
+}
+
+/* Between blocks: everything others asked for. Returns false to leave. */
+static bool safepoint(CpuState *cpu)
+{
+    uint32_t req = __atomic_load_n(&cpu->request, __ATOMIC_ACQUIRE);
+    __atomic_add_fetch(&cpu->epoch, 1, __ATOMIC_SEQ_CST);
+    if (req & CPU_REQ_RECHECK) {
+        cpu_clear_request(cpu, CPU_REQ_RECHECK);
+    }
+    if (req & CPU_REQ_RUN_ON) {
+        vcpu_run_queue(cpu);
+    }
+    if (req & CPU_REQ_STOP) {
+        return false;
+    }
+    if ((req & ~(CPU_REQ_RECHECK | CPU_REQ_RUN_ON)) || cpu->pending_db) {
+        cpu_take_events(cpu);
+    }
+    return cpu->activity == CPU_ACTIVE;
+}
+
+static void deliver(CpuState *cpu)
+{
+    cpu->rip = cpu->insn_rip;
+    cpu->mmu->store_hit_code = false;
+    cpu_deliver_raised(cpu);
+}
+
+void interp_run(CpuState *cpu)
+{
+    jmp_buf unwind, *outer = cpu->unwind;
+    __atomic_store_n(&cpu->guest_code, 1, __ATOMIC_SEQ_CST);
+    simd_mxcsr_enter(cpu);
+    if (setjmp(unwind)) {
+        deliver(cpu);
+    }
+    cpu->unwind = &unwind;
+    for (;;) {
+        if (unlikely(cpu->request || cpu->pending_db || cpu->activity != CPU_ACTIVE)) {
+            if (!safepoint(cpu)) {
+                break;
+            }
+            cpu->unwind = &unwind;
+        }
+        cpu->mmu->store_hit_code = false;
+        if (unlikely(wants_single(cpu))) {
+            run_single(cpu);
+        } else {
+            run_block(cpu, false);
+        }
+    }
+    cpu->unwind = outer;
+    simd_mxcsr_leave(cpu);
+    __atomic_store_n(&cpu->guest_code, 0, __ATOMIC_SEQ_CST);
+}
+
+void interp_step(CpuState *cpu, unsigned n)
+{
+    jmp_buf unwind, *outer = cpu->unwind;
+    volatile unsigned left = n;
+    __atomic_store_n(&cpu->guest_code, 1, __ATOMIC_SEQ_CST);
+    simd_mxcsr_enter(cpu);
+    if (setjmp(unwind)) {
+        deliver(cpu);
+        left--;
+    }
+    while (left && cpu->activity == CPU_ACTIVE) {
+        cpu->unwind = &unwind;
+        if ((cpu->request || cpu->pending_db) && !safepoint(cpu)) {
+            break;
+        }
+        cpu->unwind = &unwind;
+        cpu->mmu->store_hit_code = false;
+        run_single(cpu);
+        left--;
+    }
+    cpu->unwind = outer;
+    simd_mxcsr_leave(cpu);
+    __atomic_store_n(&cpu->guest_code, 0, __ATOMIC_SEQ_CST);
+}
+
+int interp_step_raw(CpuState *cpu)
+{
+    jmp_buf unwind, *outer = cpu->unwind;
+    volatile int vector = -1;
+    simd_mxcsr_enter(cpu);
+    cpu->unwind = &unwind;
+    if (setjmp(unwind)) {
+        cpu->rip = cpu->insn_rip;
+        vector = cpu->exc_vector;
+    } else {
+        cpu->mmu->store_hit_code = false;
+        cpu->insn_rip = cpu->rip;
+        run_block(cpu, true);
+    }
+    cpu->unwind = outer;
+    simd_mxcsr_leave(cpu);
+    return vector;
+}
+
+void interp_cpu_init(CpuState *cpu)
+{
+    Interp *it = calloc(1, sizeof(*it));
+    size_t arena = 48u << 20;
+    it->arena = it ? malloc(arena) : NULL;
+    it->bounce = it ? malloc(2 * PAGE_SIZE) : NULL;
+    it->max_blocks = 1u << 18;
+    it->index = it ? malloc(it->max_blocks * sizeof(Block *)) : NULL;
+    if (!it || !it->arena || !it->bounce || !it->index) {
+        abort(); /* malloc of address space only; the host is out of it */
+    }
+    it->arena_size = arena;
+    cpu->engine_data = it;
+    if (!cpu->mmu) {
+        mmu_new(cpu);
+    }
+}
+
+void interp_cpu_fini(CpuState *cpu)
+{
+    Interp *it = cpu->engine_data;
+    if (it) {
+        free(it->arena);
+        free(it->bounce);
+        free(it->index);
+        free(it);
+        cpu->engine_data = NULL;
+    }
+    mmu_free(cpu);
+}
+
+/* ---- the engine ---- */
+
+static bool interp_vcpu_init(Vcpu *v, Error **errp)
+{
+    (void)errp;
+    interp_cpu_init(&v->cpu);
+    return true;
+}
+
+static void interp_load_state(Vcpu *v)
+{
+    tlb_flush(&v->cpu);
+    cpu_update_mode(&v->cpu);
+}
+
+static void interp_vcpu_run(Vcpu *v)
+{
+    interp_run(&v->cpu);
+}
+
+static void interp_store_state(Vcpu *v)
+{
+    (void)v; /* CpuState is what the interpreter works on */
+}
+
+static void interp_vcpu_fini(Vcpu *v)
+{
+    interp_cpu_fini(&v->cpu);
+}
+
+ENGINE(interp) = {
+    .name = "interp",
+    .desc = "exact interpreter, no host requirements",
+    .vcpu_init = interp_vcpu_init,
+    .load_state = interp_load_state,
+    .run = interp_vcpu_run,
+    .store_state = interp_store_state,
+    .vcpu_fini = interp_vcpu_fini,
+    .executes = true,
+};
