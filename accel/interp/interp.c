@@ -231,9 +231,8 @@ const Op *slow_op(CpuState *cpu, const Op *op, uint64_t lin, unsigned how)
 /* ---- the loop ---- */
 
 /* Runs one block, or more where they lead to each other without coming back. */
-static inline void run_block(CpuState *cpu, bool single)
+static inline void run_ops(CpuState *cpu, const Op *op)
 {
-    const Op *op = block_get(cpu, single)->ops;
     while (op) {
         op = op->fn(cpu, op);
     }
@@ -242,8 +241,7 @@ static inline void run_block(CpuState *cpu, bool single)
 /* One instruction, with all that single step, breakpoints and shadows want. */
 static void run_single(CpuState *cpu)
 {
-    bool step = cpu->mode & MODE_TF;
-    bool resume = cpu->eflags & FLAG_RF;
+    bool step = cpu->mode & MODE_TF, resume = cpu->eflags & FLAG_RF;
     uint8_t shadow = cpu->shadow;
     cpu->insn_rip = cpu->rip;
     if ((cpu->mode & MODE_DR) && !resume) {
@@ -251,21 +249,22 @@ static void run_single(CpuState *cpu)
             cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
         uint64_t hit = debug_check_code(cpu, lin);
         if (hit) {
-            cpu->pending_db = 0;
             cpu->dr[6] |= hit;
             cpu_raise_plain(cpu, EXC_DB);
         }
     }
-    cpu->rf_set = false;
     cpu->mmu->single_next = false;
-    run_block(cpu, true);
-    if (resume && !cpu->rf_set) {
+    const Block *b = block_get(cpu, true);
+    unsigned keeps = b->keeps;
+    /* Keeps handlers from going on to another block. */
+    __atomic_or_fetch(&cpu->request, CPU_REQ_RECHECK, __ATOMIC_RELAXED);
+    run_ops(cpu, b->ops);
+    if (resume && !(keeps & KEEPS_RF)) {
         cpu->eflags &= ~(uint32_t)FLAG_RF;
     }
-    if (shadow && cpu->shadow == shadow && !cpu->shadow_set) {
+    if (shadow && !(keeps & KEEPS_SHADOW)) {
         cpu->shadow = 0;
     }
-    cpu->shadow_set = false;
     if (step) {
         cpu->pending_db |= DR6_BS;
     }
@@ -324,7 +323,7 @@ void interp_run(CpuState *cpu)
         if (unlikely(wants_single(cpu))) {
             run_single(cpu);
         } else {
-            run_block(cpu, false);
+            run_ops(cpu, block_get(cpu, false)->ops);
         }
     }
     cpu->unwind = outer;
@@ -368,8 +367,7 @@ int interp_step_raw(CpuState *cpu)
         vector = cpu->exc_vector;
     } else {
         cpu->mmu->store_hit_code = false;
-        cpu->insn_rip = cpu->rip;
-        run_block(cpu, true);
+        run_single(cpu);
     }
     cpu->unwind = outer;
     simd_mxcsr_leave(cpu);

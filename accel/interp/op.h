@@ -45,6 +45,8 @@ typedef struct Link {
     struct Block *to;
 } Link;
 
+enum { KEEPS_SHADOW = 1 /* STI, MOV SS */, KEEPS_RF = 2 /* IRET, task switches */ };
+
 typedef struct Block {
     struct Block *hash_next;
     uint64_t gpa;
@@ -52,6 +54,7 @@ typedef struct Block {
     const uint32_t *stamp;   /* of the first page */
     uint32_t stamp_seen;
     uint16_t bytes, nr_insns;
+    uint8_t keeps;           /* KEEPS_: what a single instruction leaves as it set it */
     /* A last instruction that reaches into the next page: */
     const uint32_t *stamp2;
     uint32_t stamp2_seen;
