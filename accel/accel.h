@@ -50,13 +50,24 @@ struct Vcpu {
     Machine *machine;
     pthread_t thread;
     int tid;              /* host thread id, for info cpus */
-    bool created, quit;
+    bool started, created, quit;
     bool stop, stopped;   /* vm_lock: asked to pause / is parked */
-    pthread_cond_t wake;  /* with vm_lock: a halted or stopped vCPU waits here */
-    List work;            /* vm_lock-free list of vcpu_run_on, own mutex */
+    bool reset_requested; /* a triple fault was reported */
+    Error *error;         /* of vcpu_init */
+    pthread_cond_t wake, parked; /* with vm_lock: to and from a parked vCPU */
+    List work;            /* of vcpu_run_on, under work_lock */
     pthread_mutex_t work_lock;
-    uint32_t guest_code;  /* atomic: 1 while run() executes guest code (see ram_protect) */
+    bool asleep;          /* atomic: halted, waits on sleep_cond */
+    pthread_mutex_t sleep_lock;
+    pthread_cond_t sleep_cond;
 };
+
+/* How a machine's vCPUs hear of changes to its memory map. */
+typedef struct VcpuListener {
+    MemoryListener listener;
+    Machine *machine;
+    List node;
+} VcpuListener;
 
 /* Creates m->nr_cpus vCPUs with their CpuStates (model applied, reset), threads parked. */
 bool vcpus_create(Machine *m, const Engine *e, const Dict *opts, Error **errp) MUST_USE;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "accel/interp/interp.h"
+#include "util/log.h"
 
 static const uint32_t no_stamp = 1; /* code outside RAM: never matches stamp_seen 0 */
 
@@ -105,4 +106,26 @@ Block *block_get(CpuState *cpu, bool single)
     }
     *j = (JumpEntry){ .lin = lin, .key = key, .generation = cpu->mmu->generation, .block = b };
     return b;
+}
+
+void block_log(CpuState *cpu, const Block *b, uint64_t lin)
+{
+    uint8_t buf[16];
+    char text[128];
+    uint64_t rip = cpu->rip;
+    log_printf("IN: cpu %u, %u instructions, mode %x\n", cpu->index, b->nr_insns, cpu->mode);
+    for (unsigned off = 0; off < b->bytes;) {
+        Insn in;
+        unsigned have = MIN(15u, PAGE_SIZE - (unsigned)((lin + off) & (PAGE_SIZE - 1)));
+        for (unsigned i = 0; i < have; i++) {
+            buf[i] = (uint8_t)phys_load(cpu, b->gpa + off + i, 1);
+        }
+        if (insn_decode(buf, have, cpu->mode, &cpu->features, &in) != DECODE_OK) {
+            log_printf("0x%08lx:  (crosses its page)\n", (unsigned long)(rip + off));
+            break;
+        }
+        log_printf("0x%08lx:  %s\n", (unsigned long)(rip + off),
+                   insn_format(&in, rip + off, text, sizeof(text)));
+        off += in.len;
+    }
 }

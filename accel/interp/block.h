@@ -18,6 +18,9 @@ void *block_alloc(Interp *it, size_t bytes);
 /* The block whose ops hold op; NULL if none. Slow. */
 Block *block_of(const Interp *it, const Op *op);
 
+/* -d in_asm: the guest instructions of a block just decoded. */
+void block_log(CpuState *cpu, const Block *b, uint64_t lin);
+
 static inline bool block_is_stale(const Block *b)
 {
     return __atomic_load_n(b->stamp, __ATOMIC_ACQUIRE) != b->stamp_seen;

@@ -9,6 +9,7 @@
 #include "accel/interp/block.h"
 #include "cpu/simd_host.h"
 #include "cpu/x87.h"
+#include "util/log.h"
 
 enum { MAX_BLOCK_INSNS = 64, MAX_BLOCK_OPS = 2 * MAX_BLOCK_INSNS + 4 };
 
@@ -398,8 +399,8 @@ static bool build_branch(Builder *b)
         }
         Op *prev = b->nr_ops ? &b->ops[b->nr_ops - 1] : NULL;
         OpFn *fused = NULL;
-        if (ok64 && prev && b->nr_ops > 1 - b->single) {
-            for (unsigned f = 0; f < NR_FUSE && !b->single; f++) {
+        if (ok64 && prev && !b->single) {
+            for (unsigned f = 0; f < NR_FUSE; f++) {
                 for (unsigned i = 0; i < 8; i++) {
                     int alu = f == FUSE_CMP ? ALU_CMP : ALU_TEST;
                     if (prev->fn == alu_ops[alu][i / 4][i % 4]) {
@@ -589,6 +590,9 @@ static void build_insn(Builder *b)
     }
     b->nr_ops = mark;
     ExecFn *fn = misc_function(in);
+    if (!fn && (insn_rows[in->row].flags & INSN_X87)) {
+        fn = x87_function(in);
+    }
     if (!fn) {
         fn = exec_table[in->op];
     }

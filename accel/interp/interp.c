@@ -13,8 +13,6 @@
 #include "cpu/exception.h"
 #include "cpu/simd_host.h"
 
-enum { DR6_BS = 1 << 14 };
-
 /* ---- instructions that are a function ---- */
 
 static inline void exec_one(CpuState *cpu, const Op *op)
@@ -249,8 +247,7 @@ static void run_single(CpuState *cpu)
             cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
         uint64_t hit = debug_check_code(cpu, lin);
         if (hit) {
-            cpu->dr[6] |= hit;
-            cpu_raise_plain(cpu, EXC_DB);
+            debug_raise(cpu, hit);
         }
     }
     cpu->mmu->single_next = false;

@@ -86,6 +86,7 @@ struct Machine {
     RamBlock *ram;               /* main RAM, one block */
     struct CpuState **cpu;       /* nr_cpus of them, APIC id order */
     struct Vcpu **vcpu;
+    struct VcpuListener *vcpu_listener;
     unsigned nr_cpus;
     List devices, buses;
     Device *fw_cfg;              /* set by the board; NULL if it has none */

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * vCPU threads: one a vCPU, parked while the machine is paused, asleep while the CPU is halted,
+ * else inside its engine. Requests (cpu_request) reach a vCPU wherever it is.
+ *
+ * A halted vCPU sleeps on a mutex and condition of its own: the sleeper sets `asleep` and then
+ * looks at request; whoever sets a request bit looks at `asleep` afterwards.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "accel/accel.h"
+#include "cpu/exception.h"
+#include "cpu/tlb.h"
+#include "util/vm_lock.h"
+
+typedef struct Work {
+    List node;
+    void (*fn)(CpuState *cpu, void *arg);
+    void *arg;
+} Work;
+
+static __thread CpuState *current_cpu;
+
+CpuState *cpu_current(void)
+{
+    return current_cpu;
+}
+
+/* ---- requests ---- */
+
+void cpu_request(CpuState *cpu, uint32_t bits)
+{
+    uint32_t old = __atomic_fetch_or(&cpu->request, bits, __ATOMIC_SEQ_CST);
+    Vcpu *v = cpu->vcpu;
+    if (!v || (old & bits) == bits) {
+        return;
+    }
+    if (__atomic_load_n(&v->asleep, __ATOMIC_SEQ_CST)) {
+        pthread_mutex_lock(&v->sleep_lock);
+        pthread_cond_signal(&v->sleep_cond);
+        pthread_mutex_unlock(&v->sleep_lock);
+    }
+    if (v->engine->kick && current_cpu != cpu) {
+        v->engine->kick(v);
+    }
+}
+
+void cpu_clear_request(CpuState *cpu, uint32_t bits)
+{
+    __atomic_fetch_and(&cpu->request, ~bits, __ATOMIC_SEQ_CST);
+}
+
+void vcpu_run_on(CpuState *cpu, void (*fn)(CpuState *cpu, void *arg), void *arg)
+{
+    Vcpu *v = cpu->vcpu;
+    Work *w = malloc(sizeof(*w));
+    assert(w);
+    w->fn = fn;
+    w->arg = arg;
+    pthread_mutex_lock(&v->work_lock);
+    list_insert(&v->work, &w->node);
+    pthread_mutex_unlock(&v->work_lock);
+    cpu_request(cpu, CPU_REQ_RUN_ON);
+}
+
+void vcpu_run_queue(CpuState *cpu)
+{
+    Vcpu *v = cpu->vcpu;
+    cpu_clear_request(cpu, CPU_REQ_RUN_ON);
+    for (;;) {
+        pthread_mutex_lock(&v->work_lock);
+        Work *w = list_empty(&v->work) ? NULL : container_of(v->work.next, Work, node);
+        if (w) {
+            list_remove(&w->node);
+        }
+        pthread_mutex_unlock(&v->work_lock);
+        if (!w) {
+            return;
+        }
+        w->fn(cpu, w->arg);
+        free(w);
+    }
+}
+
+/* ---- the thread ---- */
+
+static void halt_until_work(Vcpu *v)
+{
+    CpuState *cpu = &v->cpu;
+    pthread_mutex_lock(&v->sleep_lock);
+    __atomic_store_n(&v->asleep, true, __ATOMIC_SEQ_CST);
+    while (!cpu_has_work(cpu) && !(__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST) &
+                                   (CPU_REQ_STOP | CPU_REQ_RUN_ON))) {
+        pthread_cond_wait(&v->sleep_cond, &v->sleep_lock);
+    }
+    __atomic_store_n(&v->asleep, false, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&v->sleep_lock);
+}
+
+/* Parks while asked to; vm_lock held. */
+static void park(Vcpu *v)
+{
+    if (!v->stop) {
+        return;
+    }
+    v->engine->store_state(v);
+    while (v->stop && !v->quit) {
+        v->stopped = true;
+        pthread_cond_broadcast(&v->parked);
+        vm_cond_wait(&v->wake);
+    }
+    v->stopped = false;
+    cpu_clear_request(&v->cpu, CPU_REQ_STOP);
+    v->engine->load_state(v);
+}
+
+static void *vcpu_main(void *opaque)
+{
+    Vcpu *v = opaque;
+    CpuState *cpu = &v->cpu;
+    char name[16];
+    snprintf(name, sizeof(name), "CPU %u", cpu->index);
+    pthread_setname_np(pthread_self(), name);
+    current_cpu = cpu;
+    v->tid = (int)syscall(SYS_gettid);
+
+    vm_lock();
+    Error *err = NULL;
+    if (v->engine->vcpu_init && !v->engine->vcpu_init(v, &err)) {
+        v->error = err;
+    } else {
+        v->engine->load_state(v);
+    }
+    v->created = true;
+    pthread_cond_broadcast(&v->parked);
+    while (!v->quit) {
+        park(v);
+        if (v->quit) {
+            break;
+        }
+        if (__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST) & CPU_REQ_STOP) {
+            cpu_clear_request(cpu, CPU_REQ_STOP); /* resumed before it was seen */
+        }
+        vm_unlock();
+        vcpu_run_queue(cpu);
+        if (cpu->activity != CPU_ACTIVE && !cpu_has_work(cpu)) {
+            halt_until_work(v);
+        } else {
+            v->engine->run(v);
+        }
+        vm_lock();
+        if (cpu->activity == CPU_SHUTDOWN && !v->reset_requested) {
+            v->reset_requested = true; /* until cpu_reset; see vcpus_resume */
+            machine_request_reset(v->machine, RESET_TRIPLE_FAULT);
+        }
+    }
+    if (v->engine->vcpu_fini) {
+        v->engine->vcpu_fini(v);
+    }
+    vm_unlock();
+    return NULL;
+}
+
+/* ---- memory changes and write tracking ---- */
+
+static void refresh_view(CpuState *cpu, void *arg)
+{
+    (void)arg;
+    if (cpu->mmu) {
+        mmu_refresh_view(cpu);
+    }
+}
+
+static void memory_changed(MemoryListener *l, AddressSpace *as)
+{
+    Machine *m = container_of(l, VcpuListener, listener)->machine;
+    (void)as;
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        vcpu_run_on(&m->vcpu[i]->cpu, refresh_view, NULL);
+    }
+}
+
+/* Waits until v left guest code or passed a safepoint since epoch. The waiter counts as outside
+ * guest code itself, so that two waiters do not wait for each other. */
+static void wait_for_safepoint(CpuState *cpu, uint32_t epoch)
+{
+    CpuState *self = current_cpu;
+    uint32_t was = 0;
+    if (self) {
+        was = __atomic_exchange_n(&self->guest_code, 0, __ATOMIC_SEQ_CST);
+    }
+    cpu_request(cpu, CPU_REQ_RECHECK);
+    for (unsigned n = 0; __atomic_load_n(&cpu->guest_code, __ATOMIC_SEQ_CST) &&
+                         __atomic_load_n(&cpu->epoch, __ATOMIC_SEQ_CST) == epoch;
+         n++) {
+        if (n > 100) {
+            sched_yield();
+        }
+    }
+    if (self) {
+        __atomic_store_n(&self->guest_code, was, __ATOMIC_SEQ_CST);
+    }
+}
+
+/* Machines whose vCPUs may hold write permissions. */
+static List protectable = LIST_INIT(protectable);
+static pthread_rwlock_t protectable_lock = PTHREAD_RWLOCK_INITIALIZER;
+
+static void protect_ram(RamBlock *b, uint64_t offset, bool wait)
+{
+    const uint8_t *page = b ? b->host + ROUND_DOWN(offset, (uint64_t)PAGE_SIZE) : NULL;
+    pthread_rwlock_rdlock(&protectable_lock);
+    list_for_each(pos, &protectable) {
+        Machine *m = container_of(pos, VcpuListener, node)->machine;
+        for (unsigned i = 0; i < m->nr_cpus; i++) {
+            CpuState *cpu = &m->vcpu[i]->cpu;
+            uint32_t epoch = __atomic_load_n(&cpu->epoch, __ATOMIC_SEQ_CST);
+            if (tlb_revoke_write(cpu, page) && wait && cpu != current_cpu) {
+                wait_for_safepoint(cpu, epoch);
+            }
+        }
+    }
+    pthread_rwlock_unlock(&protectable_lock);
+}
+
+/* ---- life ---- */
+
+static bool vcpu_create(Machine *m, const Engine *e, unsigned i, Error **errp)
+{
+    Vcpu *v = aligned_alloc(64, ROUND_UP(sizeof(Vcpu), 64));
+    if (!v) {
+        return error_set(errp, "no memory for vCPU %u", i);
+    }
+    memset(v, 0, sizeof(*v));
+    v->engine = e;
+    v->machine = m;
+    v->stop = true;
+    list_init(&v->work);
+    pthread_mutex_init(&v->work_lock, NULL);
+    pthread_mutex_init(&v->sleep_lock, NULL);
+    pthread_cond_init(&v->sleep_cond, NULL);
+    pthread_cond_init(&v->wake, NULL);
+    pthread_cond_init(&v->parked, NULL);
+    v->cpu.vcpu = v;
+    cpu_init(&v->cpu, m, i);
+    m->vcpu[i] = v;
+    m->cpu[i] = &v->cpu;
+    const char *model = m->config.cpu_model ? m->config.cpu_model : "max";
+    if (!cpu_model_apply(&v->cpu, model, errp)) {
+        return false;
+    }
+    cpu_reset(&v->cpu, false);
+    return true;
+}
+
+bool vcpus_create(Machine *m, const Engine *e, const Dict *opts, Error **errp)
+{
+    unsigned n = m->nr_cpus ? m->nr_cpus : m->config.cpus;
+    m->nr_cpus = n;
+    m->vcpu = calloc(n, sizeof(*m->vcpu));
+    m->cpu = calloc(n, sizeof(*m->cpu));
+    if (!m->vcpu || !m->cpu) {
+        return error_set(errp, "no memory for %u vCPUs", n);
+    }
+    if (e->machine_init && !e->machine_init(m, opts, errp)) {
+        return false;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (!vcpu_create(m, e, i, errp)) {
+            return false;
+        }
+    }
+    m->vcpu_listener = calloc(1, sizeof(VcpuListener));
+    assert(m->vcpu_listener);
+    m->vcpu_listener->machine = m;
+    m->vcpu_listener->listener.changed = memory_changed;
+    memory_listener_add(&m->memory, &m->vcpu_listener->listener);
+    for (unsigned i = 0; i < n; i++) {
+        Vcpu *v = m->vcpu[i];
+        int r = pthread_create(&v->thread, NULL, vcpu_main, v);
+        if (r) {
+            return error_set_errno(errp, r, "could not start the thread of vCPU %u", i);
+        }
+        v->started = true;
+        while (!v->created) {
+            vm_cond_wait(&v->parked);
+        }
+        if (v->error) {
+            *errp = v->error;
+            return error_prefix(errp, "vCPU %u: ", i);
+        }
+    }
+    pthread_rwlock_wrlock(&protectable_lock);
+    list_insert(&protectable, &m->vcpu_listener->node);
+    pthread_rwlock_unlock(&protectable_lock);
+    ram_protect_hook = protect_ram;
+    return true;
+}
+
+void vcpus_resume(Machine *m)
+{
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        Vcpu *v = m->vcpu[i];
+        if (!v->engine->executes) {
+            continue;
+        }
+        v->stop = false;
+        v->reset_requested = false;
+        pthread_cond_signal(&v->wake);
+    }
+}
+
+void vcpus_pause(Machine *m)
+{
+    assert(!current_cpu);
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        m->vcpu[i]->stop = true;
+        cpu_request(&m->vcpu[i]->cpu, CPU_REQ_STOP);
+    }
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        Vcpu *v = m->vcpu[i];
+        while (v->started && v->stop && !v->stopped) {
+            vm_cond_wait(&v->parked);
+        }
+    }
+}
+
+void vcpus_destroy(Machine *m)
+{
+    if (!m->vcpu) {
+        return;
+    }
+    if (m->vcpu_listener) {
+        pthread_rwlock_wrlock(&protectable_lock);
+        if (m->vcpu_listener->node.next) {
+            list_remove(&m->vcpu_listener->node);
+        }
+        pthread_rwlock_unlock(&protectable_lock);
+        memory_listener_del(&m->vcpu_listener->listener);
+    }
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        Vcpu *v = m->vcpu[i];
+        if (!v) {
+            continue;
+        }
+        v->quit = v->stop = true;
+        pthread_cond_signal(&v->wake);
+        cpu_request(&v->cpu, CPU_REQ_STOP);
+        if (v->started) {
+            vm_unlock();
+            pthread_join(v->thread, NULL);
+            vm_lock();
+        }
+        vcpu_run_queue(&v->cpu);
+        free(v);
+    }
+    free(m->vcpu_listener);
+    free(m->vcpu);
+    free(m->cpu);
+    m->vcpu_listener = NULL;
+    m->vcpu = NULL;
+    m->cpu = NULL;
+    m->nr_cpus = 0;
+}
