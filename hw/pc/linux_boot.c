@@ -160,7 +160,7 @@ static uint8_t *copy(const void *from, size_t len)
 
 bool linux_plan(const KernelRequest *req, KernelPlan *plan, Error **errp)
 {
-    LinuxImage l;
+    LinuxImage l = { 0 };
     uint32_t initrd_addr = 0;
     if (req->len < MIN_IMAGE || get_le32(req->image + HDR_MAGIC) != 0x53726448) {
         return error_set(errp, "'%s' is not a Linux kernel (bzImage)", req->name);
