@@ -95,6 +95,8 @@ struct Machine {
     /* outputs of the board that others press: power button, A20 and so on live in devices */
     void (*powerdown)(Machine *m); /* ACPI power button; NULL if the board has none */
     void (*nmi)(Machine *m);
+    /* boot_set: "cad" as in -boot, from now on; NULL if the board has no boot order. */
+    bool (*set_boot_order)(Machine *m, const char *order, Error **errp);
     const RunOps *run_ops;
 };
 
