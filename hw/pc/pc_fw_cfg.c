@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hw/pc/acpi_build.h"
 #include "hw/pc/fw_cfg.h"
 #include "hw/pc/pc.h"
+#include "hw/pc/smbios.h"
 
 enum { E820_RAM = 1 };
 
@@ -157,4 +159,8 @@ static void add_boot_order(PcMachine *pc)
 void pc_build_tables(PcMachine *pc)
 {
     add_boot_order(pc);
+    smbios_build(pc);
+    if (pc->pm) {
+        acpi_build(pc);
+    }
 }
