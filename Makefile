@@ -26,6 +26,7 @@ $(B)/firmware/%.o: firmware/%.S firmware/optionrom.inc
 	$(CC) -m32 -I. -c -o $@ $<
 $(B)/firmware/%.bin: $(B)/firmware/%.o
 	ld -m elf_i386 -Ttext=0 -e _start --oformat=binary -o $@ $<
+.SECONDARY: $(ROMS:.bin=.o)
 $(B)/hw/pc/option_roms.o: $(ROMS)
 $(B)/hw/pc/option_roms.o: ALL_CFLAGS += -Wa,-I$(B)
 -include $(OBJS:.o=.d)

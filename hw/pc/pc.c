@@ -368,6 +368,11 @@ static void after_reset(void *opaque)
     }
 }
 
+static bool set_boot_order(Machine *m, const char *order, Error **errp)
+{
+    return pc_set_boot_order(pc_machine(m), order, errp);
+}
+
 static bool init_boot(PcMachine *pc, Error **errp)
 {
     const MachineConfig *config = &pc->machine->config;
@@ -379,6 +384,7 @@ static bool init_boot(PcMachine *pc, Error **errp)
     }
     pc->reset_hook = (ResetHook) { .fn = after_reset, .opaque = pc };
     machine_add_reset_hook(&pc->reset_hook);
+    pc->machine->set_boot_order = set_boot_order;
     return true;
 }
 
