@@ -247,8 +247,8 @@ static bool vcpu_create(Machine *m, const Engine *e, unsigned i, Error **errp)
     pthread_cond_init(&v->sleep_cond, NULL);
     pthread_cond_init(&v->wake, NULL);
     pthread_cond_init(&v->parked, NULL);
-    v->cpu.vcpu = v;
     cpu_init(&v->cpu, m, i);
+    v->cpu.vcpu = v;
     m->vcpu[i] = v;
     m->cpu[i] = &v->cpu;
     const char *model = m->config.cpu_model ? m->config.cpu_model : "max";
