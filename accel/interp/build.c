@@ -389,13 +389,15 @@ static bool build_branch(Builder *b)
     bool rel = in->nr_opd && o->kind == OPD_REL;
     bool ok64 = b->cs64 && in->opsize == 8;
     bool ok32 = !b->cs64 && b->flat;
-    if (rel && (int64_t)(int32_t)(in->imm + (int64_t)b->off + in->len) !=
-                   in->imm + (int64_t)b->off + in->len) {
-        return false;
+    int64_t delta = in->imm + (int64_t)b->off + in->len;
+    if (rel && (int32_t)delta != delta) {
+        ok64 = ok32 = false;
     }
     if (in->op == OP_JCC) {
         if (!ok64 && !ok32) {
-            return false;
+            flags_needed(b);
+            emit(b, op_branch_generic)->insn = keep_insn(b);
+            return true;
         }
         Op *prev = b->nr_ops ? &b->ops[b->nr_ops - 1] : NULL;
         OpFn *fused = NULL;
@@ -487,7 +489,8 @@ static void build_function(Builder *b, ExecFn *fn)
 static bool build_simd(Builder *b)
 {
 #if INTERP_TAIL_CALLS
-    const SimdThunk *t = simd_thunk(&b->in);
+    bool vector = insn_rows[b->in.row].flags & (INSN_SSE | INSN_AVX);
+    const SimdThunk *t = vector ? simd_thunk(&b->in) : NULL;
     if (!t || t->mem_size || (t->checks & SIMD_MMX)) {
         return false;
     }

@@ -265,10 +265,13 @@ const Op *op_ret64(CpuState *cpu, const Op *op)
 
 /* ---- everything outside 64-bit mode ---- */
 
-/* JMP, CALL, RET near with all checks: target within CS's limit before anything changes. */
+/* JMP, JCC, CALL, RET near with all checks: target within CS's limit before anything changes. */
 const Op *op_branch_generic(CpuState *cpu, const Op *op)
 {
     const Insn *in = op->insn;
+    if (in->op == OP_JCC && !cc_test(in->cond, cpu->cc)) {
+        NEXT;
+    }
     interp_sync(cpu, op);
     uint64_t next = (cpu->insn_rip + in->len) & interp_rip_mask(cpu);
     uint64_t mask = in->opsize == 2 ? 0xffff : in->opsize == 4 ? 0xffffffff : ~0ull;
