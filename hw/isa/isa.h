@@ -31,6 +31,8 @@ void isa_map_memory(Device *dev, Region *r, uint32_t gpa);
 
 bool isa_dma_attach(Device *dev, unsigned channel, IsaDmaFn *fn, void *opaque, Error **errp)
     MUST_USE;
+/* Each call with level true also makes the controller look again: a device whose function moved
+ * nothing must call it when it has something to move. */
 void isa_dma_set_dreq(IsaDma *dma, unsigned channel, bool level);
 /* Bytes at position pos of the channel's current block, in its direction; returns len. */
 unsigned isa_dma_read(IsaDma *dma, unsigned channel, void *buf, unsigned pos, unsigned len);
