@@ -18,7 +18,11 @@ enum { LINK_PRESENT_DISABLED = 0x09, LINK_ACTIVE = 0x0b, PIRQ_OFF = 0x80 };
 enum { PCI_WINDOW_END = 0xfebfffff }; /* the I/O APIC follows */
 
 static const char *const link_name[PIIX3_NR_PIRQ] = { "LNKA", "LNKB", "LNKC", "LNKD" };
-static const char *const link_reg[PIIX3_NR_PIRQ] = { "PRQA", "PRQB", "PRQC", "PRQD" };
+static const char *const field_name[PIIX3_NR_PIRQ] = { "PRQA", "PRQB", "PRQC", "PRQD" };
+static const char *const link_reg[PIIX3_NR_PIRQ] = {
+    "\\_SB.PCI0.ISA.PRQA", "\\_SB.PCI0.ISA.PRQB", "\\_SB.PCI0.ISA.PRQC",
+    "\\_SB.PCI0.ISA.PRQD"
+};
 
 /* ---- PCI root ---- */
 
@@ -302,22 +306,22 @@ void acpi_dsdt(Aml *a, const struct PcMachine *pc)
     aml_device(a, "PCI0");
     aml_name_eisa_id(a, "_HID", "PNP0A03");
     aml_name_int(a, "_UID", 0);
-    aml_name_int(a, "_ADR", 0);
     add_windows(a, pc);
     add_routing(a);
-    /* The routers are in the bridge's configuration space, the links beside the root. */
     add_isa_bridge(a, pc);
     aml_close(a);
 
+    /* The routers are in the bridge's configuration space, the links beside the root, where
+     * _PRT finds them. */
     aml_scope(a, "PCI0.ISA");
     aml_region(a, "PIRQ", AML_SPACE_PCI_CONFIG, PIIX3_REG_PIRQRC, PIIX3_NR_PIRQ);
     aml_field(a, "PIRQ", AML_FIELD_BYTE);
     for (unsigned n = 0; n < PIIX3_NR_PIRQ; n++) {
-        aml_field_unit(a, link_reg[n], 8);
+        aml_field_unit(a, field_name[n], 8);
     }
     aml_close(a);
-    add_links(a);
     aml_close(a);
+    add_links(a);
     if (pc->hpet) {
         add_hpet(a);
     }

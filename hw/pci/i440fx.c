@@ -43,8 +43,9 @@ typedef struct PamSegment {
 typedef struct I440fx {
     PciDevice pci; /* all state is in configuration space */
     PamSegment pam[NR_PAM];
-    Region pci_hole_vga; /* 0xa0000-0xbffff belongs to PCI unless SMRAM is open */
-    Region pci_low;      /* so do 0xc0000-0xfffff unless a PAM segment says otherwise */
+    /* 0xa0000-0xbffff belongs to PCI unless SMRAM is open, 0xc0000-0xfffff unless a PAM segment
+     * says otherwise. Where no PCI device answers, the void hides the RAM behind. */
+    Region vga_to_pci, vga_void, bios_to_pci, bios_void;
     /* The PCI memory space by itself, for reads of write-only segments. */
     AddressSpace pci_space;
     Region pci_space_root, pci_space_alias;
@@ -182,7 +183,8 @@ static void update_map(I440fx *s)
     }
     uint8_t smram = s->pci.config[REG_SMRAM];
     bool open = (smram & SMRAM_ENABLE) && (smram & SMRAM_OPEN);
-    region_set_enabled(&s->pci_hole_vga, !open);
+    region_set_enabled(&s->vga_to_pci, !open);
+    region_set_enabled(&s->vga_void, !open);
     memory_commit();
 }
 
@@ -226,19 +228,46 @@ static void init_segment(I440fx *s, unsigned n)
     /* A 1 MiB PC is the least that has RAM under all segments. */
     if (seg->base + seg->size <= m->ram->size) {
         region_init_ram(&seg->ram, "pam-ram", m->ram, seg->base, seg->size);
-        region_add(&m->memory_root, seg->base, &seg->ram, 2);
+        region_add(&m->memory_root, seg->base, &seg->ram, 3);
     }
     region_init_io(&seg->write_only, &s->pci.dev, &write_only_ops, seg, seg->size);
     seg->write_only.name = "pam-write-only";
-    region_add(&m->memory_root, seg->base, &seg->write_only, 2);
+    region_add(&m->memory_root, seg->base, &seg->write_only, 3);
     region_set_enabled(&seg->write_only, false);
+}
+
+static uint64_t void_read(void *opaque, uint64_t offset, unsigned size)
+{
+    (void)opaque;
+    (void)offset;
+    return UINT64_MAX >> (64 - 8 * size);
+}
+
+static void void_write(void *opaque, uint64_t offset, uint64_t val, unsigned size)
+{
+    (void)opaque;
+    (void)offset;
+    (void)val;
+    (void)size;
+}
+
+static const RegionOps void_ops = { void_read, void_write, .sizes = 1 | 2 | 4 | 8 };
+
+static void show_pci(I440fx *s, Region *alias, Region *nothing, const char *name, uint64_t base,
+                     uint64_t size)
+{
+    struct Machine *m = s->pci.dev.machine;
+    region_init_io(nothing, &s->pci.dev, &void_ops, s, size);
+    nothing->name = "unclaimed";
+    region_add(&m->memory_root, base, nothing, 1);
+    region_init_alias(alias, name, pci_bus(&s->pci)->memory_root, base, size);
+    region_add(&m->memory_root, base, alias, 2);
 }
 
 static bool i440fx_realize(Device *dev, Error **errp)
 {
     (void)errp;
     I440fx *s = container_of(dev, I440fx, pci.dev);
-    struct Machine *m = dev->machine;
     Region *pci_memory = pci_bus(&s->pci)->memory_root;
     uint8_t *w = s->pci.wmask, *c = s->pci.config;
     /* DRAM timing, row boundaries and the like: storage only. */
@@ -252,10 +281,8 @@ static bool i440fx_realize(Device *dev, Error **errp)
     pci_put16(c + PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
     pci_put16(w + PCI_COMMAND, PCI_COMMAND_PARITY | PCI_COMMAND_SERR);
 
-    region_init_alias(&s->pci_hole_vga, "vga-to-pci", pci_memory, VGA_BASE, VGA_SIZE);
-    region_add(&m->memory_root, VGA_BASE, &s->pci_hole_vga, 1);
-    region_init_alias(&s->pci_low, "bios-to-pci", pci_memory, PAM_BASE, PAM_END - PAM_BASE);
-    region_add(&m->memory_root, PAM_BASE, &s->pci_low, 1);
+    show_pci(s, &s->vga_to_pci, &s->vga_void, "vga-to-pci", VGA_BASE, VGA_SIZE);
+    show_pci(s, &s->bios_to_pci, &s->bios_void, "bios-to-pci", PAM_BASE, PAM_END - PAM_BASE);
     for (unsigned n = 0; n < NR_PAM; n++) {
         init_segment(s, n);
     }
