@@ -4,7 +4,9 @@
  * thunk (simd_host.h). Here too: what a thunk cannot do, because it touches memory element by
  * element (masked moves, gathers), and unmasked SIMD exceptions.
  *
- * Left out: #AC on misaligned operands of instructions that allow them.
+ * Left out: #AC on misaligned operands of instructions that allow them. When #XM is raised for
+ * overflow or underflow, MXCSR.PE may be set though the result is exact but for its exponent;
+ * and for DPPS and DPPD the flags of their later steps may be set too.
  */
 #include "cpu/simd_host.h"
 
@@ -56,6 +58,7 @@ static void simd_check(CpuState *cpu, unsigned checks)
 static void exec_emms(CpuState *cpu)
 {
     check_mmx(cpu);
+    cpu->fpu.fsw &= ~FSW_TOP; /* as the processors do; the SDM names only the tags */
     cpu->fpu.tag = 0;
 }
 
@@ -210,19 +213,51 @@ static bool exec_without_thunk(CpuState *cpu, const Insn *in)
 
 /* ---- SIMD exceptions ---- */
 
+static uint32_t flags_of_run(uint32_t mxcsr, CpuState *copy, const SimdThunk *t, void *mem)
+{
+    host_ldmxcsr(mxcsr & ~MXCSR_FLAGS);
+    t->run(copy, mem);
+    return host_stmxcsr() & MXCSR_FLAGS;
+}
+
+/* VCVTPS2PH pays no heed to FZ: look for denormal halves. */
+static bool tiny_halves(const CpuState *copy, const Insn *in, const void *mem)
+{
+    const Operand *dst = &in->opd[0];
+    const uint8_t *p = dst->kind == OPD_MEM ? mem : copy->ymm[dst->reg].u8;
+    unsigned n = in->opd[1].kind == OPD_YMM ? 8 : 4;
+    for (unsigned i = 0; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, p + 2 * i, 2);
+        if (!(h & 0x7c00) && h & 0x3ff) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The thunk runs masked on a copy, and the flags it leaves say what would have been raised. Two
  * things differ from a truly unmasked run. Exceptions found before the computation (IE, DE, ZE)
  * keep those after it from being looked for. And unmasked UE is raised by any tiny result, masked
- * UE only by a tiny and inexact one: with FZ on, the host reports every tiny result, and since
- * each of them raises, the zeros it makes are never seen. (SDM 1 11.5.2, 11.5.3) */
-static void run_looking(CpuState *cpu, CpuState *copy, const SimdThunk *t, void *mem)
+ * UE only by a tiny and inexact one: with FZ on, the host reports every tiny result (and calls it
+ * inexact, so PE comes from a run without). (SDM 1 11.5.2, 11.5.3) */
+static void run_looking(CpuState *cpu, CpuState *copy, const Insn *in, const SimdThunk *t,
+                        void *mem)
 {
-    uint32_t live = host_stmxcsr(), enabled = ~(cpu->mxcsr >> 7) & MXCSR_FLAGS;
+    uint32_t live = host_stmxcsr(), enabled = ~(cpu->mxcsr >> 7) & MXCSR_FLAGS, flags;
 
-    host_ldmxcsr((live & ~MXCSR_FLAGS & ~MXCSR_FZ) |
-                 (enabled & MX_UE ? MXCSR_FZ : live & MXCSR_FZ));
-    t->run(copy, mem);
-    uint32_t flags = host_stmxcsr() & MXCSR_FLAGS;
+    if (enabled & MX_UE) {
+        CpuState tiny = *copy;
+        VecReg in_out;
+        memcpy(&in_out, mem ? mem : &in_out, t->mem_size);
+        uint32_t underflow = flags_of_run(live | MXCSR_FZ, &tiny, t, &in_out) & MX_UE;
+        flags = (flags_of_run(live & ~MXCSR_FZ, copy, t, mem) & ~MX_UE) | underflow;
+        if (in->map == 3 && in->opcode == 0x1d && tiny_halves(copy, in, mem)) {
+            flags |= MX_UE;
+        }
+    } else {
+        flags = flags_of_run(live, copy, t, mem);
+    }
     if (flags & enabled & (MX_IE | MX_DE | MX_ZE)) {
         flags &= MX_IE | MX_DE | MX_ZE;
     }
@@ -239,14 +274,13 @@ static bool needs_looking(const CpuState *cpu, const SimdThunk *t)
 
 void simd_run_unmasked(CpuState *cpu, const Insn *in, const SimdThunk *t, void *mem)
 {
-    (void)in;
     CpuState copy = *cpu;
     VecReg buf;
     void *out = mem;
     if (t->mem_access == OPD_W) {
         out = &buf;
     }
-    run_looking(cpu, &copy, t, out);
+    run_looking(cpu, &copy, in, t, out);
     memcpy(cpu->gpr, copy.gpr, sizeof cpu->gpr);
     memcpy(cpu->ymm, copy.ymm, sizeof cpu->ymm);
     cpu->fpu = copy.fpu;
@@ -351,7 +385,7 @@ static void exec_canonical(CpuState *cpu, const Insn *in)
         lin_read(cpu, lin, &buf, t->mem_size, MEM_CPL);
     }
     if (needs_looking(cpu, t)) {
-        run_looking(cpu, &copy, t, &buf);
+        run_looking(cpu, &copy, &canon, t, &buf);
     } else {
         t->run(&copy, &buf);
     }
