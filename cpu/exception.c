@@ -9,10 +9,10 @@
 
 #include <assert.h>
 
+#include "cpu/debug.h"
 #include "cpu/far.h"
 #include "util/log.h"
 
-enum { DR6_B = 0xf, DR6_BD = 1 << 13, DR6_BS = 1 << 14, DR6_BT = 1 << 15, DR7_GD = 1 << 13 };
 enum { DEBUGCTL_LBR = 1 };
 
 static void __attribute__((noreturn)) raise(CpuState *cpu, int vector, bool has_error, uint32_t error)

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "cpu/debug.h"
 #include "cpu/exception.h"
 #include "cpu/task.h"
 #include "memory/ram.h"
@@ -426,6 +427,13 @@ static uint16_t str_port(const Str *s)
     return (uint16_t)s->cpu->gpr[REG_RDX];
 }
 
+static void note_port(const Str *s)
+{
+    if (s->cpu->mode & MODE_DR) {
+        debug_check_io(s->cpu, str_port(s), s->size);
+    }
+}
+
 static void ins_one(Str *s)
 {
     CpuState *cpu = s->cpu;
@@ -433,6 +441,7 @@ static void ins_one(Str *s)
     uint64_t to = dst_lin(s, true);
     lin_probe(cpu, to, s->size, true, MEM_CPL);
     lin_store(cpu, to, port_in(cpu, str_port(s), s->size), s->size, MEM_CPL);
+    note_port(s);
     str_commit(s, false, true, 1);
 }
 
@@ -448,6 +457,7 @@ static void outs_one(Str *s)
     CpuState *cpu = s->cpu;
     uint64_t val = lin_load(cpu, src_lin(s), s->size, MEM_CPL);
     port_out(cpu, str_port(s), val, s->size);
+    note_port(s);
     str_commit(s, true, false, 1);
 }
 

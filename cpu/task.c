@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "cpu/debug.h"
 #include "cpu/far.h"
 #include "cpu/paging.h"
 #include "util/log.h"
@@ -20,7 +21,6 @@ enum {
     TSS16_LDT = 0x2a, TSS16_LIMIT = 0x2b,
 };
 enum { DR7_LOCAL = 0x155 }; /* L0-L3, LE */
-enum { DB_TASK = 1 << 15 }; /* DR6.BT */
 
 static bool tss_is_32(const Segment *tr)
 {
@@ -357,7 +357,7 @@ void task_switch(CpuState *cpu, uint16_t sel, Descriptor d, TaskCause cause, uin
     commit_state(cpu, &t);
     load_segments(cpu, &t, ext);
     if (t.trap) {
-        cpu->pending_db |= DB_TASK;
+        cpu->pending_db |= DR6_BT;
     }
 }
 
