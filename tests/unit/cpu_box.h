@@ -200,6 +200,11 @@ enum { NO_FAULT = -1 };
 /* A fault as one number, and in writing. */
 #define FAULT(vector, error) ((vector) << 16 | (error))
 
+/* gcc fears for variables around setjmp; none changes between it and the longjmp. */
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wclobbered"
+#endif
+
 /* FAULT() of what statement raises on cpu, or NO_FAULT. */
 #define RAISED(cpu, statement)                                                                     \
     __extension__({                                                                                \
