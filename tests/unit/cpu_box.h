@@ -131,6 +131,7 @@ static inline void box_protect(Box *b)
     box_put(b, BOX_TSS + 8, SEL_DATA0, 4);
     box_put(b, BOX_TSS + 0x66, 0x68, 2);
     box_ring(b, 0);
+    tlb_flush(cpu);
 }
 
 /* 64-bit mode at CPL 0, the first 2 MiB mapped one to one. RSP0 = 6000h, IST1 = 5000h. */
@@ -162,6 +163,7 @@ static inline void box_real(Box *b)
     b->cpu->rip = b->cpu->insn_rip = 0x8000;
     b->cpu->gpr[REG_RSP] = 0x7000;
     cpu_update_mode(b->cpu);
+    tlb_flush(b->cpu);
 }
 
 static inline int box_setup(void **state)
