@@ -6,15 +6,32 @@
 #include <assert.h>
 
 #include "cpu/segment.h"
+#include "cpu/simd_host.h"
+#include "cpu/x87.h"
 
-/* Weak: a function that nobody wrote links as NULL. */
+/* By family: most instructions have a function of their own, vector and x87 instructions share
+ * one. Weak: what only the engines implement links as NULL. */
+#define OWN(name) exec_##name
+#define FN_ALU(name) OWN(name)
+#define FN_BRANCH(name) OWN(name)
+#define FN_STACK(name) OWN(name)
+#define FN_STRING(name) OWN(name)
+#define FN_IO(name) OWN(name)
+#define FN_SEGMENT(name) OWN(name)
+#define FN_SYS(name) OWN(name)
+#define FN_X87(name) exec_x87
+#define FN_MMX(name) exec_simd
+#define FN_SSE(name) exec_simd
+#define FN_AVX(name) exec_simd
+#define FN_FMA(name) exec_simd
+
 #define OP(name, family) ExecFn exec_##name __attribute__((weak));
 #include "cpu/ops.inc"
 #undef OP
 
 ExecFn *const exec_table[] = {
     [OP_INVALID] = NULL,
-#define OP(name, family) [OP_##name] = exec_##name,
+#define OP(name, family) [OP_##name] = FN_##family(name),
 #include "cpu/ops.inc"
 #undef OP
 };
