@@ -174,7 +174,6 @@ static const OptionRow table[] = {
     FLAG("S", paused, "wait for 'cont' in the monitor"),
     FLAG("no-reboot", no_reboot, "end where the guest would start again"),
     FLAG("no-shutdown", no_shutdown, "stop but stay when the guest powers off"),
-    FLAG("no-fd-bootchk", no_boot_check, "do not check the boot signature of floppies"),
 
     SECTION("Disks"),
     { "drive", NULL, "file=FILE[,if=ide|none][,format=raw][,media=disk|cdrom][,...]",
@@ -282,7 +281,6 @@ static bool is_cd_image(const char *path)
     char magic[5] = "";
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     bool iso = fd >= 0 && pread(fd, magic, 5, 16 * 2048 + 1) == 5 && !memcmp(magic, "CD001", 5);
-    /* A hybrid image has a partition table too, but is meant for burning all the same. */
     if (fd >= 0) {
         close(fd);
     }
