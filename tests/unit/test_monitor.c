@@ -302,7 +302,7 @@ static void test_memory_commands(void **state)
     expect("gva2gpa 0x1234", "gpa: 0x1234\n");
     expect_part("gpa2hva 0x1000", "Host virtual address for 0x1000 (test.ram) is 0x");
     expect_part("gpa2hva 0x100000000", "no memory is mapped");
-    expect("sum 0x1000 4", "10353\n");
+    expect("sum 0x1000 4", "00210\n");
 
     char path[] = "/tmp/vireo-monitor-XXXXXX", line[128], got[sizeof(bytes) + 1];
     int fd = mkstemp(path);
@@ -502,6 +502,7 @@ static void test_session(void **state)
     assert_true(answered <= asked && answered + answered / 100 + 2 >= asked);
     close(fds[0]);
     read_for(-1, buf, sizeof(buf), NULL);
+    monitors_close();
     chardevs_close();
 }
 
