@@ -5,7 +5,7 @@
 #include "cpu/exec.h"
 
 #include "cpu/exception.h"
-#include "memory/ram.h"
+#include "cpu/tlb.h"
 
 static uint16_t cc_if(bool cond, uint16_t bit)
 {
@@ -161,7 +161,7 @@ static bool compare_exchange(CpuState *cpu, const Insn *in, unsigned size, Pair 
     }
     bool equal = host_cas(host, size, expect, val);
     if (equal) {
-        ram_written(ram, offset, size);
+        mmu_written(cpu, ram, offset, size);
     }
     return equal;
 }

@@ -13,6 +13,7 @@
 #include "cpu/debug.h"
 #include "cpu/exception.h"
 #include "cpu/task.h"
+#include "cpu/tlb.h"
 #include "memory/ram.h"
 
 enum {
@@ -137,10 +138,10 @@ static bool target_open(CpuState *cpu, uint64_t lin, unsigned len, Target *t)
     return t->host != NULL;
 }
 
-static void target_close(const Target *t, unsigned len)
+static void target_close(CpuState *cpu, const Target *t, unsigned len)
 {
     if (t->ram) {
-        ram_written(t->ram, t->offset, len);
+        mmu_written(cpu, t->ram, t->offset, len);
     }
 }
 
@@ -186,7 +187,7 @@ static bool movs_run(Str *s)
         return false;
     }
     copy_up(t.host, src, len, s->size);
-    target_close(&t, len);
+    target_close(cpu, &t, len);
     str_commit(s, true, true, n);
     return true;
 }
@@ -261,7 +262,7 @@ static bool stos_run(Str *s)
         return false;
     }
     fill(t.host, cpu->gpr[REG_RAX], s->size, n);
-    target_close(&t, len);
+    target_close(cpu, &t, len);
     str_commit(s, false, true, n);
     return true;
 }

@@ -253,6 +253,9 @@ static void run_single(CpuState *cpu)
     cpu->mmu->single_next = false;
     const Block *b = block_get(cpu, true);
     unsigned keeps = b->keeps;
+    if (step) {
+        cpu->pending_db |= DR6_BS; /* delivery of an INT n or a fault takes it back */
+    }
     /* Keeps handlers from going on to another block. */
     __atomic_or_fetch(&cpu->request, CPU_REQ_RECHECK, __ATOMIC_RELAXED);
     run_ops(cpu, b->ops);
@@ -261,9 +264,6 @@ static void run_single(CpuState *cpu)
     }
     if (shadow && !(keeps & KEEPS_SHADOW)) {
         cpu->shadow = 0;
-    }
-    if (step) {
-        cpu->pending_db |= DR6_BS;
     }
 }
 
