@@ -401,11 +401,15 @@ static bool write_apic(CpuState *cpu, uint32_t msr, uint64_t val)
     return has(cpu, need) && cpu->apic_ops->write_msr(cpu->apic, msr, val);
 }
 
-/* Both registers move together (SDM 3B 18.17.3). */
+/* Both registers move together (SDM 3B 18.17.3), and a TSC deadline comes sooner or later. */
 static bool write_tsc(CpuState *cpu, uint64_t delta)
 {
     cpu->tsc_offset += delta;
     cpu->tsc_adjust += delta;
+    uint64_t deadline;
+    if (read_apic(cpu, MSR_TSC_DEADLINE, &deadline) && deadline) {
+        write_apic(cpu, MSR_TSC_DEADLINE, deadline);
+    }
     return true;
 }
 

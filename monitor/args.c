@@ -213,6 +213,7 @@ Dict *args_parse(Monitor *mon, const MonitorCommand *c, const char *text, Error 
     for (int i = 0; ok && i < nr; i++) {
         const ArgSpec *a = &spec[i];
         if (a->type == '/') {
+            text = skip_blanks(text);
             ok = *text != '/' || parse_format(d, &text, errp);
             continue;
         }
@@ -241,8 +242,8 @@ Dict *args_parse(Monitor *mon, const MonitorCommand *c, const char *text, Error 
 const ArgSpec *args_at_end(const ArgSpec *spec, int nr, const char *text, const char **prefix)
 {
     int i = 0;
-    *prefix = text;
-    if (*text == '/') {
+    *prefix = text = skip_blanks(text);
+    if (nr && spec[0].type == '/' && *text == '/') {
         text += strcspn(text, " ");
     }
     for (;;) {

@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "block/block.h"
 #include "monitor/internal.h"
@@ -58,8 +59,9 @@ void complete_files(Monitor *mon, const char *prefix)
             !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) {
             continue;
         }
-        char *word = xasprintf("%.*s%s%s", (int)dir_len, prefix, e->d_name,
-                               e->d_type == DT_DIR ? "/" : "");
+        struct stat st;
+        bool is_dir = fstatat(dirfd(dir), e->d_name, &st, 0) == 0 && S_ISDIR(st.st_mode);
+        char *word = xasprintf("%.*s%s%s", (int)dir_len, prefix, e->d_name, is_dir ? "/" : "");
         monitor_completion(mon, word);
         free(word);
     }

@@ -120,7 +120,8 @@ static bool parse_unary(Parser *s, uint64_t *out)
         ok = c == '(' ? parse_binary(s, 0, out) : parse_unary(s, out);
         s->depth--;
         if (ok && c == '(') {
-            ok = *s->p++ == ')' || error_set(s->errp, "a ')' is missing");
+            ok = *s->p == ')' || error_set(s->errp, "a ')' is missing");
+            s->p += ok;
         }
         *out = c == '-' ? -*out : c == '~' ? ~*out : *out;
     }

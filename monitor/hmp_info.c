@@ -40,6 +40,9 @@ static void run_help(Monitor *mon, const Dict *args)
     const char *name = dict_get(args, "name"), *topic = dict_get(args, "topic");
     bool info = name && !strcmp(name, "info");
     if (!name || (info && !topic)) {
+        if (info) {
+            show_row(mon, command_find("info", false));
+        }
         commands_each(info, help_row, &h);
         return;
     }

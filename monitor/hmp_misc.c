@@ -12,10 +12,11 @@
 #include "util/log.h"
 #include "util/main_loop.h"
 
-static void report(Monitor *mon, bool ok, Error *err)
+/* Takes the address, since ok is often the call that fills it. */
+static void report(Monitor *mon, bool ok, Error **errp)
 {
     if (!ok) {
-        monitor_error(mon, err);
+        monitor_error(mon, *errp);
     }
 }
 
@@ -79,7 +80,7 @@ static void run_boot_set(Monitor *mon, const Dict *args)
         monitor_printf(mon, "Error: this machine has no boot order\n");
         return;
     }
-    report(mon, mon->m->set_boot_order(mon->m, dict_get(args, "bootdevice"), &err), err);
+    report(mon, mon->m->set_boot_order(mon->m, dict_get(args, "bootdevice"), &err), &err);
 }
 
 /* ---- keyboard, mouse, screen ---- */
@@ -88,7 +89,7 @@ static void run_sendkey(Monitor *mon, const Dict *args)
 {
     Error *err = NULL;
     unsigned hold_ms = (unsigned)MIN(arg_u64(args, "hold-time", 100), 60000u);
-    report(mon, input_sendkey(dict_get(args, "keys"), hold_ms, &err), err);
+    report(mon, input_sendkey(dict_get(args, "keys"), hold_ms, &err), &err);
 }
 
 static void complete_sendkey(Monitor *mon, unsigned arg, const char *prefix)
@@ -133,7 +134,7 @@ static void run_screendump(Monitor *mon, const Dict *args)
     } else if (format && strcmp(format, "ppm") && strcmp(format, "png")) {
         monitor_printf(mon, "Error: '%s' is not a picture format; ppm and png are\n", format);
     } else {
-        report(mon, console_screendump(c, dict_get(args, "filename"), format, &err), err);
+        report(mon, console_screendump(c, dict_get(args, "filename"), format, &err), &err);
     }
 }
 
@@ -153,7 +154,7 @@ static void run_eject(Monitor *mon, const Dict *args)
     Error *err = NULL;
     Drive *d = find_drive(mon, dict_get(args, "device"));
     if (d) {
-        report(mon, drive_eject(d, arg_bool(args, "force"), &err), err);
+        report(mon, drive_eject(d, arg_bool(args, "force"), &err), &err);
     }
 }
 
@@ -174,7 +175,7 @@ static void run_change(Monitor *mon, const Dict *args)
         bool ok = (!arg_bool(args, "force") || drive_eject(d, true, &err)) &&
                   drive_change(d, dict_get(args, "target"), dict_get(args, "format"), readonly,
                                &err);
-        report(mon, ok, err);
+        report(mon, ok, &err);
     }
 }
 
@@ -187,14 +188,14 @@ static void run_log(Monitor *mon, const Dict *args)
     if (!strcmp(items, "help")) {
         log_list(monitor_print_line, mon);
     } else {
-        report(mon, log_set(items, &err), err);
+        report(mon, log_set(items, &err), &err);
     }
 }
 
 static void run_logfile(Monitor *mon, const Dict *args)
 {
     Error *err = NULL;
-    report(mon, log_open(dict_get(args, "filename"), &err), err);
+    report(mon, log_open(dict_get(args, "filename"), &err), &err);
 }
 
 /* ---- devices ---- */
@@ -270,7 +271,7 @@ static void run_chardev_add(Monitor *mon, const Dict *args)
     }
     ok = ok && chardev_create(opts, &err);
     dict_free(opts);
-    report(mon, ok, err);
+    report(mon, ok, &err);
 }
 
 static Chardev *find_chardev(Monitor *mon, const char *id)
@@ -292,7 +293,7 @@ static void run_chardev_change(Monitor *mon, const Dict *args)
         dict_set(opts, "id", id);
     }
     if (chr) {
-        report(mon, opts && chardev_change(chr, opts, &err), err);
+        report(mon, opts && chardev_change(chr, opts, &err), &err);
     }
     dict_free(opts);
 }
@@ -340,7 +341,7 @@ static void run_ringbuf_read(Monitor *mon, const Dict *args)
     if (ok) {
         monitor_printf(mon, "\n");
     }
-    report(mon, ok, err);
+    report(mon, ok, &err);
 }
 
 static void run_ringbuf_write(Monitor *mon, const Dict *args)
@@ -349,7 +350,7 @@ static void run_ringbuf_write(Monitor *mon, const Dict *args)
     const char *data = dict_get(args, "data");
     Error *err = NULL;
     if (chr) {
-        report(mon, char_ringbuf_write(chr, data, strlen(data), &err), err);
+        report(mon, char_ringbuf_write(chr, data, strlen(data), &err), &err);
     }
 }
 

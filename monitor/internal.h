@@ -23,6 +23,7 @@ struct Monitor {
     Readline *rl;
     ByteQueue input; /* not looked at yet: no prompt */
     bool greeted, quitting, mux;
+    List node; /* on monitor.c's list of sessions */
 };
 
 /* ---- the table: monitor.c ---- */

@@ -254,6 +254,8 @@ char *monitor_run_line(struct Machine *m, const char *line)
 
 /* ---- sessions ---- */
 
+static List sessions = LIST_INIT(sessions);
+
 static void session_writable(void *opaque);
 
 static void feed_input(Monitor *mon)
@@ -355,18 +357,34 @@ static void session_complete(void *opaque, const char *text)
     monitor_complete(opaque, text);
 }
 
+static void session_free(Monitor *mon)
+{
+    char_detach(&mon->fe);
+    list_remove(&mon->node);
+    readline_free(mon->rl);
+    byte_queue_clear(&mon->input);
+    free(mon);
+}
+
+void monitors_close(void)
+{
+    list_for_each_safe(pos, &sessions) {
+        session_free(container_of(pos, Monitor, node));
+    }
+}
+
 static const ReadlineOps session_ops = { session_write, session_line, session_complete };
 
 Monitor *monitor_new(Chardev *chr, struct Machine *m, Error **errp)
 {
     Monitor *mon = xcalloc(1, sizeof(*mon));
     *mon = (Monitor){ .m = m, .dump_format = 'x', .dump_size = 'w', .mux = chardev_is_mux(chr) };
+    list_insert(&sessions, &mon->node);
     mon->rl = readline_new(&session_ops, mon, "(vireo) ");
     mon->fe = (CharFrontend){ .can_receive = session_can_receive, .receive = session_receive,
                               .event = session_event, .opaque = mon, .polite = true };
     if (!char_attach(&mon->fe, chr, errp)) {
-        readline_free(mon->rl);
-        free(mon);
+        session_free(mon);
         return NULL;
     }
     return mon;

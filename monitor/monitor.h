@@ -45,6 +45,7 @@ unsigned monitor_cpu(Monitor *mon);
 
 /* A readline session on a chardev (-monitor, -mon). */
 Monitor *monitor_new(Chardev *chr, struct Machine *m, Error **errp);
+void monitors_close(void); /* at exit, before chardevs_close */
 /* Runs one line and returns what it printed (new string): human-monitor-command and tests. */
 char *monitor_run_line(struct Machine *m, const char *line);
 

@@ -118,7 +118,7 @@ static unsigned edit_distance(const char *a, const char *b)
 const char *suggest(const char *word, const char *const *words)
 {
     size_t len = strlen(word);
-    unsigned best = len < 3 ? 1 : len < 6 ? 2 : len / 3;
+    unsigned best = len < 5 ? 1 : (len + 1) / 3;
     const char *near = NULL;
     for (; *words; words++) {
         unsigned d = edit_distance(word, *words);

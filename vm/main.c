@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * main(): from the command line to a running machine, and its end.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "accel/accel.h"
+#include "accel/test/qtest.h"
+#include "block/block.h"
+#include "chardev/chardev.h"
+#include "ui/display.h"
+#include "util/alloc.h"
+#include "util/log.h"
+#include "util/main_loop.h"
+#include "util/version.h"
+#include "util/vm_lock.h"
+#include "vm/accel_choice.h"
+#include "vm/daemon.h"
+#include "vm/host_devices.h"
+#include "vm/machine_config.h"
+#include "vm/options.h"
+#include "vm/run_state.h"
+#include "vm/signals.h"
+
+static void print_line(void *opaque, const char *line)
+{
+    (void)opaque;
+    puts(line);
+}
+
+/* ---- what only prints ---- */
+
+static bool is_help(const char *text)
+{
+    return text && (!strcmp(text, "help") || !strcmp(text, "?"));
+}
+
+/* -device X,help and -device help; true if there was one. */
+static bool device_help(const Options *o, Error **errp)
+{
+    for (size_t i = 0; i < o->device.nr; i++) {
+        const char *text = o->device.str[i];
+        size_t len = strcspn(text, ",");
+        if (is_help(text)) {
+            device_list_types(print_line, NULL);
+            return true;
+        }
+        if (text[len] && is_help(text + len + 1)) {
+            char *name = xstrndup(text, len);
+            device_type_help(name, print_line, NULL, errp);
+            free(name);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Did the command line ask only for text? Then it has been printed. */
+static bool print_and_exit(const Options *o, Error **errp)
+{
+    const char *machine = str_list_last(&o->machine);
+    if (o->help) {
+        options_print_help();
+    } else if (o->version) {
+        printf("Vireo version " VIREO_VERSION "\n");
+    } else if (is_help(machine)) {
+        machine_print_types();
+    } else if (is_help(str_list_last(&o->accel))) {
+        accel_print_list();
+    } else if (is_help(o->cpu)) {
+        cpu_models_list(print_line, NULL);
+    } else if (is_help(str_list_last(&o->chardev))) {
+        chardev_list_backends(print_line, NULL);
+    } else if (is_help(o->display)) {
+        display_list_backends(print_line, NULL);
+    } else if (is_help(o->vga)) {
+        printf("std   VGA with Bochs extensions\nnone  no graphics card\n");
+    } else if (is_help(o->log_items)) {
+        log_list(print_line, NULL);
+    } else {
+        return device_help(o, errp);
+    }
+    return true;
+}
+
+/* ---- building ---- */
+
+static bool open_log(const Options *o, Error **errp)
+{
+    return (!o->log_file || log_open(o->log_file, errp)) &&
+           (!o->log_items || log_set(o->log_items, errp));
+}
+
+/* A graphics card of -device takes the place of the default one. */
+static void drop_default_vga(MachineConfig *c, const Options *o)
+{
+    static const char *const types[] = { "VGA", "cirrus-vga", "isa-vga", "isa-cirrus-vga", "qxl-vga",
+                                         "vmware-svga", "virtio-vga", "ati-vga", NULL };
+    if (!c->vga && options_have_device(o, types)) {
+        c->vga = xstrdup("none");
+    }
+}
+
+static bool create_devices(Machine *m, const Options *o, Error **errp)
+{
+    for (size_t i = 0; i < o->device.nr; i++) {
+        Dict *d = dict_parse(o->device.str[i], "driver", errp);
+        bool ok = d && device_create(m, d, errp);
+        dict_free(d);
+        if (!ok) {
+            return error_prefix(errp, "-device %s: ", o->device.str[i]);
+        }
+    }
+    return true;
+}
+
+static bool build(Machine *m, const Options *o, Error **errp)
+{
+    MachineConfig *c = &m->config;
+    const MachineType *type = machine_config_resolve(c, o, errp);
+    if (!type) {
+        return false;
+    }
+    Dict *accel_opts = NULL;
+    const Engine *engine = accel_choose(&o->accel, dict_get(c->machine_opts, "accel"),
+                                        &accel_opts, errp);
+    if (!engine) {
+        return false;
+    }
+    drop_default_vga(c, o);
+    run_state_init(m);
+    machine_setup(m);
+    c->cpus = type->max_cpus ? c->cpus : 0; /* the machine "none" has no CPU */
+    m->nr_cpus = c->cpus;
+    bool ok = (!o->qtest || qtest_open(o->qtest, o->qtest_log, errp)) &&
+              streams_open(c, o, errp) && drives_open(c, o, errp) &&
+              vcpus_create(m, engine, accel_opts, errp) && machine_init(m, type, errp) &&
+              create_devices(m, o, errp) && machine_config_check_unused(c, type, errp);
+    dict_free(accel_opts);
+    return ok;
+}
+
+/* ---- life ---- */
+
+static bool start(Machine *m, const Options *o, Error **errp)
+{
+    if (o->nographic && o->daemonize) {
+        return error_set(errp, "-nographic needs the terminal that -daemonize gives up; use "
+                               "-display none");
+    }
+    if (!open_log(o, errp) || (o->daemonize && !daemon_fork(errp)) || !main_loop_init(errp)) {
+        return false;
+    }
+    const char *display = o->nographic ? "none" : o->display;
+    if (!build(m, o, errp) || !signals_listen(m, errp) ||
+        (o->pidfile && !pidfile_create(o->pidfile, errp)) || !display_open(m, display, errp) ||
+        !monitors_start(m, errp)) {
+        return false;
+    }
+    run_state_power_on();
+    qtest_start(m);
+    if (!o->paused) {
+        vm_start();
+    }
+    daemon_ready();
+    return true;
+}
+
+static void end(Machine *m)
+{
+    vm_stop(RUN_PAUSED);
+    vcpus_destroy(m);
+    display_close();
+    drives_close();
+    chardevs_close();
+    pidfile_remove();
+}
+
+/* -name NAME,process=TITLE */
+static void set_title(int argc, char **argv, const Options *o)
+{
+    Error *err = NULL;
+    Dict *d = o->name ? dict_parse(o->name, "guest", &err) : NULL;
+    const char *title = d ? dict_get(d, "process") : NULL;
+    if (title) {
+        process_set_title(argc, argv, title);
+    }
+    dict_free(d);
+    error_free(err); /* reported when the name is used */
+}
+
+int main(int argc, char **argv)
+{
+    static Options o;
+    Error *err = NULL;
+    signals_block();
+    if (!options_parse(&o, argc, argv, &err)) {
+        error_report(err);
+        return 1;
+    }
+    if (print_and_exit(&o, &err)) {
+        if (err) {
+            error_report(err);
+            return 1;
+        }
+        return 0;
+    }
+    set_title(argc, argv, &o);
+    static Machine machine;
+    vm_lock();
+    if (!start(&machine, &o, &err)) {
+        chardevs_close();
+        pidfile_remove();
+        error_report(err);
+        fflush(NULL);
+        _Exit(1); /* threads may run: nothing of theirs is torn down under them */
+    }
+    vm_unlock();
+    int status = main_loop_run();
+    vm_lock();
+    end(&machine);
+    vm_unlock();
+    return status;
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Run state, reset and the end.
+ *
+ * Whoever wants a reset or the end (a register, a triple fault, the monitor, a signal) leaves a
+ * request; a bottom half carries it out in the main loop with all vCPUs parked.
+ */
+#include "vm/run_state.h"
+
+#include "accel/accel.h"
+#include "block/block.h"
+#include "util/alloc.h"
+#include "util/main_loop.h"
+#include "util/timer.h"
+#include "util/vm_lock.h"
+
+static struct {
+    Machine *machine;
+    RunState state;
+    BottomHalf work;
+    bool reset_wanted, shutdown_wanted;
+    ShutdownCause shutdown_cause;
+    int exit_status;
+} run;
+
+RunState run_state(void)
+{
+    return run.state;
+}
+
+/* ---- start and stop ---- */
+
+void vm_start(void)
+{
+    if (run.state == RUN_RUNNING || run.state == RUN_SHUTDOWN) {
+        return; /* after a power-off only a reset brings it back */
+    }
+    run.state = RUN_RUNNING;
+    guest_clock_start();
+    vcpus_resume(run.machine);
+}
+
+void vm_stop(RunState why)
+{
+    if (run.state == RUN_RUNNING) {
+        vcpus_pause(run.machine);
+        guest_clock_stop();
+        blk_drain(NULL);
+    }
+    run.state = why;
+}
+
+/* ---- requests ---- */
+
+/* A vCPU that asked must not go on to the next instruction. */
+static void park_caller(void)
+{
+    CpuState *cpu = cpu_current();
+    if (cpu && cpu->vcpu) {
+        cpu->vcpu->stop = true;
+        cpu_request(cpu, CPU_REQ_STOP);
+    }
+}
+
+void machine_request_reset(Machine *m, ResetCause cause)
+{
+    (void)cause;
+    if (m->config.no_reboot) {
+        machine_request_shutdown(m, SHUTDOWN_GUEST, 0);
+        return;
+    }
+    run.reset_wanted = true;
+    park_caller();
+    bh_schedule(&run.work);
+}
+
+void machine_request_shutdown(Machine *m, ShutdownCause cause, int status)
+{
+    (void)m;
+    if (!run.shutdown_wanted) {
+        run.shutdown_wanted = true;
+        run.shutdown_cause = cause;
+        run.exit_status = status;
+    }
+    park_caller();
+    bh_schedule(&run.work);
+}
+
+static void power_on_reset(Machine *m)
+{
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        cpu_reset(m->cpu[i], false);
+    }
+    machine_reset_devices(m);
+}
+
+static void do_reset(Machine *m)
+{
+    bool was_running = run.state == RUN_RUNNING;
+    vcpus_pause(m);
+    power_on_reset(m);
+    if (was_running) {
+        vcpus_resume(m);
+    } else if (run.state == RUN_SHUTDOWN) {
+        run.state = RUN_PAUSED;
+    }
+}
+
+static bool shutdown_ends_process(const Machine *m)
+{
+    return !m->config.no_shutdown || run.shutdown_cause != SHUTDOWN_GUEST;
+}
+
+static void do_requests(void *opaque)
+{
+    Machine *m = opaque;
+    if (run.shutdown_wanted) {
+        run.shutdown_wanted = run.reset_wanted = false;
+        if (shutdown_ends_process(m)) {
+            main_loop_quit(run.exit_status);
+        } else {
+            vm_stop(RUN_SHUTDOWN);
+        }
+    } else if (run.reset_wanted) {
+        run.reset_wanted = false;
+        do_reset(m);
+    }
+}
+
+/* ---- the monitor's side ---- */
+
+static void ops_stop(Machine *m)
+{
+    (void)m;
+    if (run.state == RUN_RUNNING) {
+        vm_stop(RUN_PAUSED);
+    }
+}
+
+static void ops_cont(Machine *m)
+{
+    (void)m;
+    vm_start();
+}
+
+static const char *ops_status(const Machine *m)
+{
+    static const char *const words[] = { [RUN_PRELAUNCH] = "prelaunch", [RUN_RUNNING] = "running",
+                                         [RUN_PAUSED] = "paused", [RUN_SHUTDOWN] = "shutdown" };
+    (void)m;
+    return words[run.state];
+}
+
+static const RunOps run_ops = { ops_stop, ops_cont, ops_status };
+
+void run_state_init(Machine *m)
+{
+    run.machine = m;
+    run.state = RUN_PRELAUNCH;
+    bh_init(&run.work, do_requests, m);
+    m->run_ops = &run_ops;
+}
+
+void run_state_power_on(void)
+{
+    power_on_reset(run.machine);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Options that people know from QEMU and that Vireo does not have yet: each gets an honest
+ * sentence. A row leaves when its option is built.
+ */
+#include "vm/unbuilt_options.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static const struct {
+    const char *names; /* separated by blanks */
+    const char *why;
+} unbuilt[] = {
+    { "netdev redir smb tftp bootp", "networks are not built yet; leave it away" },
+    { "vnc spice curses gtk full-screen alt-grab ctrl-grab no-quit no-frame portrait rotate k "
+      "g show-cursor window-close",
+      "only -display sdl and -display none are built yet" },
+    { "usb usbdevice", "USB is not built yet; keyboard and mouse are PS/2" },
+    { "audio audiodev soundhw audio-help", "sound is not built yet; leave it away" },
+    { "qmp qmp-pretty", "QMP is not built yet; -monitor gives the human monitor" },
+    { "incoming only-migratable", "migration is not built yet" },
+    { "loadvm", "snapshots are not built yet" },
+    { "fda fdb", "floppy disks are not built yet; -hda and -cdrom take images" },
+    { "pflash mtdblock sd", "only IDE disks are built yet; -bios takes firmware" },
+    { "blockdev", "use -drive instead; -blockdev is not built yet" },
+    { "fsdev virtfs virtfs_synth", "sharing directories is not built yet" },
+    { "s gdb", "the debugger stub is not built yet; the monitor has x, x/i and info registers" },
+    { "smbios acpitable", "tables of one's own are not built yet" },
+    { "object", "-object is not built yet" },
+    { "global set readconfig writeconfig", "set properties with -device and -machine instead" },
+    { "numa mem-path mem-prealloc overcommit realtime", "memory options beyond -m are not built "
+                                                        "yet" },
+    { "icount singlestep tb-size plugin dfilter trace perfmap jitdump seed",
+      "not built yet; -d logs what the guest does" },
+    { "option-rom fw_cfg", "not built yet" },
+    { "watchdog watchdog-action action", "watchdogs are not built yet" },
+    { "tpmdev", "a TPM is not built yet" },
+    { "chroot runas run-with", "not built yet; start it as the user it shall run as" },
+    { "balloon virtioconsole compat preconfig msg xen-attach xen-domid semihosting "
+      "semihosting-config prom-env add-fd win2k-hack rtc-td-hack tdf enable-fips old-param "
+      "no-kvm-irqchip no-kvm-pit no-kvm no-kvm-pit-reinjection kvm-shadow-memory cpu-throttle "
+      "hax no-fd-bootchk startdate async-teardown iscsi bt",
+      "not built yet" },
+};
+
+const char *unbuilt_option(const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; len && i < sizeof(unbuilt) / sizeof(unbuilt[0]); i++) {
+        for (const char *p = unbuilt[i].names; *p;) {
+            size_t n = strcspn(p, " ");
+            if (n == len && !strncmp(p, name, n)) {
+                return unbuilt[i].why;
+            }
+            p += n + (p[n] == ' ');
+        }
+    }
+    return NULL;
+}
