@@ -80,7 +80,8 @@ static bool file_open(Chardev *chr, const Dict *opts, Error **errp)
                       (append ? O_APPEND : O_TRUNC),
                   0666);
     if (s->out < 0 && errno == ENXIO) {
-        return error_set(errp, "'%s' is a pipe nobody reads; backend=pipe waits for a reader", path);
+        return error_set(errp, "'%s' is a pipe nobody reads; backend=pipe waits for a reader",
+                         path);
     }
     if (s->out < 0) {
         return error_set_errno(errp, errno, "cannot open '%s' for writing", path);

@@ -12,6 +12,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -264,19 +266,33 @@ static bool listen_tcp(SocketChardev *s, const char *host, unsigned port, unsign
     return true;
 }
 
-/* wait=on: the machine is not built before somebody listens. Start-up only. */
+/* wait=on: the machine is not built before somebody listens. Start-up only. The signals that end
+ * Vireo may be blocked, to be read by the main loop, which does not run yet. */
 static bool wait_for_client(SocketChardev *s, Error **errp)
 {
+    sigset_t ends;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGINT);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGHUP);
+    int sig_fd = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
+    struct pollfd p[] = { { .fd = s->listen_fd, .events = POLLIN },
+                          { .fd = sig_fd, .events = POLLIN } };
+    bool ok = true;
+
     info_report("chardev '%s': waiting for a connection on %s (wait=off starts without)",
                 s->chr.id ? s->chr.id : "", s->name);
-    struct pollfd p = { .fd = s->listen_fd, .events = POLLIN };
-    while (s->fd < 0) {
-        if (poll(&p, 1, -1) < 0 && errno != EINTR) {
-            return error_set_errno(errp, errno, "waiting on '%s' failed", s->name);
+    while (ok && s->fd < 0) {
+        if (poll(p, ARRAY_SIZE(p), -1) < 0 && errno != EINTR) {
+            ok = error_set_errno(errp, errno, "waiting on '%s' failed", s->name);
+        } else if (p[1].revents) {
+            ok = error_set(errp, "interrupted while waiting for a connection on '%s'", s->name);
+        } else {
+            socket_accept(s, FD_READ);
         }
-        socket_accept(s, FD_READ);
     }
-    return true;
+    close(sig_fd);
+    return ok;
 }
 
 /* ---- client ---- */
@@ -501,7 +517,8 @@ static bool adopt_fd(SocketChardev *s, const SocketOpts *o, Error **errp)
 static bool start_server(SocketChardev *s, const SocketOpts *o, unsigned port, Error **errp)
 {
     if (s->listen_fd < 0 &&
-        !(o->path ? listen_unix(s, errp) : listen_tcp(s, o->host ? o->host : "", port, o->to, errp))) {
+        !(o->path ? listen_unix(s, errp)
+                  : listen_tcp(s, o->host ? o->host : "", port, o->to, errp))) {
         return false;
     }
     s->listen_watch = fd_watch_new(s->listen_fd, FD_READ, socket_accept, s, "socket");

@@ -73,8 +73,8 @@ static bool udp_open(Chardev *chr, const Dict *opts, Error **errp)
     }
     int family = ipv4 == ipv6 ? AF_UNSPEC : ipv4 ? AF_INET : AF_INET6;
     if (!resolve(host && *host ? host : "localhost", port, false, family, &peer, errp) ||
-        !resolve(localaddr, localport && *localport ? localport : "0", true, peer->ai_family, &local,
-                 errp)) {
+        !resolve(localaddr, localport && *localport ? localport : "0", true, peer->ai_family,
+                 &local, errp)) {
         goto out;
     }
     s->fd = socket(peer->ai_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -85,7 +85,8 @@ static bool vc_open(Chardev *chr, const Dict *opts, Error **errp)
 {
     VcChardev *s = container_of(chr, VcChardev, chr);
     list_init(&s->vc_node);
-    if (!get_dim(opts, "cols", 512, &s->cols, errp) || !get_dim(opts, "rows", 256, &s->rows, errp) ||
+    if (!get_dim(opts, "cols", 512, &s->cols, errp) ||
+        !get_dim(opts, "rows", 256, &s->rows, errp) ||
         !get_dim(opts, "width", 8192, &s->width, errp) ||
         !get_dim(opts, "height", 8192, &s->height, errp)) {
         return false;

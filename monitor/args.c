@@ -99,9 +99,8 @@ static bool parse_format(Dict *d, const char **p, Error **errp)
         } else if (strchr("xduoci", *s)) {
             dict_set(d, "format", one);
         } else {
-            return error_set(errp,
-                             "'/%s': after a count come a format (x d u o c i) and a size (b h w g)",
-                             start);
+            return error_set(errp, "'/%s': after a count come a format (x d u o c i) and a size "
+                                   "(b h w g)", start);
         }
     }
     *p = s;

@@ -44,6 +44,8 @@ void monitor_cpu_release(Monitor *mon)
 #define GPR(i, q, d, w)                                                                            \
     { q, offsetof(CpuState, gpr[i]), 8 }, { d, offsetof(CpuState, gpr[i]), 4 },                    \
     { w, offsetof(CpuState, gpr[i]), 2 }
+#define GPR8(i, l, h)                                                                              \
+    { l, offsetof(CpuState, gpr[i]), 1 }, { h, offsetof(CpuState, gpr[i]) + 1, 1 }
 #define SEG(i, n)                                                                                  \
     { n, offsetof(CpuState, seg[i].sel), 2 }, { n ".base", offsetof(CpuState, seg[i].base), 8 },   \
     { n ".limit", offsetof(CpuState, seg[i].limit), 4 }
@@ -58,10 +60,8 @@ static const struct CpuReg {
     GPR(REG_RDX, "rdx", "edx", "dx"), GPR(REG_RBX, "rbx", "ebx", "bx"),
     GPR(REG_RSP, "rsp", "esp", "sp"), GPR(REG_RBP, "rbp", "ebp", "bp"),
     GPR(REG_RSI, "rsi", "esi", "si"), GPR(REG_RDI, "rdi", "edi", "di"),
-    { "al", offsetof(CpuState, gpr[REG_RAX]), 1 }, { "ah", offsetof(CpuState, gpr[REG_RAX]) + 1, 1 },
-    { "cl", offsetof(CpuState, gpr[REG_RCX]), 1 }, { "ch", offsetof(CpuState, gpr[REG_RCX]) + 1, 1 },
-    { "dl", offsetof(CpuState, gpr[REG_RDX]), 1 }, { "dh", offsetof(CpuState, gpr[REG_RDX]) + 1, 1 },
-    { "bl", offsetof(CpuState, gpr[REG_RBX]), 1 }, { "bh", offsetof(CpuState, gpr[REG_RBX]) + 1, 1 },
+    GPR8(REG_RAX, "al", "ah"), GPR8(REG_RCX, "cl", "ch"), GPR8(REG_RDX, "dl", "dh"),
+    GPR8(REG_RBX, "bl", "bh"),
     REG64("r8", gpr[REG_R8]), REG64("r9", gpr[REG_R9]), REG64("r10", gpr[REG_R10]),
     REG64("r11", gpr[REG_R11]), REG64("r12", gpr[REG_R12]), REG64("r13", gpr[REG_R13]),
     REG64("r14", gpr[REG_R14]), REG64("r15", gpr[REG_R15]),

@@ -152,12 +152,13 @@ static void run_info_qom_tree(Monitor *mon, const Dict *args)
 {
     const char *path = dict_get(args, "path");
     bool ambiguous = false;
-    Object *o = object_resolve(path ? path : "/machine", &ambiguous);
+    path = path ? path : "/machine";
+    Object *o = object_resolve(path, &ambiguous);
     if (o) {
         object_print_tree(o, monitor_print_line, mon);
     } else {
         monitor_printf(mon, "Error: %s object '%s'\n",
-                       ambiguous ? "there is more than one" : "there is no", path ? path : "/machine");
+                       ambiguous ? "there is more than one" : "there is no", path);
     }
 }
 

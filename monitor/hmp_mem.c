@@ -51,12 +51,11 @@ static void print_char(Monitor *mon, uint8_t c)
 
 static void print_value(Monitor *mon, char format, unsigned size, uint64_t v)
 {
-    unsigned bits = size * 8;
+    unsigned bits = size * 8, pad = 64 - bits;
+    int digits = (int)bits * 10 / 33 + 1; /* decimal */
     switch (format) {
-    case 'd':
-        monitor_printf(mon, "%*" PRId64, (int)(bits * 10 / 33 + 2), (int64_t)(v << (64 - bits)) >> (64 - bits));
-        break;
-    case 'u': monitor_printf(mon, "%*" PRIu64, (int)(bits * 10 / 33 + 1), v); break;
+    case 'd': monitor_printf(mon, "%*" PRId64, digits + 1, (int64_t)(v << pad) >> pad); break;
+    case 'u': monitor_printf(mon, "%*" PRIu64, digits, v); break;
     case 'o': monitor_printf(mon, "0%0*" PRIo64, (int)(bits + 2) / 3, v); break;
     case 'c': print_char(mon, (uint8_t)v); break;
     default: monitor_printf(mon, "0x%0*" PRIx64, (int)size * 2, v);

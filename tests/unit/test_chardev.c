@@ -397,6 +397,46 @@ static void test_unix_server(void **state)
     assert_int_equal(access(path_in_dir("s"), F_OK), -1);
 }
 
+/* wait=on in a child, which must come back when a client connects, and when it is told to end. */
+static void test_wait(void **state)
+{
+    (void)state;
+    for (int interrupt = 0; interrupt < 2; interrupt++) {
+        int status, client = -1;
+        const char *path = path_in_dir(interrupt ? "w1" : "w0");
+        fflush(stdout);
+        pid_t pid = fork();
+        if (!pid) {
+            sigset_t set;
+            Error *err = NULL;
+            char spec[256];
+            sigemptyset(&set);
+            sigaddset(&set, SIGTERM);
+            sigprocmask(SIG_BLOCK, &set, NULL);
+            snprintf(spec, sizeof(spec), "unix:%s,server", path);
+            Chardev *chr = chardev_create_legacy("w", spec, &err);
+            _exit(chr ? 10 : strstr(error_text(err), "interrupted while waiting") ? 11 : 12);
+        }
+        for (int i = 0; i < 200; i++) {
+            client = interrupt ? access(path, F_OK) : connect_unix(path);
+            if (client >= 0) {
+                break;
+            }
+            usleep(10000);
+        }
+        if (interrupt) {
+            usleep(50000);
+            kill(pid, SIGTERM);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), interrupt ? 11 : 10);
+        if (!interrupt) {
+            close(client);
+        }
+    }
+}
+
 static void test_input_back_pressure(void **state)
 {
     (void)state;
@@ -930,6 +970,7 @@ int main(void)
         cmocka_unit_test(test_pty),
         cmocka_unit_test(test_pty_slow_reader),
         cmocka_unit_test(test_unix_server),
+        cmocka_unit_test(test_wait),
         cmocka_unit_test(test_input_back_pressure),
         cmocka_unit_test(test_output_back_pressure),
         cmocka_unit_test(test_socket_paths),
