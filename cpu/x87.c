@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "cpu/exception.h"
+#include "cpu/mem_fast.h"
 #include "cpu/x87_host_x86_64.h"
 
 /* ---- state ---- */
@@ -133,8 +134,7 @@ static ALWAYS_INLINE void note_data(CpuState *cpu, const Insn *in, uint64_t ea)
 /* The memory operand of 2, 4 or 8 bytes; begin was called. */
 static ALWAYS_INLINE uint64_t load(CpuState *cpu, const Insn *in, unsigned size)
 {
-    uint64_t ea = exec_ea(cpu, in);
-    uint64_t v = seg_load(cpu, in->seg, ea, size);
+    uint64_t ea = mem_ea(cpu, in), v = mem_load(cpu, in, ea, size);
     note_data(cpu, in, ea);
     return v;
 }
@@ -322,6 +322,33 @@ static void x87_prem1(CpuState *cpu, const Insn *in)
     remainder_op(cpu, in, k_prem1);
 }
 
+/* FPTAN, FSINCOS, FXTRACT: one result in place, another pushed, unless C2 says out of range. */
+static ALWAYS_INLINE void two_results(CpuState *cpu, const Insn *in, X87PairKernel k, unsigned cc)
+{
+    FpuState *f = &cpu->fpu;
+    F80 low, high;
+    begin(cpu);
+    note(cpu, in);
+    if (!fast(f, 0) || valid(f, 7)) {
+        x87_native(cpu, in, NULL);
+        return;
+    }
+    uint16_t sw = host_pair(f, k, st(f, 0), &low, &high);
+    f->fsw = (f->fsw & ~cc) | (sw & (FSW_FLAGS | cc));
+    if (!(cc & sw & FSW_C2)) {
+        *st(f, 0) = low;
+        *push(f) = high;
+    }
+}
+#define TWO_RESULTS(name, cc)                                                                      \
+    static void x87_##name(CpuState *cpu, const Insn *in)                                          \
+    {                                                                                              \
+        two_results(cpu, in, k_##name, cc);                                                        \
+    }
+TWO_RESULTS(ptan, FSW_C1 | FSW_C2)
+TWO_RESULTS(sincos, FSW_C1 | FSW_C2)
+TWO_RESULTS(xtract, FSW_C1)
+
 static ALWAYS_INLINE void sign_op(CpuState *cpu, const Insn *in, uint8_t and, uint8_t xor)
 {
     FpuState *f = &cpu->fpu;
@@ -506,8 +533,13 @@ static void x87_ld_m80(CpuState *cpu, const Insn *in)
     FpuState *f = &cpu->fpu;
     uint8_t buf[16] = { 0 };
     begin(cpu);
-    uint64_t ea = exec_ea(cpu, in), lin = seg_lin(cpu, in->seg, ea, 10, false);
-    lin_read(cpu, lin, buf, 10, MEM_CPL);
+    uint64_t ea = mem_ea(cpu, in), lin = mem_lin(cpu, in, ea, 10, false);
+    const void *host = mem_cached(cpu, lin, 10, false);
+    if (likely(host != NULL)) {
+        memcpy(buf, host, 10);
+    } else {
+        lin_read(cpu, seg_lin(cpu, in->seg, ea, 10, false), buf, 10, MEM_CPL);
+    }
     note_data(cpu, in, ea);
     if (valid(f, 7)) {
         x87_native(cpu, in, buf);
@@ -545,8 +577,8 @@ static ALWAYS_INLINE void store_mem(CpuState *cpu, const Insn *in, X87StoreKerne
     }
     uint64_t v = 0;
     uint16_t fsw = host_store(f, k, st(f, 0), &v);
-    uint64_t ea = exec_ea(cpu, in);
-    seg_store(cpu, in->seg, ea, v, size);
+    uint64_t ea = mem_ea(cpu, in);
+    mem_store(cpu, in, ea, v, size);
     note_data(cpu, in, ea);
     f->fsw = fsw;
     if (pops) {
@@ -579,8 +611,13 @@ static void x87_stp_m80(CpuState *cpu, const Insn *in)
         native_store(cpu, in, 10);
         return;
     }
-    uint64_t ea = exec_ea(cpu, in);
-    lin_write(cpu, seg_lin(cpu, in->seg, ea, 10, true), st(f, 0), 10, MEM_CPL);
+    uint64_t ea = mem_ea(cpu, in), lin = mem_lin(cpu, in, ea, 10, true);
+    void *host = mem_cached(cpu, lin, 10, true);
+    if (likely(host != NULL)) {
+        memcpy(host, st(f, 0), 10);
+    } else {
+        lin_write(cpu, seg_lin(cpu, in->seg, ea, 10, true), st(f, 0), 10, MEM_CPL);
+    }
     note_data(cpu, in, ea);
     f->fsw &= ~FSW_C1;
     pop(f);
@@ -703,19 +740,19 @@ static void x87_fnclex(CpuState *cpu, const Insn *in)
 static void x87_fldcw(CpuState *cpu, const Insn *in)
 {
     begin(cpu);
-    x87_set_cw(cpu, seg_load(cpu, in->seg, exec_ea(cpu, in), 2));
+    x87_set_cw(cpu, mem_load(cpu, in, mem_ea(cpu, in), 2));
 }
 
 static void x87_fnstcw(CpuState *cpu, const Insn *in)
 {
     begin_no_wait(cpu);
-    seg_store(cpu, in->seg, exec_ea(cpu, in), cpu->fpu.fcw, 2);
+    mem_store(cpu, in, mem_ea(cpu, in), cpu->fpu.fcw, 2);
 }
 
 static void x87_fnstsw_m16(CpuState *cpu, const Insn *in)
 {
     begin_no_wait(cpu);
-    seg_store(cpu, in->seg, exec_ea(cpu, in), cpu->fpu.fsw, 2);
+    mem_store(cpu, in, mem_ea(cpu, in), cpu->fpu.fsw, 2);
 }
 
 static void x87_fnstsw_ax(CpuState *cpu, const Insn *in)
@@ -786,10 +823,10 @@ static const struct {
     { 0xd9, 0xe4, x87_tst },      { 0xd9, 0xe5, x87_xam },      { 0xd9, 0xe8, x87_ld1 },
     { 0xd9, 0xe9, x87_ldl2t },    { 0xd9, 0xea, x87_ldl2e },    { 0xd9, 0xeb, x87_ldpi },
     { 0xd9, 0xec, x87_ldlg2 },    { 0xd9, 0xed, x87_ldln2 },    { 0xd9, 0xee, x87_ldz },
-    { 0xd9, 0xf0, x87_2xm1 },     { 0xd9, 0xf1, x87_yl2x },     { 0xd9, 0xf2, native_reg },
-    { 0xd9, 0xf3, x87_patan },    { 0xd9, 0xf4, native_reg },   { 0xd9, 0xf5, x87_prem1 },
+    { 0xd9, 0xf0, x87_2xm1 },     { 0xd9, 0xf1, x87_yl2x },     { 0xd9, 0xf2, x87_ptan },  
+    { 0xd9, 0xf3, x87_patan },    { 0xd9, 0xf4, x87_xtract },   { 0xd9, 0xf5, x87_prem1 },
     { 0xd9, 0xf6, x87_decstp },   { 0xd9, 0xf7, x87_incstp },   { 0xd9, 0xf8, x87_prem },
-    { 0xd9, 0xf9, x87_yl2xp1 },   { 0xd9, 0xfa, x87_sqrt },     { 0xd9, 0xfb, native_reg },
+    { 0xd9, 0xf9, x87_yl2xp1 },   { 0xd9, 0xfa, x87_sqrt },     { 0xd9, 0xfb, x87_sincos },
     { 0xd9, 0xfc, x87_rndint },   { 0xd9, 0xfd, x87_scale },    { 0xd9, 0xfe, x87_sin },
     { 0xd9, 0xff, x87_cos },      { 0xda, 0xe9, x87_ucompp },   { 0xdb, 0xe0, x87_old_nop },
     { 0xdb, 0xe1, x87_old_nop },  { 0xdb, 0xe2, x87_fnclex },   { 0xdb, 0xe3, x87_fninit },

@@ -27,6 +27,8 @@ typedef struct F80 {
 typedef uint16_t X87Kernel(const F80 *a, const void *b);
 /* Stores a to out in the instruction's memory format. */
 typedef uint16_t X87StoreKernel(const F80 *a, void *out);
+/* Two results: what becomes ST(1), then ST(0). With C2 set there is none. */
+typedef uint16_t X87PairKernel(const F80 *a, F80 *low, F80 *high);
 
 static ALWAYS_INLINE void host_fldcw(uint16_t fcw)
 {
@@ -87,6 +89,19 @@ static ALWAYS_INLINE uint16_t host_store(const FpuState *f, X87StoreKernel k, co
     }
     host_control_end(f);
     return (f->fsw & ~FSW_C1) | (sw & (FSW_FLAGS | FSW_C1));
+}
+
+static ALWAYS_INLINE uint16_t host_pair(const FpuState *f, X87PairKernel k, const F80 *a, F80 *low,
+                                        F80 *high)
+{
+    host_control(f);
+    uint16_t sw = k(a, low, high);
+    if (unlikely(sw & FSW_FLAGS & ~f->fsw)) {
+        __asm__ volatile("fnclex");
+        sw = k(a, low, high);
+    }
+    host_control_end(f);
+    return sw;
 }
 
 /* ---- kernels: static inline, one asm each ---- */
@@ -253,6 +268,22 @@ STORE_KERNEL(ist_m64, "fistpq", uint64_t)
 STORE_KERNEL(istt_m16, "fisttps", uint16_t)
 STORE_KERNEL(istt_m32, "fisttpl", uint32_t)
 STORE_KERNEL(istt_m64, "fisttpq", uint64_t)
+
+/* extra: an instruction that makes room for what is popped below when C2 is set. */
+#define PAIR_KERNEL(name, insn, extra)                                                             \
+    KERNEL k_##name(const F80 *a, F80 *low, F80 *high)                                             \
+    {                                                                                              \
+        uint16_t sw;                                                                               \
+        __asm__ volatile("fldt %3\n\t" insn "\n\tfnstsw %0\n\t" extra "fstpt %2\n\tfstpt %1"      \
+                         : "=&a"(sw), "=m"(*low), "=m"(*high)                                      \
+                         : "m"(*a)                                                                 \
+                         : "cc");                                                                  \
+        return sw;                                                                                 \
+    }
+#define IF_C2 "testb $4, %%ah\n\tjz 1f\n\tfld %%st(0)\n1:\t"
+PAIR_KERNEL(ptan, "fptan", IF_C2)
+PAIR_KERNEL(sincos, "fsincos", IF_C2)
+PAIR_KERNEL(xtract, "fxtract", "")
 
 /* x87_host_x86_64.c. Runs in's opcode and ModRM on the guest's x87 state and arithmetic flags;
  * mem: the memory operand, read or written. */
