@@ -485,30 +485,34 @@ static void build_function(Builder *b, ExecFn *fn)
     }
 }
 
-/* A vector instruction between registers runs as host code that ends like a handler. */
+/* A vector instruction between registers runs as host code that ends like a handler; one with a
+ * memory operand has its thunk called. */
 static bool build_simd(Builder *b)
 {
-#if INTERP_TAIL_CALLS
     bool vector = insn_rows[b->in.row].flags & (INSN_SSE | INSN_AVX);
     const SimdThunk *t = vector ? simd_thunk(&b->in) : NULL;
-    if (!t || t->mem_size || (t->checks & SIMD_MMX)) {
+    if (!t || (t->checks & SIMD_MMX)) {
         return false;
     }
     uint32_t bad = 0;
     bad |= t->checks & SIMD_SSE ? MODE_SSE_UD | MODE_SSE_NM : 0;
     bad |= t->checks & SIMD_AVX ? MODE_AVX_UD | MODE_SSE_NM : 0;
     bad |= t->checks & SIMD_FP ? MODE_MX_UNMASKED : 0;
-    void *fn = b->cpu->mode & bad ? NULL : simd_reg_handler(&b->in, OP_SIZE);
+    if (b->cpu->mode & bad) {
+        return false;
+    }
+    if (t->mem_size) {
+        flags_needed(b);
+        emit_mem(b, simd_mem_op(t), t->mem_size, t->mem_access == OPD_W)->thunk = t;
+        return true;
+    }
+    void *fn = INTERP_TAIL_CALLS ? simd_reg_handler(&b->in, OP_SIZE) : NULL;
     if (!fn) {
         return false;
     }
     flags_needed(b);
     emit(b, (OpFn *)(uintptr_t)fn);
     return true;
-#else
-    (void)b;
-    return false;
-#endif
 }
 
 static bool build_fast(Builder *b)

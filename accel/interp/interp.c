@@ -205,14 +205,22 @@ const Op *slow_op(CpuState *cpu, const Op *op, uint64_t lin, unsigned how)
             pthread_mutex_lock(&bus_lock);
         }
         if (read) {
-            uint64_t old = lin_load(cpu, lin, size, MEM_CPL);
-            memcpy(bounce, &old, size);
+            if (size <= 8) {
+                uint64_t old = lin_load(cpu, lin, size, MEM_CPL);
+                memcpy(bounce, &old, size);
+            } else {
+                lin_read(cpu, lin, bounce, size, MEM_CPL);
+            }
         }
         run_on(cpu, op, lin, size, bounce);
         if (write) {
-            uint64_t val = 0;
-            memcpy(&val, bounce, size);
-            lin_store(cpu, lin, val, size, MEM_CPL);
+            if (size <= 8) {
+                uint64_t val = 0;
+                memcpy(&val, bounce, size);
+                lin_store(cpu, lin, val, size, MEM_CPL);
+            } else {
+                lin_write(cpu, lin, bounce, size, MEM_CPL);
+            }
         }
         if (how & SLOW_LOCK) {
             pthread_mutex_unlock(&bus_lock);

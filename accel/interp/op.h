@@ -35,6 +35,7 @@ struct Op {
         const Insn *insn;
         struct Link *link;
         const struct ExecOp *exec;
+        const struct SimdThunk *thunk;
     };
 };
 enum { OP_SIZE = sizeof(Op) };
@@ -236,6 +237,9 @@ OpFn op_branch_generic;
 OpFn op_push64_r, op_push64_i, op_pop64_r, op_leave64;
 OpFn op_nop, op_exec, op_exec_end, op_raise_ud, op_raise_gp, op_end, op_stale;
 OpFn op_check_limit, op_check_page2;
+
+/* By the memory operand's size, direction and alignment; op->thunk is to be set. */
+OpFn *simd_mem_op(const struct SimdThunk *t);
 
 /* The insn of an op_exec, and what to call. */
 typedef struct ExecOp {

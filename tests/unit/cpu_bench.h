@@ -10,13 +10,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "accel/interp/interp.h"
 #include "cpu/exception.h"
 #include "cpu/exec.h"
-#include "cpu/tlb.h"
 #include "hw/core/machine.h"
 #include "util/vm_lock.h"
 
-enum { BENCH_ADDR = 0x200400, BENCH_PAGE = 0x200000, BENCH_RAM = 0x400000 };
+enum { BENCH_CODE = 0x1000, BENCH_ADDR = 0x200400, BENCH_PAGE = 0x200000, BENCH_RAM = 0x400000 };
 
 typedef struct Bench {
     CpuState *cpu;
@@ -48,7 +48,8 @@ static inline Bench *bench_new(void)
     CpuState *cpu = b->cpu;
     cpu_init(cpu, &b->machine, 0);
     cpu_reset(cpu, false);
-    mmu_new(cpu);
+    interp_cpu_init(cpu);
+    memset(&cpu->features, 0xff, sizeof cpu->features);
     cpu->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE;
     cpu->cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
     cpu->efer = EFER_LME | EFER_LMA;
@@ -66,16 +67,6 @@ static inline Bench *bench_new(void)
     return b;
 }
 
-/* Makes [addr] in's memory operand. */
-static inline void bench_memory_operand(Bench *b, Insn *in)
-{
-    in->disp = (int64_t)b->addr;
-    in->base = in->index = INSN_REG_NONE;
-    in->seg = SEG_DS;
-    in->opsize = 4;
-    in->adsize = 8;
-}
-
 /* Runs fn; the vector it raised, or -1. 256 bytes at addr are copied from mem before, and back. */
 static inline int bench_run(Bench *b, ExecFn *fn, const Insn *in)
 {
@@ -90,6 +81,21 @@ static inline int bench_run(Bench *b, ExecFn *fn, const Insn *in)
     }
     b->cpu->unwind = NULL;
     memcpy(b->mem, bench_guest(b), 256);
+    return vector;
+}
+
+/* The same, but the interpreter decodes and runs in's bytes. */
+static inline int bench_step(Bench *b, const Insn *in)
+{
+    memcpy(bench_guest(b), b->mem, 256);
+    memcpy(b->machine.ram->host + BENCH_CODE, in->bytes, in->len);
+    ram_written(b->machine.ram, BENCH_CODE, 16);
+    b->cpu->rip = BENCH_CODE;
+    int vector = interp_step_raw(b->cpu);
+    memcpy(b->mem, bench_guest(b), 256);
+    if (vector < 0 && b->cpu->rip != (uint64_t)BENCH_CODE + in->len) {
+        return -2;
+    }
     return vector;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * MMX, SSE, AVX, AVX2, FMA, F16C, AES, SHA, PCLMULQDQ against the processor this runs on: every
  * encoding the decoder knows, with random registers, operands and modes, goes through exec_simd
- * and natively, through a runner that loads and saves the whole register state itself.
+ * and the interpreter, and natively, through a runner that loads and saves the whole register state itself.
  *
  * VIREO_TEST_SEED chooses the sequence; VIREO_TEST_RUNS the number of runs per instruction.
  */
@@ -84,6 +84,7 @@ static uint64_t rng;
 static unsigned runs;
 static uint8_t code[4096] __attribute__((aligned(4096)));
 static Bench *bench;
+static bool interpret; /* through accel/interp, else exec_simd */
 static unsigned nr_tested, nr_raised, nr_skipped;
 
 static sigjmp_buf fault_jump;
@@ -424,9 +425,14 @@ static int compare(const Insn *in, Native *start, unsigned run)
     CpuState *cpu = bench->cpu;
     to_cpu(cpu, start);
     memcpy(bench->mem, start->mem, sizeof start->mem);
-    simd_mxcsr_enter(cpu);
-    int exc = bench_run(bench, exec_simd, in);
-    simd_mxcsr_leave(cpu);
+    int exc;
+    if (interpret) {
+        exc = bench_step(bench, in);
+    } else {
+        simd_mxcsr_enter(cpu);
+        exc = bench_run(bench, exec_simd, in);
+        simd_mxcsr_leave(cpu);
+    }
     from_cpu(&got, cpu);
     memcpy(got.mem, bench->mem, sizeof got.mem);
     nr_tested++;
@@ -521,12 +527,22 @@ static unsigned sweep(bool unmasked)
 static void masked(void **state)
 {
     (void)state;
+    interpret = false;
     assert_int_equal(sweep(false), 0);
 }
 
 static void unmasked(void **state)
 {
     (void)state;
+    interpret = false;
+    assert_int_equal(sweep(true), 0);
+}
+
+static void interpreted(void **state)
+{
+    (void)state;
+    interpret = true;
+    assert_int_equal(sweep(false), 0);
     assert_int_equal(sweep(true), 0);
 }
 
@@ -535,6 +551,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(masked),
         cmocka_unit_test(unmasked),
+        cmocka_unit_test(interpreted),
     };
     const char *seed = getenv("VIREO_TEST_SEED"), *n = getenv("VIREO_TEST_RUNS");
     rng = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
@@ -547,7 +564,6 @@ int main(void)
     }
     assert_return_code(mprotect(code, sizeof code, PROT_READ | PROT_WRITE | PROT_EXEC), 0);
     bench = bench_new();
-    bench->cpu->cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT;
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests_name("simd", tests, NULL, NULL);
 }
