@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Every fault a 64-bit guest can get by itself, with its error code (SDM 3A chapter 6): and that
+ * Every fault a 64-bit guest can get by itself, with its error code (SDM 3A chapter 6), and that
  * the saved RIP is the faulting instruction's, or the next one's for traps.
+ *
+ * TCG numbers IDT entries by 16 in error codes, and knows no alignment checks:
+ * qemu: gate not present: error code
+ * qemu: task gate in long mode: error code
+ * qemu: vector beyond the idt: error code
  * qemu: #NP delivering #UD is no double fault: error code
+ * qemu: int 21h through a gate of dpl 0: error code
+ * qemu: unaligned load with AC: vector
  */
 #include "lib.inc"
 
