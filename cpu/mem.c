@@ -39,6 +39,8 @@ static void host_store(uint8_t *p, uint64_t val, unsigned size)
 
 /* ---- life and flushing ---- */
 
+#define LARGE_PAGE (4 * MiB)
+
 static void tlb_clear(Tlb *t)
 {
     if (t->nr_log > TLB_LOG) {
@@ -94,8 +96,43 @@ void tlb_flush(CpuState *cpu)
     for (unsigned i = 0; i < ITLB_SIZE; i++) {
         m->itlb[i].tag = TLB_NONE;
     }
+    m->large[0].first = m->large[1].first = UINT64_MAX;
+    m->large[0].last = m->large[1].last = 0;
+    m->huge = false;
     m->generation++;
     m->flushes++;
+}
+
+/* Notes that the entry being filled is a part of a large page. */
+static void note_large(Mmu *m, uint64_t lin, uint64_t page_size)
+{
+    if (page_size == PAGE_SIZE) {
+        return;
+    }
+    unsigned half = lin >> 63;
+    m->large[half].first = MIN(m->large[half].first, lin & ~(page_size - 1));
+    m->large[half].last = MAX(m->large[half].last, lin | (page_size - 1));
+    m->huge |= page_size > LARGE_PAGE;
+}
+
+/* Drops what lies in lin's 4 MiB: one page of 4 MiB or two of 2 MiB. */
+static void tlb_flush_large(Mmu *m, uint64_t lin)
+{
+    uint64_t base = lin & ~(LARGE_PAGE - 1);
+    for (unsigned k = 0; k < NR_TLBS; k++) {
+        for (unsigned i = 0; i < TLB_SIZE; i++) {
+            TlbEntry *e = &m->tlb[k].entry[i];
+            if (((e->rtag & ~(LARGE_PAGE - 1)) == base) ||
+                ((e->wtag & ~(LARGE_PAGE - 1)) == base)) {
+                e->rtag = e->wtag = TLB_NONE;
+            }
+        }
+    }
+    for (unsigned i = 0; i < ITLB_SIZE; i++) {
+        if ((m->itlb[i].tag & ~(LARGE_PAGE - 1)) == base) {
+            m->itlb[i].tag = TLB_NONE;
+        }
+    }
 }
 
 void tlb_flush_page(CpuState *cpu, uint64_t lin)
@@ -109,6 +146,14 @@ void tlb_flush_page(CpuState *cpu, uint64_t lin)
         e->rtag = e->wtag = TLB_NONE;
     }
     m->itlb[lin >> PAGE_BITS & (ITLB_SIZE - 1)].tag = TLB_NONE;
+    unsigned half = lin >> 63;
+    if (lin >= m->large[half].first && lin <= m->large[half].last) {
+        if (m->huge) {
+            tlb_flush(cpu);
+            return;
+        }
+        tlb_flush_large(m, lin);
+    }
     m->generation++;
 }
 
@@ -196,6 +241,7 @@ static TlbEntry *tlb_fill(CpuState *cpu, Tlb *t, uint64_t lin, bool write)
     }
     t->nr_log += t->nr_log <= TLB_LOG;
     m->fills++;
+    note_large(m, lin, w.page_size);
 
     e->rtag = e->wtag = TLB_NONE;
     e->gpa = TLB_PAGE(w.gpa);
@@ -483,6 +529,7 @@ const ItlbEntry *mmu_fetch_page(CpuState *cpu, uint64_t lin)
     if (!paging_walk(cpu, lin, 2, user, false, false, &w)) {
         cpu_raise_pf(cpu, lin, w.error);
     }
+    note_large(cpu->mmu, lin, w.page_size);
     *e = (ItlbEntry){ .tag = TLB_PAGE(lin), .gpa = TLB_PAGE(w.gpa), .user = user };
     const FlatRange *fr = flat_view_find(cpu->mmu->view, e->gpa);
     if (fr && fr->host && e->gpa + PAGE_SIZE <= fr->start + fr->size) {

@@ -64,6 +64,12 @@ typedef struct ItlbEntry {
 typedef struct Mmu {
     Tlb tlb[NR_TLBS];
     ItlbEntry itlb[ITLB_SIZE];
+    /* Where entries of 2 MiB and 4 MiB pages may lie, in the lower and the upper half, and whether
+     * there are any of 1 GiB: INVLPG drops all of a page, whichever address it names. */
+    struct {
+        uint64_t first, last;
+    } large[2];
+    bool huge;
     uint64_t generation; /* grows with every flush: stamps cached virtual addresses */
     FlatView *view;      /* reference held; replaced when the memory map changes */
     const FlatRange *walk_range; /* where the last page-table entry was found */
