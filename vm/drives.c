@@ -97,8 +97,10 @@ static bool open_one(MachineConfig *c, Dict *d, unsigned number, Error **errp)
         }
     }
     const char *near = suggest(kind, known);
-    return error_set(errp, "if=%s is unknown%s%s; use if=ide or if=none", kind,
-                     near ? ", did you mean " : "", near ? near : "");
+    if (near) {
+        return error_set(errp, "if=%s is unknown, did you mean %s?", kind, near);
+    }
+    return error_set(errp, "if=%s is unknown; use if=ide or if=none", kind);
 }
 
 bool drives_open(MachineConfig *c, const Options *o, Error **errp)

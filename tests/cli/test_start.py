@@ -1,0 +1,308 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line and the life of the process: messages, exit statuses, reset, power-off,
+pausing, -daemonize. Guests are a few bytes of firmware each."""
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "hw"))
+from qtest import VIREO, Failure, check, main  # pylint: disable=wrong-import-position
+
+TIMEOUT = 20
+DIR = tempfile.TemporaryDirectory(prefix="vireo-cli-")
+
+# ---- firmware, byte by byte ----
+
+
+def outb(port, val):
+    return b"\xba" + struct.pack("<H", port) + b"\xb0" + bytes([val]) + b"\xee"
+
+
+def outw(port, val):
+    return b"\xba" + struct.pack("<H", port) + b"\xb8" + struct.pack("<H", val) + b"\xef"
+
+
+def outl(port, val):
+    return b"\xba" + struct.pack("<H", port) + b"\x66\xb8" + struct.pack("<I", val) + b"\x66\xef"
+
+
+HALT = b"\xfa\xf4\xeb\xfd"                      # cli; hlt; jmp back
+SPIN = b"\xeb\xfe"
+TRIPLE_FAULT = b"\x2e\x0f\x01\x1e\x00\xfd\xcc"   # lidt cs:[fd00], which holds zeros; int3
+SAY_A = outb(0x402, ord("A"))
+
+
+def power_off():
+    """S5 through the PIIX4's PM1_CNT, with its registers at 0xb000."""
+    pm = 0x80000000 | 1 << 11 | 3 << 8
+    return (outl(0xcf8, pm | 0x40) + outl(0xcfc, 0xb001) + outl(0xcf8, pm | 0x80) +
+            outl(0xcfc, 1) + outw(0xb004, 0x2000))
+
+
+def firmware(code):
+    image = bytearray(b"\0" * 0x10000)
+    image[0xfe00:0xfe00 + len(code)] = code
+    image[0xfff0:0xfff3] = b"\xe9" + struct.pack("<h", 0xfe00 - 0xfff3)
+    fd, path = tempfile.mkstemp(suffix=".bin", dir=DIR.name)
+    os.write(fd, image)
+    os.close(fd)
+    return path
+
+
+# ---- running it ----
+
+
+class Run:
+    """One process with its output in files; killed if it does not end."""
+
+    def __init__(self, *args, code=None, stdin=subprocess.DEVNULL):
+        self.args = [VIREO] + [str(a) for a in args]
+        if code is not None:
+            self.args += ["-bios", firmware(code), "-display", "none", "-nodefaults"]
+        self.out = tempfile.TemporaryFile(dir=DIR.name)
+        self.err = tempfile.TemporaryFile(dir=DIR.name)
+        self.proc = subprocess.Popen(self.args, stdin=stdin, stdout=self.out, stderr=self.err)
+
+    def stdout(self):
+        self.out.seek(0)
+        return self.out.read().decode(errors="replace")
+
+    def stderr(self):
+        self.err.seek(0)
+        return self.err.read().decode(errors="replace")
+
+    def wait(self):
+        try:
+            return self.proc.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.proc.kill()
+            self.proc.wait()
+            raise Failure("did not end: %s\n%s" % (" ".join(self.args), self.stderr())) from None
+
+    def wait_for(self, text):
+        end = time.monotonic() + TIMEOUT
+        while text not in self.stdout():
+            if self.proc.poll() is not None or time.monotonic() > end:
+                got = self.stdout()
+                self.kill()
+                raise Failure("want '%s', got '%s' (exit status %s)\n%s" %
+                              (text, got, self.proc.returncode, self.stderr()))
+            time.sleep(0.01)
+
+    def kill(self):
+        if self.proc.poll() is None:
+            self.proc.kill()
+            self.proc.wait()
+
+    def terminate(self, sig=signal.SIGTERM):
+        self.proc.send_signal(sig)
+        return self.wait()
+
+
+def fails(args, *words):
+    """Exit status 1 and one line on stderr that has all the words."""
+    r = Run(*args)
+    status = r.wait()
+    text = r.stderr()
+    check("%s: exit status" % (args,), 1, status)
+    check("%s: lines of '%s'" % (args, text), 1, text.count("\n"))
+    for word in ("vireo: ",) + words:
+        check("%s: '%s' in '%s'" % (args, word, text.strip()), True, word in text)
+
+
+# ---- tests ----
+
+
+def test_text_only():
+    for args, word in ((["-version"], "Vireo version"), (["--help"], "-cdrom FILE"),
+                       (["-h"], "usage: vireo"), (["-M", "help"], "pc "),
+                       (["-cpu", "help"], "max"), (["-accel", "help"], "interp"),
+                       (["-device", "help"], "isa-debug-exit"), (["-d", "help"], "guest_errors"),
+                       (["-device", "isa-debug-exit,help"], "iobase"),
+                       (["-chardev", "help"], "socket"), (["-display", "help"], "none")):
+        r = Run(*args)
+        check("%s: exit status" % args, 0, r.wait())
+        check("%s: '%s' in output" % (args, word), True, word in r.stdout())
+        check("%s: stderr" % args, "", r.stderr())
+
+
+def test_dashes():
+    for dash in ("-", "--", "\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2015", "\u2212"):
+        r = Run(dash + "version")
+        check("'%sversion'" % dash, 0, r.wait())
+
+
+def test_errors():
+    missing = os.path.join(DIR.name, "missing")
+    fails(["-nographics"], "-nographic?")
+    fails(["-zzzz"], "-help")
+    fails(["-m"], "needs an argument")
+    fails(["-m", "12x"], "12x")
+    fails(["-m", "0"], "-m 0")
+    fails(["-smp", "0"], "between 1 and")
+    fails(["-smp", "3,sockets=2"], "sockets")
+    fails(["-M", "pcc"], "did you mean pc?")
+    fails(["-M", "pc,hpte=on", "-display", "none"], "hpte")
+    fails(["-accel", "kvm"], "kvm", "not built")
+    fails(["-accel", "tcg"], "not built", "interp")
+    fails(["-accel", "inetrp"], "did you mean interp?")
+    fails(["-enable-kvm"], "KVM")
+    fails(["-cpu", "Haswel", "-display", "none"], "Haswell")
+    fails(["-device", "isa-serail", "-display", "none"], "did you mean 'isa-serial'?")
+    fails(["-device", "isa-debug-exit,iobsae=1", "-display", "none"], "did you mean 'iobase'?")
+    fails(["-device", "isa-debug-exit,iobase=x", "-display", "none"], "'x' is not a number")
+    fails(["-device", "isa-debug-exit,bus=pci.0", "-display", "none"], "kind PCI")
+    fails(["-drive", "if=virtio,file=x"], "if=virtio", "not built")
+    fails(["-drive", "if=idd,file=x"], "did you mean ide?")
+    fails(["-hda", missing, "-display", "none"], missing)
+    fails([missing], missing)
+    fails(["-kernel", missing, "-display", "none"], missing)
+    fails(["-append", "x"], "-kernel")
+    fails(["-bios", missing, "-display", "none"], missing)
+    fails(["-serial", "stdoi", "-display", "none"], "stdio")
+    fails(["-mon", "chardev=x"], "-chardev")
+    fails(["-display", "sld"], "sdl")
+    fails(["-vga", "qxl"], "not built")
+    fails(["-boot", "order=z"], "'z'")
+    fails(["-uuid", "1234"], "UUID")
+    fails(["-rtc", "base=yesterday"], "utc")
+    fails(["-netdev", "user,id=n"], "not built")
+    fails(["-d", "guest_error"], "guest_errors")
+    fails(["-D", "/nonexistent/log"], "/nonexistent/log")
+    fails(["-pidfile", "/nonexistent/pid", "-display", "none"], "/nonexistent/pid")
+    fails(["-nographic", "-daemonize"], "-display none")
+
+
+def test_accel_fallback():
+    code = outb(0xf4, 0x10) + HALT
+    r = Run("-accel", "kvm", "-M", "pc,accel=kvm:tcg", "-accel", "interp",
+            "-device", "isa-debug-exit,iobase=0xf4", code=code)
+    check("exit status", 0x21, r.wait())
+    check("one notice", True, "kvm" in r.stderr())
+    r = Run("-M", "pc,accel=tcg:interp", "-device", "isa-debug-exit,iobase=0xf4", code=code)
+    check("-M accel= list", 0x21, r.wait())
+
+
+def test_debug_exit_status():
+    for val in (0, 1, 0x7f):
+        r = Run("-device", "isa-debug-exit,iobase=0xf4", code=outb(0xf4, val) + HALT)
+        check("status of %#x" % val, (val << 1 | 1) & 0xff, r.wait())
+
+
+def test_power_off():
+    r = Run(code=power_off() + HALT)
+    check("exit status", 0, r.wait())
+    check("stderr", "", r.stderr())
+
+
+def test_triple_fault_resets():
+    r = Run("-debugcon", "stdio", code=SAY_A + TRIPLE_FAULT)
+    r.wait_for("AAA")
+    check("exit status after SIGTERM", 0, r.terminate())
+
+
+def test_reset_registers():
+    for name, code in (("i8042", outb(0x64, 0xfe)), ("port 92", outb(0x92, 1)),
+                       ("port cf9", outb(0xcf9, 2) + outb(0xcf9, 6))):
+        r = Run("-debugcon", "stdio", code=SAY_A + code + SPIN)
+        try:
+            r.wait_for("AAA")
+        except Failure as why:
+            raise Failure("%s: %s" % (name, why)) from None
+        check("%s: exit status" % name, 0, r.terminate())
+
+
+def test_no_reboot():
+    r = Run("-no-reboot", "-debugcon", "stdio", code=SAY_A + TRIPLE_FAULT)
+    check("exit status", 0, r.wait())
+    check("ran once", "A", r.stdout())
+
+
+def test_no_shutdown():
+    r = Run("-no-shutdown", "-monitor", "stdio", code=power_off() + HALT, stdin=subprocess.PIPE)
+    end = time.monotonic() + TIMEOUT
+    while "shutdown" not in r.stdout() and time.monotonic() < end and r.proc.poll() is None:
+        r.proc.stdin.write(b"info status\n")
+        r.proc.stdin.flush()
+        time.sleep(0.05)
+    check("still there, status shutdown", True, "shutdown" in r.stdout())
+    r.proc.stdin.write(b"quit\n")
+    r.proc.stdin.flush()
+    check("exit status of quit", 0, r.wait())
+
+
+def test_paused_start():
+    r = Run("-S", "-monitor", "stdio", "-debugcon", "file:" + os.path.join(DIR.name, "con"),
+            code=SAY_A + power_off() + HALT, stdin=subprocess.PIPE)
+    r.proc.stdin.write(b"info status\n")
+    r.proc.stdin.flush()
+    r.wait_for("prelaunch")
+    check("nothing ran", 0, os.path.getsize(os.path.join(DIR.name, "con")))
+    r.proc.stdin.write(b"cont\n")
+    r.proc.stdin.flush()
+    check("exit status", 0, r.wait())
+
+
+def test_signals():
+    for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for code in (HALT, SPIN):
+            r = Run("-debugcon", "stdio", code=SAY_A + code)
+            r.wait_for("A")
+            check("exit status after %s" % sig, 0, r.terminate(sig))
+            check("says why: %s" % r.stderr(), True, "signal %d" % sig in r.stderr())
+
+
+def test_daemonize():
+    pidfile = os.path.join(DIR.name, "pid")
+    con = os.path.join(DIR.name, "con2")
+    r = Run("-daemonize", "-pidfile", pidfile, "-debugcon", "file:" + con, code=SAY_A + SPIN)
+    check("exit status of the parent", 0, r.wait())
+    with open(pidfile, encoding="ascii") as f:
+        pid = int(f.read())
+    os.kill(pid, 0)
+    fails(["-pidfile", pidfile, "-display", "none"], "in use")
+    os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + TIMEOUT
+    while os.path.exists(pidfile) and time.monotonic() < end:
+        time.sleep(0.01)
+    check("pid file is gone", False, os.path.exists(pidfile))
+    fails(["-daemonize", "-device", "nonsense", "-display", "none"], "nonsense")
+
+
+def test_idle_costs_nothing():
+    r = Run("-debugcon", "stdio", code=SAY_A + HALT)
+    r.wait_for("A")
+    time.sleep(0.2)
+
+    def ticks():
+        with open("/proc/%d/stat" % r.proc.pid, encoding="ascii") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+
+    before = ticks()
+    time.sleep(1)
+    used = ticks() - before
+    check("exit status", 0, r.terminate())
+    check("CPU time of a second is at most 3 %% (got %d ticks)" % used, True,
+          used <= os.sysconf("SC_CLK_TCK") * 3 // 100)
+
+
+def test_start_is_quick():
+    best = 1e9
+    for _ in range(5):
+        begin = time.monotonic()
+        r = Run("-device", "isa-debug-exit,iobase=0xf4", "-m", "1G", code=outb(0xf4, 0) + HALT)
+        r.wait()
+        best = min(best, time.monotonic() - begin)
+    print("# from exec to exit: %.1f ms" % (best * 1000))
+    check("under 100 ms", True, best < 0.1)
+
+
+if __name__ == "__main__":
+    main()
