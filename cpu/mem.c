@@ -232,7 +232,7 @@ static TlbEntry *tlb_fill(CpuState *cpu, Tlb *t, uint64_t lin, bool write)
     if (!paging_walk(cpu, lin, write, user, smap_ok, false, &w)) {
         cpu_raise_pf(cpu, lin, w.error);
     }
-    unsigned i = lin >> PAGE_BITS & (TLB_SIZE - 1);
+    unsigned i = tlb_index(lin);
     TlbEntry *e = &t->entry[i];
     TlbSide *s = &t->side[i];
     uint64_t page = TLB_PAGE(lin);
