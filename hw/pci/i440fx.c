@@ -48,7 +48,7 @@ typedef struct I440fx {
     Region vga_to_pci, vga_void, bios_to_pci, bios_void;
     /* The PCI memory space by itself, for reads of write-only segments. */
     AddressSpace pci_space;
-    Region pci_space_root, pci_space_alias;
+    Region pci_space_root, pci_space_alias, pci_space_void;
 } I440fx;
 
 /* ---- configuration mechanism #1 (PCI 3.2.2.3.2) ---- */
@@ -289,6 +289,8 @@ static bool i440fx_realize(Device *dev, Error **errp)
     region_init_container(&s->pci_space_root, "pci-alone", UINT64_MAX);
     region_init_alias(&s->pci_space_alias, "pci-alone", pci_memory, 0, UINT64_MAX);
     region_add(&s->pci_space_root, 0, &s->pci_space_alias, 0);
+    region_init_io(&s->pci_space_void, dev, &void_ops, s, PAM_END);
+    region_add(&s->pci_space_root, 0, &s->pci_space_void, -1);
     address_space_init(&s->pci_space, "pci", &s->pci_space_root);
     update_map(s);
     return true;
