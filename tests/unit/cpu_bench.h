@@ -16,7 +16,7 @@
 #include "hw/core/machine.h"
 #include "util/vm_lock.h"
 
-enum { BENCH_CODE = 0x1000, BENCH_ADDR = 0x200400, BENCH_PAGE = 0x200000, BENCH_RAM = 0x400000 };
+enum { BENCH_CODE = 0x1000, BENCH_ADDR = 0x200fc0 /* a page ends 64 bytes on */, BENCH_PAGE = 0x200000, BENCH_RAM = 0x400000 };
 
 typedef struct Bench {
     CpuState *cpu;
@@ -63,6 +63,9 @@ static inline Bench *bench_new(void)
     b->addr = BENCH_ADDR;
     /* 2 pages; MAP_ANONYMOUS | MAP_PRIVATE | MAP_FIXED_NOREPLACE */
     uint8_t *page = mmap((void *)BENCH_PAGE, 8192, PROT_READ | PROT_WRITE, 0x100022, -1, 0);
+    if (page != (uint8_t *)BENCH_PAGE) {
+        abort();
+    }
     b->mem = page + (BENCH_ADDR - BENCH_PAGE);
     return b;
 }

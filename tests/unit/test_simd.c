@@ -466,7 +466,7 @@ static unsigned compare_opcode(bool vex, unsigned map, unsigned pp, unsigned opc
     unsigned bad = 0, valid = 0;
     for (unsigned r = 0; r < runs && bad < 2; r++) {
         uint8_t bytes[16] = { 0 };
-        unsigned offset = rnd() & 3 ? 32 : rnd() % 48;
+        unsigned offset = rnd() & 3 ? 32 : rnd() % 72; /* some cross the page */
         unsigned len = make(bytes, vex, map, pp, opcode, bench->addr + offset);
         Insn in;
         if (insn_decode(bytes, len, bench->cpu->mode, NULL, &in) != DECODE_OK || !is_simd(&in) ||

@@ -266,17 +266,19 @@ static unsigned compare_form(uint8_t opcode, uint8_t modrm)
 
         CpuState *cpu = bench->cpu;
         to_cpu(cpu, &start);
-        memcpy(bench->mem, start.mem, sizeof start.mem);
+        unsigned shift = rnd() % 64; /* some cross the page */
+        memcpy(bench->mem + shift, start.mem, sizeof start.mem);
         uint8_t bytes[] = { opcode, modrm, 0x25, 0, 0, 0, 0 };
         if (size) {
             bytes[1] |= 4; /* [disp32] */
-            memcpy(bytes + 3, &bench->addr, 4);
+            uint32_t address = (uint32_t)bench->addr + shift;
+            memcpy(bytes + 3, &address, 4);
         }
         Insn in;
         assert_int_equal(insn_decode(bytes, sizeof bytes, cpu->mode, NULL, &in), DECODE_OK);
         int exc = interpret ? bench_step(bench, &in) : bench_run(bench, x87_function(&in), &in);
         from_cpu(&got, cpu);
-        memcpy(got.mem, bench->mem, sizeof got.mem);
+        memcpy(got.mem, bench->mem + shift, sizeof got.mem);
         if (exc >= 0 || !same(&want, &got)) {
             printf("# %02x %02x run %u exception %d\n", opcode, modrm, r, exc);
             print_state("start", &start);
