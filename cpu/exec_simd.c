@@ -301,24 +301,31 @@ static void run_thunk(CpuState *cpu, const Insn *in, const SimdThunk *t, void *m
 
 void simd_mxcsr_enter(CpuState *cpu)
 {
+    cpu->mxcsr_live = true;
     host_ldmxcsr(cpu->mxcsr | MXCSR_MASKS);
 }
 
 void simd_mxcsr_leave(CpuState *cpu)
 {
     cpu->mxcsr = simd_mxcsr_read(cpu);
+    cpu->mxcsr_live = false;
     host_ldmxcsr(0x1f80);
 }
 
 uint32_t simd_mxcsr_read(CpuState *cpu)
 {
+    if (!cpu->mxcsr_live) {
+        return cpu->mxcsr;
+    }
     return (host_stmxcsr() & ~(uint32_t)MXCSR_MASKS) | (cpu->mxcsr & MXCSR_MASKS);
 }
 
 void simd_mxcsr_write(CpuState *cpu, uint32_t val)
 {
     cpu->mxcsr = val;
-    host_ldmxcsr(val | MXCSR_MASKS);
+    if (cpu->mxcsr_live) {
+        host_ldmxcsr(val | MXCSR_MASKS);
+    }
     cpu_update_mode(cpu);
 }
 

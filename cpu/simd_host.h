@@ -46,7 +46,7 @@ void *simd_reg_handler(const Insn *in, unsigned op_size);
 
 void simd_mxcsr_enter(CpuState *cpu);
 void simd_mxcsr_leave(CpuState *cpu);
-/* The guest's MXCSR between the two; write also updates cpu->mode. val was checked. */
+/* The guest's MXCSR at any time; write also updates cpu->mode. val was checked. Own thread. */
 uint32_t simd_mxcsr_read(CpuState *cpu);
 void simd_mxcsr_write(CpuState *cpu, uint32_t val);
 

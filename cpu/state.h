@@ -181,6 +181,7 @@ struct CpuState {
     VecReg ymm[16];
     FpuState fpu;
     uint32_t mxcsr;
+    bool mxcsr_live; /* the host's MXCSR has its other bits: cpu/simd_host.h */
 
     /* MSRs; LAPIC's own are the LAPIC's */
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;

@@ -14,6 +14,7 @@
 
 #include "cpu/exception.h"
 #include "cpu/exec.h"
+#include "cpu/simd_host.h"
 
 enum { XSTATE_X87 = 1, XSTATE_SSE = 2, XSTATE_YMM = 4 };
 enum {
@@ -151,7 +152,7 @@ void exec_FXSAVE(CpuState *cpu, const Insn *in)
     uint64_t lin = fx_area(cpu, in, true);
     lin_probe(cpu, lin, AREA_FX_SIZE, true, MEM_CPL);
     x87_to_image(cpu, area, wide_pointers(cpu, in));
-    put(area + AREA_MXCSR, cpu->mxcsr, 4);
+    put(area + AREA_MXCSR, simd_mxcsr_read(cpu), 4);
     put(area + AREA_MXCSR + 4, MXCSR_MASK, 4);
     unsigned size = AREA_XMM;
     if (fx_has_xmm(cpu)) {
@@ -173,7 +174,7 @@ void exec_FXRSTOR(CpuState *cpu, const Insn *in)
     }
     x87_from_image(cpu, area, wide_pointers(cpu, in));
     if (cpu->cr4 & CR4_OSFXSR) {
-        cpu->mxcsr = mxcsr;
+        simd_mxcsr_write(cpu, mxcsr);
     }
     if (fx_has_xmm(cpu)) {
         for (unsigned i = 0; i < nr_vec(cpu); i++) {
@@ -248,7 +249,7 @@ static void write_components(CpuState *cpu, uint64_t lin, uint64_t what, bool mx
         lin_write(cpu, lin + AREA_ST, area + AREA_ST, AREA_XMM - AREA_ST, MEM_CPL);
     }
     if (mxcsr) {
-        put(area, cpu->mxcsr | (uint64_t)MXCSR_MASK << 32, 8);
+        put(area, simd_mxcsr_read(cpu) | (uint64_t)MXCSR_MASK << 32, 8);
         lin_write(cpu, lin + AREA_MXCSR, area, 8, MEM_CPL);
     }
     if (what & XSTATE_SSE) {
@@ -277,7 +278,7 @@ static void save_compacted(CpuState *cpu, const Insn *in, bool supervisor)
 {
     uint64_t lin = xsave_area(cpu, in, true);
     uint64_t rfbm = requested(cpu, supervisor), in_use = xinuse(cpu);
-    if (cpu->mxcsr != MXCSR_INIT) {
+    if (simd_mxcsr_read(cpu) != MXCSR_INIT) {
         in_use |= XSTATE_SSE;
     }
     lin_probe(cpu, lin, rfbm & XSTATE_YMM ? AREA_YMM + AREA_YMM_SIZE : AREA_YMM, true,
@@ -373,7 +374,7 @@ static void restore(CpuState *cpu, const Insn *in, bool supervisor)
         }
     }
     if (mxcsr_named) {
-        cpu->mxcsr = mxcsr;
+        simd_mxcsr_write(cpu, mxcsr);
     }
     if (rfbm & XSTATE_SSE) {
         read_vec(cpu, bv & XSTATE_SSE ? area + AREA_XMM : NULL, false);
@@ -457,13 +458,12 @@ static void load_mxcsr(CpuState *cpu, const Insn *in)
     if (val & ~(uint64_t)MXCSR_MASK) {
         gp(cpu);
     }
-    cpu->mxcsr = (uint32_t)val;
-    cpu_update_mode(cpu);
+    simd_mxcsr_write(cpu, (uint32_t)val);
 }
 
 static void store_mxcsr(CpuState *cpu, const Insn *in)
 {
-    seg_store(cpu, in->seg, exec_ea(cpu, in), cpu->mxcsr, 4);
+    seg_store(cpu, in->seg, exec_ea(cpu, in), simd_mxcsr_read(cpu), 4);
 }
 
 void exec_LDMXCSR(CpuState *cpu, const Insn *in)
