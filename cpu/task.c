@@ -311,9 +311,9 @@ static void commit_state(CpuState *cpu, const TaskState *t)
                                FLAG_VM | FLAG_AC | FLAG_VIF | FLAG_VIP | FLAG_ID);
     cpu->dr[7] &= ~(uint64_t)DR7_LOCAL;
     cpu->cr0 |= CR0_TS;
-    if (t->is_32 && (cpu->cr0 & CR0_PG) && cpu->cr3 != t->cr3) {
+    if (t->is_32 && (cpu->cr0 & CR0_PG)) {
         cpu->cr3 = t->cr3;
-        tlb_flush(cpu);
+        tlb_flush(cpu); /* also if it is the same: SDM 3A 4.10.4.1 */
     }
     cpu_update_mode(cpu);
 }
