@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Raising faults, turning faults within delivery into double and triple faults, and choosing
- * what a CPU takes between two instructions (SDM 3A 6.9, 6.15 "Interrupt 8", tables 6-2, 6-5).
- * The way through the IDT is in cpu/interrupt.c.
+ * Raising faults, turning faults within delivery into double and triple faults, and
+ * choosing what a CPU takes between two instructions (SDM 3A 6.9, 6.15 "Interrupt 8",
+ * tables 6-2, 6-5). The way through the IDT is in cpu/interrupt.c.
  *
  * SMIs are not taken: there is no SMM.
  */
@@ -15,7 +15,8 @@
 
 enum { DEBUGCTL_LBR = 1 };
 
-static void __attribute__((noreturn)) raise(CpuState *cpu, int vector, bool has_error, uint32_t error)
+static void __attribute__((noreturn))
+raise(CpuState *cpu, int vector, bool has_error, uint32_t error)
 {
     assert(cpu->unwind);
     cpu->exc_vector = vector;
@@ -98,8 +99,8 @@ static void log_event(const CpuState *cpu, const Event *ev)
 static void enter_shutdown(CpuState *cpu)
 {
     if (log_on(LOG_INT) || log_on(LOG_RESET)) {
-        log_printf("cpu%u: triple fault at %04x:%016llx\n", cpu->index, cpu->seg[SEG_CS].sel,
-                   (unsigned long long)cpu->rip);
+        log_printf("cpu%u: triple fault at %04x:%016llx\n", cpu->index,
+                   cpu->seg[SEG_CS].sel, (unsigned long long)cpu->rip);
     }
     cpu->activity = CPU_SHUTDOWN;
     __atomic_fetch_or(&cpu->request, CPU_REQ_RECHECK, __ATOMIC_SEQ_CST);
@@ -113,8 +114,8 @@ void cpu_deliver(CpuState *cpu, EventKind kind, int vector, bool has_error, uint
         /* A fault on the way points at the INT itself. */
         cpu->rip = cpu->insn_rip;
     }
-    /* Single step: an event that enters a handler clears TF, and the step that was due with it.
-     * A breakpoint that MOV SS held back outlives the INT behind it. */
+    /* Single step: an event that enters a handler clears TF, and the step that was due with
+     * it. A breakpoint that MOV SS held back outlives the INT behind it. */
     cpu->pending_db &= soft && cpu->shadow == 2 ? DR6_B : 0;
     cpu->activity = CPU_ACTIVE;
     for (;;) {
@@ -131,10 +132,10 @@ void cpu_deliver(CpuState *cpu, EventKind kind, int vector, bool has_error, uint
             break;
         }
         if (second == SECOND_DOUBLE) {
-            ev = (Event){ EVENT_FAULT, EXC_DF, true, 0, cpu->rip };
+            ev = (Event) { EVENT_FAULT, EXC_DF, true, 0, cpu->rip };
         } else {
-            ev = (Event){ EVENT_FAULT, cpu->exc_vector, cpu->exc_has_error, cpu->exc_error,
-                          cpu->rip };
+            ev = (Event) { EVENT_FAULT, cpu->exc_vector, cpu->exc_has_error, cpu->exc_error,
+                           cpu->rip };
         }
     }
     cpu->delivering = -1;
@@ -151,7 +152,8 @@ static void deliver_debug(CpuState *cpu)
 {
     uint64_t why = cpu->pending_db;
     cpu->pending_db = 0;
-    cpu->dr[6] = (cpu->dr[6] & ~(uint64_t)DR6_B) | (why & (DR6_B | DR6_BD | DR6_BS | DR6_BT));
+    cpu->dr[6] =
+        (cpu->dr[6] & ~(uint64_t)DR6_B) | (why & (DR6_B | DR6_BD | DR6_BS | DR6_BT));
     cpu->dr[7] &= ~(uint64_t)DR7_GD;
     cpu->debugctl &= ~(uint64_t)DEBUGCTL_LBR;
     cpu_update_mode(cpu);

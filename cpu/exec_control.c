@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Control transfers other than near jumps, calls and returns: far ones, software interrupts,
- * counted loops, system calls.
+ * Control transfers other than near jumps, calls and returns: far ones, software
+ * interrupts, counted loops, system calls.
  *
- * SYSCALL and SYSRET work outside 64-bit mode too, as AMD's processors have them (APM 3); Intel's
- * raise #UD there.
+ * SYSCALL and SYSRET work outside 64-bit mode too, as AMD's processors have them (APM 3);
+ * Intel's raise #UD there.
  */
 #include "cpu/exec.h"
 #include "cpu/far.h"
@@ -157,12 +157,12 @@ enum {
 static void flat_segments(CpuState *cpu, uint16_t cs, uint16_t ss, bool is_64, unsigned cpl)
 {
     uint32_t dpl = cpl << SEG_DPL_SHIFT;
-    cpu->seg[SEG_CS] = (Segment){
+    cpu->seg[SEG_CS] = (Segment) {
         .sel = (uint16_t)((cs & ~SEL_RPL) | cpl),
         .attr = (is_64 ? ATTR_CODE64 : ATTR_CODE32) | dpl,
         .limit = UINT32_MAX,
     };
-    cpu->seg[SEG_SS] = (Segment){
+    cpu->seg[SEG_SS] = (Segment) {
         .sel = (uint16_t)((ss & ~SEL_RPL) | cpl),
         .attr = ATTR_DATA | dpl,
         .limit = UINT32_MAX,
@@ -215,7 +215,8 @@ void exec_SYSRET(CpuState *cpu, const Insn *in)
     } else {
         cpu_set_rflags(cpu, FLAG_IF, FLAG_IF);
     }
-    flat_segments(cpu, (uint16_t)(to_64 ? base + 16 : base), (uint16_t)(base + 8), to_64, 3);
+    flat_segments(cpu, (uint16_t)(to_64 ? base + 16 : base), (uint16_t)(base + 8), to_64,
+                  3);
 }
 
 void exec_SYSENTER(CpuState *cpu, const Insn *in)

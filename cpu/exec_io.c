@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * IN and OUT. Permission first (IOPL, I/O bitmap: SDM 1 19.5), then one bus access.
  */
-#include "cpu/exec.h"
 #include "cpu/debug.h"
+#include "cpu/exec.h"
 #include "cpu/task.h"
 
 static void check_port(CpuState *cpu, uint16_t port, unsigned size)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Integer instructions that nobody needs fast: decimal adjustment, XLAT, SALC, and the double-width
- * compare-and-exchanges. Flags the SDM leaves undefined come out as Intel processors have them.
+ * Integer instructions that nobody needs fast: decimal adjustment, XLAT, SALC, and the
+ * double-width compare-and-exchanges. Flags the SDM leaves undefined come out as Intel
+ * processors have them.
  */
 #include "cpu/exec.h"
 
@@ -122,7 +123,8 @@ static bool host_cas(void *host, unsigned size, Pair *expect, Pair val)
                                            __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     }
     __asm__ volatile("lock cmpxchg16b %1"
-                     : "=@ccz"(equal), "+m"(*(Pair *)host), "+a"(expect->low), "+d"(expect->high)
+                     : "=@ccz"(equal), "+m"(*(Pair *)host), "+a"(expect->low),
+                       "+d"(expect->high)
                      : "b"(val.low), "c"(val.high)
                      : "memory");
     return equal;
@@ -147,7 +149,8 @@ static bool slow_cas(CpuState *cpu, uint64_t lin, unsigned size, Pair *expect, P
     return equal;
 }
 
-static bool compare_exchange(CpuState *cpu, const Insn *in, unsigned size, Pair *expect, Pair val)
+static bool compare_exchange(CpuState *cpu, const Insn *in, unsigned size, Pair *expect,
+                             Pair val)
 {
     uint64_t lin = seg_lin(cpu, in->seg, exec_ea(cpu, in), size, true);
     if (size == 16 && (lin & 15)) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Segment registers, descriptor-table registers, and the instructions that look at descriptors
- * (SDM 3A 2.8, 5.10). MOV is whole here because MOV from and to segment registers is one of its
- * forms; engines do the others themselves.
+ * Segment registers, descriptor-table registers, and the instructions that look at
+ * descriptors (SDM 3A 2.8, 5.10). MOV is whole here because MOV from and to segment
+ * registers is one of its forms; engines do the others themselves.
  */
 #include "cpu/exec.h"
 #include "cpu/paging.h"
@@ -198,7 +198,8 @@ void exec_LLDT(CpuState *cpu, const Insn *in)
     need_protected(cpu);
     need_cpl0(cpu);
     uint16_t sel = get_sel(cpu, in, 0);
-    cpu->ldtr = sel_is_null(sel) ? seg_null(sel, 0) : check_system(cpu, sel, 1 << DESC_LDT, &d);
+    cpu->ldtr =
+        sel_is_null(sel) ? seg_null(sel, 0) : check_system(cpu, sel, 1 << DESC_LDT, &d);
 }
 
 void exec_LTR(CpuState *cpu, const Insn *in)

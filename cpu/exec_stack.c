@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * The stack instructions, and the flags that interrupts and privilege depend on (SDM 2B PUSHF,
- * POPF, CLI, STI; SDM 3B 21.3 and table 21-2 for VME, 21.4 for PVI).
+ * The stack instructions, and the flags that interrupts and privilege depend on (SDM 2B
+ * PUSHF, POPF, CLI, STI; SDM 3B 21.3 and table 21-2 for VME, 21.4 for PVI).
  */
 #include "cpu/exec.h"
 #include "cpu/segment.h"
@@ -52,7 +52,8 @@ void exec_POP(CpuState *cpu, const Insn *in)
         exec_put(cpu, in, 0, val);
         return;
     }
-    /* An address with rSP in it means the incremented one; a fault takes the increment back. */
+    /* An address with rSP in it means the incremented one; a fault takes the increment
+     * back. */
     uint64_t ea = exec_ea(cpu, in);
     uint64_t popped = cpu->gpr[REG_RSP];
     cpu->gpr[REG_RSP] = rsp;

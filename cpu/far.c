@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Far JMP, CALL, RET and IRET (SDM 2A and 2B, those entries; 3A 5.8). Stack and TSS are read and
- * written before anything is committed, in the order the SDM's pseudo-code faults.
+ * Far JMP, CALL, RET and IRET (SDM 2A and 2B, those entries; 3A 5.8). Stack and TSS are
+ * read and written before anything is committed, in the order the SDM's pseudo-code faults.
  */
 #include "cpu/far.h"
 
@@ -55,7 +55,8 @@ static bool no_descriptors(const CpuState *cpu)
 }
 
 /* A code segment reached directly: by its own selector (rpl counts) or through a gate. */
-static void check_direct_code(CpuState *cpu, uint16_t sel, const Descriptor *d, bool by_gate)
+static void check_direct_code(CpuState *cpu, uint16_t sel, const Descriptor *d,
+                              bool by_gate)
 {
     unsigned cpl = cpu_cpl(cpu), dpl = desc_dpl(d);
     uint32_t error = sel & SEL_ERROR;
@@ -113,7 +114,12 @@ static CallGate fetch_call_gate(CpuState *cpu, uint16_t gate, const Descriptor *
 }
 
 /* What a far pointer's selector names. */
-typedef enum TargetKind { TARGET_CODE, TARGET_CALL_GATE, TARGET_TASK_GATE, TARGET_TSS } TargetKind;
+typedef enum TargetKind {
+    TARGET_CODE,
+    TARGET_CALL_GATE,
+    TARGET_TASK_GATE,
+    TARGET_TSS
+} TargetKind;
 
 static TargetKind fetch_target(CpuState *cpu, uint16_t sel, Descriptor *d)
 {
@@ -191,7 +197,8 @@ void far_jump(CpuState *cpu, uint16_t sel, uint64_t offset, unsigned opsize)
 }
 
 /* Pushes the return address on the current stack and goes there. */
-static void call_same(CpuState *cpu, uint16_t sel, Descriptor *d, uint64_t offset, unsigned size)
+static void call_same(CpuState *cpu, uint16_t sel, Descriptor *d, uint64_t offset,
+                      unsigned size)
 {
     Stack st = stack_current(cpu);
     stack_push(&st, cpu->seg[SEG_CS].sel, size);
@@ -291,7 +298,8 @@ static void check_return_code(CpuState *cpu, uint16_t sel, Descriptor *d)
 }
 
 /* SS of an outer level, likewise; null is allowed for 64-bit code of levels 0 to 2. */
-static Segment check_return_stack(CpuState *cpu, uint16_t sel, unsigned cpl, const Descriptor *code)
+static Segment check_return_stack(CpuState *cpu, uint16_t sel, unsigned cpl,
+                                  const Descriptor *code)
 {
     if (sel_is_null(sel) && (cpu->mode & MODE_LMA) && (code->attr & SEG_L) && cpl != 3 &&
         (sel & SEL_RPL) == cpl) {
@@ -365,7 +373,8 @@ static void iret_real(CpuState *cpu, unsigned opsize)
     commit_cs(cpu, cs, sel & SEL_RPL, rip);
 }
 
-/* SDM 3B 21.2.7 and table 21-2: with IOPL below 3 only a 16-bit IRET under VME works, on VIF. */
+/* SDM 3B 21.2.7 and table 21-2: with IOPL below 3 only a 16-bit IRET under VME works, on
+ * VIF. */
 static void iret_v86(CpuState *cpu, unsigned opsize)
 {
     bool iopl3 = (cpu->eflags & FLAG_IOPL) == FLAG_IOPL;
@@ -410,7 +419,8 @@ static void iret_to_v86(CpuState *cpu, Stack *st, uint32_t eip, uint16_t cs, uin
     }
     cpu->gpr[REG_RSP] = esp;
     cpu->rip = eip;
-    cpu_set_rflags(cpu, flags, IRET_FLAGS32 | FLAG_IF | FLAG_IOPL | FLAG_VM | FLAG_VIF | FLAG_VIP);
+    cpu_set_rflags(cpu, flags,
+                   IRET_FLAGS32 | FLAG_IF | FLAG_IOPL | FLAG_VM | FLAG_VIF | FLAG_VIP);
     cpu_update_mode(cpu);
 }
 

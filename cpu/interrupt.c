@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * The way of one event through the IVT or IDT (SDM 3A 6.12 to 6.14, 2A INT n, volume 3B chapter
- * 21 for virtual-8086 mode). Memory below the stack pointer may have been written when a fault
- * stops it; registers change only at the end.
+ * The way of one event through the IVT or IDT (SDM 3A 6.12 to 6.14, 2A INT n, volume 3B
+ * chapter 21 for virtual-8086 mode). Memory below the stack pointer may have been written
+ * when a fault stops it; registers change only at the end.
  */
 #include "cpu/far.h"
 #include "cpu/paging.h"
@@ -14,8 +14,8 @@ static unsigned event_ext(const Event *ev)
     return ev->kind != EVENT_SOFT_INT && ev->kind != EVENT_SOFT_EXC;
 }
 
-/* EFLAGS as pushed. Faults set RF so that the restarted instruction does not hit its breakpoint
- * again; an instruction breakpoint itself does not (SDM 3B 17.3.1.1). */
+/* EFLAGS as pushed. Faults set RF so that the restarted instruction does not hit its
+ * breakpoint again; an instruction breakpoint itself does not (SDM 3B 17.3.1.1). */
 static uint64_t flags_image(const CpuState *cpu, const Event *ev)
 {
     uint64_t flags = cpu_rflags(cpu);
@@ -29,7 +29,8 @@ static uint64_t flags_image(const CpuState *cpu, const Event *ev)
 
 static void commit_flags(CpuState *cpu, bool clear_if)
 {
-    cpu->eflags &= ~(uint32_t)(FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM | (clear_if ? FLAG_IF : 0));
+    cpu->eflags &=
+        ~(uint32_t)(FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM | (clear_if ? FLAG_IF : 0));
 }
 
 static void enter_real(CpuState *cpu, const Event *ev)
@@ -107,7 +108,7 @@ static void push_return(CpuState *cpu, Stack *st, const Event *ev, unsigned size
 static void enter_long(CpuState *cpu, const Event *ev, const Gate *g, bool inner)
 {
     unsigned cpl = inner ? desc_dpl(&g->code) : cpu_cpl(cpu);
-    uint64_t rsp = g->ist ? task_rsp(cpu, g->ist + 3, g->ext)
+    uint64_t rsp = g->ist  ? task_rsp(cpu, g->ist + 3, g->ext)
                    : inner ? task_rsp(cpu, cpl, g->ext)
                            : cpu->gpr[REG_RSP];
     Segment ss = inner ? seg_null((uint16_t)cpl, cpl) : cpu->seg[SEG_SS];

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Segment descriptors, segment register loads and segmented addresses (SDM 3A chapters 3, 5).
+ * Segment descriptors, segment register loads and segmented addresses (SDM 3A chapters 3,
+ * 5).
  *
- * SS.DPL is the CPL, as in the VMCS: null selectors in SS (64-bit mode) keep a DPL, and SYSCALL,
- * SYSRET and the like write a whole SS.
+ * SS.DPL is the CPL, as in the VMCS: null selectors in SS (64-bit mode) keep a DPL, and
+ * SYSCALL, SYSRET and the like write a whole SS.
  */
 #include "cpu/segment.h"
 
@@ -22,13 +23,15 @@ static bool in_limit(const Segment *s, uint64_t offset, unsigned size)
     return last <= s->limit;
 }
 
-bool seg_allows(const CpuState *cpu, const Segment *s, uint64_t offset, unsigned size, bool write)
+bool seg_allows(const CpuState *cpu, const Segment *s, uint64_t offset, unsigned size,
+                bool write)
 {
     if (s->attr & SEG_UNUSABLE) {
         return false;
     }
     if (s->attr & SEG_CODE) {
-        /* Real mode after protected mode: CS may still say code, and is no less writable. */
+        /* Real mode after protected mode: CS may still say code, and is no less writable.
+         */
         if (!legacy_real(cpu) && (write || !(s->attr & SEG_RW))) {
             return false;
         }
@@ -43,7 +46,8 @@ uint64_t seg_lin(CpuState *cpu, int seg, uint64_t offset, unsigned size, bool wr
     const Segment *s = &cpu->seg[seg];
     if (cpu->mode & MODE_CS64) {
         uint64_t lin = seg >= SEG_FS ? s->base + offset : offset;
-        if (unlikely(!lin_is_canonical(cpu, lin) || !lin_is_canonical(cpu, lin + size - 1))) {
+        if (unlikely(!lin_is_canonical(cpu, lin) ||
+                     !lin_is_canonical(cpu, lin + size - 1))) {
             cpu_raise(cpu, seg == SEG_SS ? EXC_SS : EXC_GP, 0);
         }
         return lin;
@@ -115,7 +119,7 @@ Segment desc_segment(uint16_t sel, const Descriptor *d)
     if (d->attr & SEG_G) {
         limit = limit << 12 | 0xfff;
     }
-    return (Segment){
+    return (Segment) {
         .sel = sel,
         .attr = d->attr,
         .limit = limit,
@@ -132,7 +136,7 @@ Segment desc_system_segment(uint16_t sel, const Descriptor *d, uint64_t high)
 
 Segment seg_null(uint16_t sel, unsigned dpl)
 {
-    return (Segment){ .sel = sel, .attr = SEG_UNUSABLE | dpl << SEG_DPL_SHIFT };
+    return (Segment) { .sel = sel, .attr = SEG_UNUSABLE | dpl << SEG_DPL_SHIFT };
 }
 
 Segment seg_real(const Segment *old, uint16_t sel)
@@ -140,20 +144,21 @@ Segment seg_real(const Segment *old, uint16_t sel)
     Segment s = *old;
     s.sel = sel;
     s.base = (uint64_t)sel << 4;
-    /* "Unreal" limits and rights stay, but what was code or null under protected mode is plain
-     * data again. */
+    /* "Unreal" limits and rights stay, but what was code or null under protected mode is
+     * plain data again. */
     if (s.attr & SEG_UNUSABLE) {
         s.limit = 0xffff;
     }
     if (s.attr & (SEG_UNUSABLE | SEG_CODE)) {
-        s.attr = (s.attr & (SEG_DB | SEG_G | SEG_AVL)) | SEG_P | SEG_S | SEG_RW | SEG_ACCESSED;
+        s.attr =
+            (s.attr & (SEG_DB | SEG_G | SEG_AVL)) | SEG_P | SEG_S | SEG_RW | SEG_ACCESSED;
     }
     return s;
 }
 
 Segment seg_v86(uint16_t sel)
 {
-    return (Segment){
+    return (Segment) {
         .sel = sel,
         .attr = SEG_P | SEG_DPL | SEG_S | SEG_RW | SEG_ACCESSED,
         .limit = 0xffff,
@@ -236,7 +241,8 @@ void seg_drop_inner(CpuState *cpu, unsigned cpl)
     static const uint8_t data_segs[] = { SEG_ES, SEG_DS, SEG_FS, SEG_GS };
     for (unsigned i = 0; i < ARRAY_SIZE(data_segs); i++) {
         Segment *s = &cpu->seg[data_segs[i]];
-        bool conforming = (s->attr & (SEG_CODE | SEG_CONFORMING)) == (SEG_CODE | SEG_CONFORMING);
+        bool conforming =
+            (s->attr & (SEG_CODE | SEG_CONFORMING)) == (SEG_CODE | SEG_CONFORMING);
         if (!(s->attr & SEG_UNUSABLE) && !conforming &&
             (s->attr & SEG_DPL) >> SEG_DPL_SHIFT < cpl) {
             *s = seg_null(0, 0);
@@ -248,25 +254,32 @@ Stack stack_current(CpuState *cpu)
 {
     bool flat64 = cpu->mode & MODE_CS64;
     bool big = cpu->seg[SEG_SS].attr & SEG_DB;
-    return (Stack){
+    return (Stack) {
         .cpu = cpu,
         .ss = cpu->seg[SEG_SS],
         .sp = cpu->gpr[REG_RSP],
-        .mask = flat64 ? UINT64_MAX : big ? 0xffffffffu : 0xffffu,
+        .mask = flat64 ? UINT64_MAX
+                : big  ? 0xffffffffu
+                       : 0xffffu,
         .flat64 = flat64,
         .as = MEM_CPL,
     };
 }
 
-Stack stack_new(CpuState *cpu, Segment ss, uint64_t sp, unsigned cpl, bool flat64, uint32_t error)
+Stack stack_new(CpuState *cpu, Segment ss, uint64_t sp, unsigned cpl, bool flat64,
+                uint32_t error)
 {
-    return (Stack){
+    return (Stack) {
         .cpu = cpu,
         .ss = ss,
         .sp = sp,
-        .mask = flat64 ? UINT64_MAX : ss.attr & SEG_DB ? 0xffffffffu : 0xffffu,
+        .mask = flat64             ? UINT64_MAX
+                : ss.attr & SEG_DB ? 0xffffffffu
+                                   : 0xffffu,
         .flat64 = flat64,
-        .as = cpl == 3 ? MEM_USER : cpl < cpu_cpl(cpu) ? MEM_SYSTEM : MEM_CPL,
+        .as = cpl == 3             ? MEM_USER
+              : cpl < cpu_cpl(cpu) ? MEM_SYSTEM
+                                   : MEM_CPL,
         .error = error,
     };
 }
@@ -275,7 +288,8 @@ static uint64_t stack_lin(const Stack *st, unsigned size, bool write)
 {
     uint64_t offset = st->sp & st->mask;
     if (st->flat64) {
-        if (!lin_is_canonical(st->cpu, offset) || !lin_is_canonical(st->cpu, offset + size - 1)) {
+        if (!lin_is_canonical(st->cpu, offset) ||
+            !lin_is_canonical(st->cpu, offset + size - 1)) {
             cpu_raise(st->cpu, EXC_SS, st->error);
         }
         return offset;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Segment descriptors and segment registers (SDM 3A chapters 3 and 5). What far transfers,
- * interrupts and task switches share; seg_lin() itself is declared in cpu/mem.h.
- */
+ * interrupts and task switches share; seg_lin() itself is declared in cpu/mem.h. */
 #ifndef CPU_SEGMENT_H
 #define CPU_SEGMENT_H
 
@@ -11,9 +10,18 @@
 /* System descriptor types (SDM 3A table 3-2). In long mode only LDT, TSS32, CALL_GATE32,
  * INT_GATE32 and TRAP_GATE32 exist, as their 64-bit forms. */
 enum {
-    DESC_TSS16 = 1, DESC_LDT = 2, DESC_TSS16_BUSY = 3, DESC_CALL_GATE16 = 4, DESC_TASK_GATE = 5,
-    DESC_INT_GATE16 = 6, DESC_TRAP_GATE16 = 7, DESC_TSS32 = 9, DESC_TSS32_BUSY = 11,
-    DESC_CALL_GATE32 = 12, DESC_INT_GATE32 = 14, DESC_TRAP_GATE32 = 15,
+    DESC_TSS16 = 1,
+    DESC_LDT = 2,
+    DESC_TSS16_BUSY = 3,
+    DESC_CALL_GATE16 = 4,
+    DESC_TASK_GATE = 5,
+    DESC_INT_GATE16 = 6,
+    DESC_TRAP_GATE16 = 7,
+    DESC_TSS32 = 9,
+    DESC_TSS32_BUSY = 11,
+    DESC_CALL_GATE32 = 12,
+    DESC_INT_GATE32 = 14,
+    DESC_TRAP_GATE32 = 15,
     DESC_BUSY = 2, /* the bit between TSS16/TSS32 and their busy forms */
 };
 
@@ -27,8 +35,8 @@ static inline bool sel_is_null(uint16_t sel)
 
 /* A descriptor as found in the GDT, the LDT or the IDT. */
 typedef struct Descriptor {
-    uint64_t lin; /* where it lies */
-    uint64_t raw; /* its first 8 bytes */
+    uint64_t lin;  /* where it lies */
+    uint64_t raw;  /* its first 8 bytes */
     uint32_t attr; /* as in Segment */
 } Descriptor;
 
@@ -92,7 +100,8 @@ Segment seg_real(const Segment *old, uint16_t sel);
 Segment seg_v86(uint16_t sel);
 
 /* Is [offset, offset+size) inside the segment and is the access allowed? Legacy rules. */
-bool seg_allows(const CpuState *cpu, const Segment *s, uint64_t offset, unsigned size, bool write);
+bool seg_allows(const CpuState *cpu, const Segment *s, uint64_t offset, unsigned size,
+                bool write);
 
 /* MOV, POP, LDS and the like into ES, SS, DS, FS, GS in any mode, with all checks. */
 void seg_load_reg(CpuState *cpu, int seg, uint16_t sel);
@@ -100,26 +109,28 @@ void seg_load_reg(CpuState *cpu, int seg, uint16_t sel);
 Segment seg_check_reg(CpuState *cpu, int seg, uint16_t sel);
 void seg_commit(CpuState *cpu, int seg, Segment s);
 
-/* A stack segment for privilege level cpl (far transfers, interrupts): null, limit, type and
- * privilege failures raise vector, a segment that is not present #SS; ext is 0 or 1. */
-Segment seg_check_stack(CpuState *cpu, uint16_t sel, unsigned cpl, int vector, unsigned ext);
+/* A stack segment for privilege level cpl (far transfers, interrupts): null, limit, type
+ * and privilege failures raise vector, a segment that is not present #SS; ext is 0 or 1. */
+Segment seg_check_stack(CpuState *cpu, uint16_t sel, unsigned cpl, int vector,
+                        unsigned ext);
 /* After a return to an outer level: nulls what cpl must not see (SDM 3A 5.8.6). */
 void seg_drop_inner(CpuState *cpu, unsigned cpl);
 
-/* A stack that is not, or not yet, the current one: pushes write memory at once, the register is
- * the caller's to commit. */
+/* A stack that is not, or not yet, the current one: pushes write memory at once, the
+ * register is the caller's to commit. */
 typedef struct Stack {
     CpuState *cpu;
     Segment ss;
     uint64_t sp, mask;
-    bool flat64;    /* 64-bit: no segment, canonical addresses */
+    bool flat64; /* 64-bit: no segment, canonical addresses */
     MemAs as;
     uint32_t error; /* of #SS */
 } Stack;
 
 Stack stack_current(CpuState *cpu);
 /* A stack of privilege level cpl in the mode of its code; as: on behalf of that level. */
-Stack stack_new(CpuState *cpu, Segment ss, uint64_t sp, unsigned cpl, bool flat64, uint32_t error);
+Stack stack_new(CpuState *cpu, Segment ss, uint64_t sp, unsigned cpl, bool flat64,
+                uint32_t error);
 void stack_push(Stack *st, uint64_t val, unsigned size);
 uint64_t stack_pop(Stack *st, unsigned size);
 /* RSP with sp in the bits that the stack's address size writes. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Hardware task switching and the TSS (SDM 3A chapter 8; the order of the checks is table 8-1).
+ * Hardware task switching and the TSS (SDM 3A chapter 8; the order of the checks is table
+ * 8-1).
  */
 #include "cpu/task.h"
 
@@ -12,13 +13,26 @@
 
 /* 32-bit TSS (SDM 3A figure 8-2) */
 enum {
-    TSS32_LINK = 0x00, TSS32_CR3 = 0x1c, TSS32_EIP = 0x20, TSS32_EFLAGS = 0x24, TSS32_EAX = 0x28,
-    TSS32_ES = 0x48, TSS32_LDT = 0x60, TSS32_TRAP = 0x64, TSS32_IOMAP = 0x66, TSS32_LIMIT = 0x67,
+    TSS32_LINK = 0x00,
+    TSS32_CR3 = 0x1c,
+    TSS32_EIP = 0x20,
+    TSS32_EFLAGS = 0x24,
+    TSS32_EAX = 0x28,
+    TSS32_ES = 0x48,
+    TSS32_LDT = 0x60,
+    TSS32_TRAP = 0x64,
+    TSS32_IOMAP = 0x66,
+    TSS32_LIMIT = 0x67,
 };
 /* 16-bit TSS (figure 8-10) */
 enum {
-    TSS16_LINK = 0x00, TSS16_IP = 0x0e, TSS16_FLAGS = 0x10, TSS16_AX = 0x12, TSS16_ES = 0x22,
-    TSS16_LDT = 0x2a, TSS16_LIMIT = 0x2b,
+    TSS16_LINK = 0x00,
+    TSS16_IP = 0x0e,
+    TSS16_FLAGS = 0x10,
+    TSS16_AX = 0x12,
+    TSS16_ES = 0x22,
+    TSS16_LDT = 0x2a,
+    TSS16_LIMIT = 0x2b,
 };
 enum { DR7_LOCAL = 0x155 }; /* L0-L3, LE */
 
@@ -32,7 +46,8 @@ static uint64_t tss_lin(const CpuState *cpu, uint64_t base, unsigned offset)
     return cpu->mode & MODE_LMA ? base + offset : (uint32_t)(base + offset);
 }
 
-void task_inner_stack(CpuState *cpu, unsigned cpl, unsigned ext, uint16_t *ss, uint32_t *esp)
+void task_inner_stack(CpuState *cpu, unsigned cpl, unsigned ext, uint16_t *ss,
+                      uint32_t *esp)
 {
     bool is_32 = tss_is_32(&cpu->tr);
     unsigned offset = is_32 ? 4 + cpl * 8 : 2 + cpl * 4;
@@ -56,7 +71,8 @@ uint64_t task_rsp(CpuState *cpu, unsigned n, unsigned ext)
 /* The I/O map's offset in the TSS, or 0 if this TSS cannot have one. */
 static unsigned iomap_base(CpuState *cpu)
 {
-    if ((cpu->tr.attr & SEG_UNUSABLE) || !tss_is_32(&cpu->tr) || cpu->tr.limit < TSS32_LIMIT) {
+    if ((cpu->tr.attr & SEG_UNUSABLE) || !tss_is_32(&cpu->tr) ||
+        cpu->tr.limit < TSS32_LIMIT) {
         return 0;
     }
     return (unsigned)lin_load(cpu, tss_lin(cpu, cpu->tr.base, TSS32_IOMAP), 2, MEM_SYSTEM);
@@ -186,8 +202,10 @@ static TaskState read_state(CpuState *cpu, const Segment *tr)
     return t;
 }
 
-/* All memory the switch is going to write is writable: nothing is half done when a fault comes. */
-static void probe_switch(CpuState *cpu, const Descriptor *d, const Segment *new_tr, TaskCause cause)
+/* All memory the switch is going to write is writable: nothing is half done when a fault
+ * comes. */
+static void probe_switch(CpuState *cpu, const Descriptor *d, const Segment *new_tr,
+                         TaskCause cause)
 {
     bool old_32 = tss_is_32(&cpu->tr);
     unsigned first = old_32 ? TSS32_EIP : TSS16_IP;
@@ -291,7 +309,8 @@ static void load_segments(CpuState *cpu, const TaskState *t, unsigned ext)
     cpu_update_mode(cpu);
 }
 
-/* From here on it is the new task that runs: its registers, with segments still unusable. */
+/* From here on it is the new task that runs: its registers, with segments still unusable.
+ */
 static void commit_state(CpuState *cpu, const TaskState *t)
 {
     for (unsigned i = 0; i < 8; i++) {
@@ -318,8 +337,8 @@ static void commit_state(CpuState *cpu, const TaskState *t)
     cpu_update_mode(cpu);
 }
 
-void task_switch(CpuState *cpu, uint16_t sel, Descriptor d, TaskCause cause, uint64_t ret_rip,
-                 unsigned ext)
+void task_switch(CpuState *cpu, uint16_t sel, Descriptor d, TaskCause cause,
+                 uint64_t ret_rip, unsigned ext)
 {
     Segment tr = desc_system_segment(sel, &d, 0);
     uint32_t error = (sel & SEL_ERROR) | ext;
@@ -361,7 +380,8 @@ void task_switch(CpuState *cpu, uint16_t sel, Descriptor d, TaskCause cause, uin
     }
 }
 
-void task_gate(CpuState *cpu, uint64_t gate_raw, TaskCause cause, uint64_t ret_rip, unsigned ext)
+void task_gate(CpuState *cpu, uint64_t gate_raw, TaskCause cause, uint64_t ret_rip,
+               unsigned ext)
 {
     uint16_t sel = gate_sel(gate_raw);
     uint32_t error = (sel & SEL_ERROR) | ext;

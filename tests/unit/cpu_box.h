@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * A CPU in a box for unit tests: a CpuState and 2 MiB of RAM, with a GDT at 1000h, an IDT at
- * 2000h, a TSS at 3000h and flat segments of both ends of the privilege scale. Nothing executes:
- * tests call the functions behind instructions and look at what they leave or raise.
+ * A CPU in a box for unit tests: a CpuState and 2 MiB of RAM, with a GDT at 1000h, an IDT
+ * at 2000h, a TSS at 3000h and flat segments of both ends of the privilege scale. Nothing
+ * executes: tests call the functions behind instructions and look at what they leave or
+ * raise.
  */
 #ifndef TESTS_UNIT_CPU_BOX_H
 #define TESTS_UNIT_CPU_BOX_H
@@ -22,21 +23,44 @@
 #include "hw/core/machine.h"
 #include "util/vm_lock.h"
 
-enum { BOX_RAM = 2 << 20, BOX_GDT = 0x1000, BOX_IDT = 0x2000, BOX_TSS = 0x3000, BOX_LDT = 0x3800 };
+enum {
+    BOX_RAM = 2 << 20,
+    BOX_GDT = 0x1000,
+    BOX_IDT = 0x2000,
+    BOX_TSS = 0x3000,
+    BOX_LDT = 0x3800
+};
 
 /* GDT of box_protect and box_long */
 enum {
-    SEL_CODE0 = 0x08, SEL_DATA0 = 0x10, SEL_CODE3 = 0x1b, SEL_DATA3 = 0x23, SEL_TSS = 0x28,
+    SEL_CODE0 = 0x08,
+    SEL_DATA0 = 0x10,
+    SEL_CODE3 = 0x1b,
+    SEL_DATA3 = 0x23,
+    SEL_TSS = 0x28,
     /* 28h takes two slots under long mode */
     SEL_FREE = 0x38, /* tests put their own descriptors from here to 0f8h */
 };
 
 /* Access bytes */
 enum {
-    ACC_CODE = 0x9b, ACC_DATA = 0x93, ACC_CONFORMING = 0x9f, ACC_RO = 0x91, ACC_XO = 0x99,
-    ACC_DOWN = 0x97, ACC_DPL3 = 0x60, ACC_DPL1 = 0x20, ACC_TSS32 = 0x89, ACC_TSS16 = 0x81,
-    ACC_LDT = 0x82, ACC_CALL32 = 0x8c, ACC_CALL16 = 0x84, ACC_TASK = 0x85, ACC_INT32 = 0x8e,
-    ACC_TRAP32 = 0x8f, ACC_INT16 = 0x86,
+    ACC_CODE = 0x9b,
+    ACC_DATA = 0x93,
+    ACC_CONFORMING = 0x9f,
+    ACC_RO = 0x91,
+    ACC_XO = 0x99,
+    ACC_DOWN = 0x97,
+    ACC_DPL3 = 0x60,
+    ACC_DPL1 = 0x20,
+    ACC_TSS32 = 0x89,
+    ACC_TSS16 = 0x81,
+    ACC_LDT = 0x82,
+    ACC_CALL32 = 0x8c,
+    ACC_CALL16 = 0x84,
+    ACC_TASK = 0x85,
+    ACC_INT32 = 0x8e,
+    ACC_TRAP32 = 0x8f,
+    ACC_INT16 = 0x86,
 };
 enum { FLG_32 = 0xc, FLG_16 = 0x0, FLG_64 = 0xa, FLG_BYTE = 0x4 }; /* G D L AVL */
 
@@ -47,16 +71,19 @@ typedef struct Box {
     Region ram_region;
 } Box;
 
-static inline uint64_t desc_make(uint32_t base, uint32_t limit, unsigned access, unsigned flags)
+static inline uint64_t desc_make(uint32_t base, uint32_t limit, unsigned access,
+                                 unsigned flags)
 {
     return (limit & 0xffff) | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)access << 40 |
-           (uint64_t)(limit >> 16 & 0xf) << 48 | (uint64_t)flags << 52 | (uint64_t)(base >> 24) << 56;
+           (uint64_t)(limit >> 16 & 0xf) << 48 | (uint64_t)flags << 52 |
+           (uint64_t)(base >> 24) << 56;
 }
 
-static inline uint64_t gate_make(uint16_t sel, uint32_t offset, unsigned access, unsigned low)
+static inline uint64_t gate_make(uint16_t sel, uint32_t offset, unsigned access,
+                                 unsigned low)
 {
-    return (offset & 0xffff) | (uint64_t)sel << 16 | (uint64_t)low << 32 | (uint64_t)access << 40 |
-           (uint64_t)(offset >> 16) << 48;
+    return (offset & 0xffff) | (uint64_t)sel << 16 | (uint64_t)low << 32 |
+           (uint64_t)access << 40 | (uint64_t)(offset >> 16) << 48;
 }
 
 static inline void box_put(Box *b, uint64_t gpa, uint64_t val, unsigned size)
@@ -110,9 +137,9 @@ static inline void box_tables(Box *b, unsigned code_flags)
     box_gdt(b, SEL_CODE3, desc_make(0, 0xfffff, ACC_CODE | ACC_DPL3, code_flags));
     box_gdt(b, SEL_DATA3, desc_make(0, 0xfffff, ACC_DATA | ACC_DPL3, FLG_32));
     box_gdt(b, SEL_TSS, desc_make(BOX_TSS, 0x67, ACC_TSS32 | 2, 0));
-    cpu->gdtr = (TableReg){ BOX_GDT, 0xff };
-    cpu->idtr = (TableReg){ BOX_IDT, 0x7ff };
-    cpu->tr = (Segment){ .sel = SEL_TSS, .attr = 0x8b, .limit = 0x67, .base = BOX_TSS };
+    cpu->gdtr = (TableReg) { BOX_GDT, 0xff };
+    cpu->idtr = (TableReg) { BOX_IDT, 0x7ff };
+    cpu->tr = (Segment) { .sel = SEL_TSS, .attr = 0x8b, .limit = 0x67, .base = BOX_TSS };
     cpu->ldtr = seg_null(0, 0);
     cpu->eflags = 0;
     cpu->cc = 0;
@@ -159,7 +186,7 @@ static inline void box_real(Box *b)
     cpu_reset(b->cpu, true);
     b->cpu->cr0 = CR0_ET;
     memset(b->ram->host, 0, 0x10000);
-    b->cpu->seg[SEG_CS] = (Segment){ .attr = 0x9b, .limit = 0xffff };
+    b->cpu->seg[SEG_CS] = (Segment) { .attr = 0x9b, .limit = 0xffff };
     b->cpu->rip = b->cpu->insn_rip = 0x8000;
     b->cpu->gpr[REG_RSP] = 0x7000;
     cpu_update_mode(b->cpu);
@@ -208,19 +235,19 @@ enum { NO_FAULT = -1 };
 #endif
 
 /* FAULT() of what statement raises on cpu, or NO_FAULT. */
-#define RAISED(cpu, statement)                                                                     \
-    __extension__({                                                                                \
-        jmp_buf here_;                                                                             \
-        int got_;                                                                                  \
-        (cpu)->unwind = &here_;                                                                    \
-        if (setjmp(here_) == 0) {                                                                  \
-            statement;                                                                             \
-            got_ = NO_FAULT;                                                                       \
-        } else {                                                                                   \
-            got_ = FAULT((cpu)->exc_vector, (int)(cpu)->exc_error);                                \
-        }                                                                                          \
-        (cpu)->unwind = NULL;                                                                      \
-        got_;                                                                                      \
+#define RAISED(cpu, statement)                                      \
+    __extension__({                                                 \
+        jmp_buf here_;                                              \
+        int got_;                                                   \
+        (cpu)->unwind = &here_;                                     \
+        if (setjmp(here_) == 0) {                                   \
+            statement;                                              \
+            got_ = NO_FAULT;                                        \
+        } else {                                                    \
+            got_ = FAULT((cpu)->exc_vector, (int)(cpu)->exc_error); \
+        }                                                           \
+        (cpu)->unwind = NULL;                                       \
+        got_;                                                       \
     })
 
 /* Compares with a name in front, for tables of cases. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Segmented addresses, segment register loads and the instructions that look at descriptors.
+ * Segmented addresses, segment register loads and the instructions that look at
+ * descriptors.
  */
 #include "tests/unit/cpu_box.h"
 
@@ -10,11 +11,12 @@ static void test_limits(void **state)
     Box *b = *state;
     CpuState *cpu = b->cpu;
     box_protect(b);
-    cpu->seg[SEG_DS] = (Segment){ .attr = 0x4093, .limit = 0xfff, .base = 0x10000 };
+    cpu->seg[SEG_DS] = (Segment) { .attr = 0x4093, .limit = 0xfff, .base = 0x10000 };
     cpu_update_mode(cpu);
     assert_int_equal(seg_lin(cpu, SEG_DS, 0xffc, 4, true), 0x10ffc);
     assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_DS, 0xffd, 4, true)), FAULT(EXC_GP, 0));
-    assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_DS, 0xffffffff, 2, true)), FAULT(EXC_GP, 0));
+    assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_DS, 0xffffffff, 2, true)),
+                     FAULT(EXC_GP, 0));
     cpu->seg[SEG_DS].attr = 0x4091;
     assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_DS, 0, 4, true)), FAULT(EXC_GP, 0));
     assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_DS, 0, 4, false)), NO_FAULT);
@@ -25,7 +27,8 @@ static void test_limits(void **state)
     cpu->seg[SEG_SS].limit = 0xff;
     assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_SS, 0x100, 1, false)), FAULT(EXC_SS, 0));
     /* 4 GiB wrap of the linear address */
-    cpu->seg[SEG_ES] = (Segment){ .attr = 0xc093, .limit = 0xffffffff, .base = 0xfffff000 };
+    cpu->seg[SEG_ES] =
+        (Segment) { .attr = 0xc093, .limit = 0xffffffff, .base = 0xfffff000 };
     assert_int_equal(seg_lin(cpu, SEG_ES, 0x2000, 4, true), 0x1000);
 }
 
@@ -34,11 +37,12 @@ static void test_expand_down(void **state)
     Box *b = *state;
     CpuState *cpu = b->cpu;
     box_protect(b);
-    cpu->seg[SEG_DS] = (Segment){ .attr = 0x4097, .limit = 0xfff, .base = 0 };
+    cpu->seg[SEG_DS] = (Segment) { .attr = 0x4097, .limit = 0xfff, .base = 0 };
     assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_DS, 0xfff, 1, true)), FAULT(EXC_GP, 0));
     assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_DS, 0x1000, 4, true)), NO_FAULT);
     assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_DS, 0xfffffffc, 4, true)), NO_FAULT);
-    assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_DS, 0xfffffffd, 4, true)), FAULT(EXC_GP, 0));
+    assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_DS, 0xfffffffd, 4, true)),
+                     FAULT(EXC_GP, 0));
     cpu->seg[SEG_DS].attr = 0x0097; /* B clear: up to FFFFh */
     assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_DS, 0xfffe, 2, true)), NO_FAULT);
     assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_DS, 0xffff, 2, true)), FAULT(EXC_GP, 0));
@@ -52,7 +56,8 @@ static void test_canonical(void **state)
     cpu->seg[SEG_FS].base = 0x7fffffffff00;
     assert_int_equal(seg_lin(cpu, SEG_FS, 0x10, 8, true), 0x7fffffffff10);
     assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_FS, 0xf9, 8, true)), FAULT(EXC_GP, 0));
-    assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_SS, 1ull << 47, 8, true)), FAULT(EXC_SS, 0));
+    assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_SS, 1ull << 47, 8, true)),
+                     FAULT(EXC_SS, 0));
     cpu->seg[SEG_DS].base = 0x1000; /* no part in 64-bit mode */
     assert_int_equal(seg_lin(cpu, SEG_DS, 0x10, 8, true), 0x10);
 }
@@ -127,7 +132,7 @@ static void test_ldt(void **state)
     Box *b = *state;
     CpuState *cpu = b->cpu;
     box_protect(b);
-    cpu->ldtr = (Segment){ .sel = 0x40, .attr = 0x82, .limit = 0xf, .base = BOX_LDT };
+    cpu->ldtr = (Segment) { .sel = 0x40, .attr = 0x82, .limit = 0xf, .base = BOX_LDT };
     box_put(b, BOX_LDT + 8, desc_make(0x1000, 0xff, 0x93, FLG_BYTE), 8);
     seg_load_reg(cpu, SEG_DS, 0x0c);
     assert_int_equal(cpu->seg[SEG_DS].base, 0x1000);
@@ -160,7 +165,8 @@ static void test_real_and_v86(void **state)
     assert_int_equal(cpu->seg[SEG_DS].base, 0x12340);
     assert_int_equal(cpu->seg[SEG_DS].limit, 0xffffffff);
     assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_ES, 0xffff, 2, false)), FAULT(EXC_GP, 0));
-    assert_int_equal(seg_lin(cpu, SEG_CS, 0x10, 2, true), 0x10); /* CS writable in real mode */
+    assert_int_equal(seg_lin(cpu, SEG_CS, 0x10, 2, true),
+                     0x10); /* CS writable in real mode */
     box_protect(b);
     cpu->eflags |= FLAG_VM;
     cpu_update_mode(cpu);
@@ -174,10 +180,13 @@ static void test_real_and_v86(void **state)
 
 static Insn insn_rr(unsigned dst, unsigned src, unsigned size)
 {
-    Insn in = { .opsize = (uint8_t)size, .adsize = 4, .nr_opd = 2, .base = INSN_REG_NONE,
+    Insn in = { .opsize = (uint8_t)size,
+                .adsize = 4,
+                .nr_opd = 2,
+                .base = INSN_REG_NONE,
                 .index = INSN_REG_NONE };
-    in.opd[0] = (Operand){ .kind = OPD_GPR, .reg = (uint8_t)dst, .size = (uint16_t)size };
-    in.opd[1] = (Operand){ .kind = OPD_GPR, .reg = (uint8_t)src, .size = (uint16_t)size };
+    in.opd[0] = (Operand) { .kind = OPD_GPR, .reg = (uint8_t)dst, .size = (uint16_t)size };
+    in.opd[1] = (Operand) { .kind = OPD_GPR, .reg = (uint8_t)src, .size = (uint16_t)size };
     return in;
 }
 
@@ -221,8 +230,9 @@ static void test_verify(void **state)
         unsigned access, sel;
         bool readable, writable;
     } cases[] = {
-        { 0x92, N, true, true },   { 0x90, N, true, false }, { 0x9a, N, true, false },
-        { 0x98, N, false, false }, { 0x82, N, false, false }, { 0x92, N | 3, false, false },
+        { 0x92, N, true, true },      { 0x90, N, true, false },
+        { 0x9a, N, true, false },     { 0x98, N, false, false },
+        { 0x82, N, false, false },    { 0x92, N | 3, false, false },
         { 0x9e, N | 3, true, false }, { 0x92, 0, false, false },
     };
     Box *b = *state;
@@ -250,7 +260,8 @@ static void test_ltr_lldt(void **state)
     exec_LTR(cpu, &in);
     assert_int_equal(cpu->tr.sel, SEL_FREE);
     assert_int_equal(box_get(b, BOX_GDT + SEL_FREE + 5, 1), 0x8b);
-    assert_int_equal(RAISED(cpu, exec_LTR(cpu, &in)), FAULT(EXC_GP, SEL_FREE)); /* busy now */
+    assert_int_equal(RAISED(cpu, exec_LTR(cpu, &in)),
+                     FAULT(EXC_GP, SEL_FREE)); /* busy now */
     box_gdt(b, SEL_FREE, desc_make(0x3000, 0x67, 0x09, 0));
     assert_int_equal(RAISED(cpu, exec_LTR(cpu, &in)), FAULT(EXC_NP, SEL_FREE));
     assert_int_equal(RAISED(cpu, exec_LLDT(cpu, &in)), FAULT(EXC_GP, SEL_FREE));
@@ -347,12 +358,12 @@ static void test_system_calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_limits),     cmocka_unit_test(test_expand_down),
-        cmocka_unit_test(test_canonical),  cmocka_unit_test(test_loads),
-        cmocka_unit_test(test_ldt),        cmocka_unit_test(test_null_ss_long),
+        cmocka_unit_test(test_limits),       cmocka_unit_test(test_expand_down),
+        cmocka_unit_test(test_canonical),    cmocka_unit_test(test_loads),
+        cmocka_unit_test(test_ldt),          cmocka_unit_test(test_null_ss_long),
         cmocka_unit_test(test_real_and_v86), cmocka_unit_test(test_lar_lsl),
-        cmocka_unit_test(test_verify),     cmocka_unit_test(test_ltr_lldt),
-        cmocka_unit_test(test_arpl),       cmocka_unit_test(test_system_calls),
+        cmocka_unit_test(test_verify),       cmocka_unit_test(test_ltr_lldt),
+        cmocka_unit_test(test_arpl),         cmocka_unit_test(test_system_calls),
     };
     return cmocka_run_group_tests(tests, box_setup, box_teardown);
 }

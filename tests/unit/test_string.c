@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * String instructions: the fast ways against a byte-by-byte model, faults and interruptions in
- * the middle, segment ends and address-size wrap.
+ * String instructions: the fast ways against a byte-by-byte model, faults and interruptions
+ * in the middle, segment ends and address-size wrap.
  */
 #include "tests/unit/cpu_box.h"
 
@@ -18,10 +18,15 @@ static uint32_t rng(uint32_t below)
 
 static Insn str_insn(unsigned size, unsigned prefixes)
 {
-    Insn in = { .opsize = (uint8_t)size, .adsize = 4, .prefixes = (uint16_t)prefixes,
-                .seg = SEG_DS, .base = INSN_REG_NONE, .index = INSN_REG_NONE, .nr_opd = 2 };
-    in.opd[0] = (Operand){ .kind = OPD_STR_DST, .size = (uint16_t)size };
-    in.opd[1] = (Operand){ .kind = OPD_STR_SRC, .size = (uint16_t)size };
+    Insn in = { .opsize = (uint8_t)size,
+                .adsize = 4,
+                .prefixes = (uint16_t)prefixes,
+                .seg = SEG_DS,
+                .base = INSN_REG_NONE,
+                .index = INSN_REG_NONE,
+                .nr_opd = 2 };
+    in.opd[0] = (Operand) { .kind = OPD_STR_DST, .size = (uint16_t)size };
+    in.opd[1] = (Operand) { .kind = OPD_STR_SRC, .size = (uint16_t)size };
     return in;
 }
 
@@ -42,7 +47,8 @@ static void test_movs(void **state)
         unsigned size = 1u << rng(3), n = rng(rng(2) ? 40 : 3000 / size);
         bool down = rng(4) == 0;
         unsigned margin = 0x1000;
-        unsigned from = margin + rng(0x1000), to = rng(2) ? margin + rng(0x1000) : from + rng(20);
+        unsigned from = margin + rng(0x1000),
+                 to = rng(2) ? margin + rng(0x1000) : from + rng(20);
         fill_random(b);
         memcpy(want, b->ram->host + AREA, AREA_SIZE);
         int64_t step = down ? -(int)size : (int)size;
@@ -58,7 +64,8 @@ static void test_movs(void **state)
         cpu->gpr[REG_RCX] = n;
         exec_MOVS(cpu, &in);
         if (memcmp(want, b->ram->host + AREA, AREA_SIZE) != 0) {
-            fail_msg("round %u: size %u n %u from %x to %x down %d", round, size, n, from, to, down);
+            fail_msg("round %u: size %u n %u from %x to %x down %d", round, size, n, from,
+                     to, down);
         }
         assert_int_equal(cpu->gpr[REG_RCX], 0);
         assert_int_equal(cpu->gpr[REG_RSI], (uint32_t)(AREA + from + step * n));
@@ -81,7 +88,8 @@ static void test_stos(void **state)
         uint8_t after = b->ram->host[AREA + 0xffd + 1000 * size];
         exec_STOS(cpu, &in);
         for (unsigned i = 0; i < 1000; i++) {
-            assert_memory_equal(b->ram->host + AREA + 0xffd + i * size, &cpu->gpr[REG_RAX], size);
+            assert_memory_equal(b->ram->host + AREA + 0xffd + i * size, &cpu->gpr[REG_RAX],
+                                size);
         }
         assert_int_equal(b->ram->host[AREA + 0xffd + 1000 * size], after);
         assert_int_equal(cpu->gpr[REG_RDI], AREA + 0xffd + 1000 * size);
@@ -232,9 +240,12 @@ static void test_interruption(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_movs),    cmocka_unit_test(test_stos),
-        cmocka_unit_test(test_compare), cmocka_unit_test(test_lods),
-        cmocka_unit_test(test_fault_in_the_middle), cmocka_unit_test(test_address_wrap),
+        cmocka_unit_test(test_movs),
+        cmocka_unit_test(test_stos),
+        cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_lods),
+        cmocka_unit_test(test_fault_in_the_middle),
+        cmocka_unit_test(test_address_wrap),
         cmocka_unit_test(test_interruption),
     };
     return cmocka_run_group_tests(tests, box_setup, box_teardown);

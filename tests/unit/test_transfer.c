@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Far transfers, interrupts and task switches: what each check raises, and what the good cases
- * leave in registers and on stacks.
+ * Far transfers, interrupts and task switches: what each check raises, and what the good
+ * cases leave in registers and on stacks.
  */
 #include "tests/unit/cpu_box.h"
 
 #include "cpu/far.h"
 #include "cpu/task.h"
 
-enum { N = SEL_FREE, G = SEL_FREE + 8, T2 = SEL_FREE + 16, GT = SEL_FREE + 24, HERE = 0x8000 };
+enum {
+    N = SEL_FREE,
+    G = SEL_FREE + 8,
+    T2 = SEL_FREE + 16,
+    GT = SEL_FREE + 24,
+    HERE = 0x8000
+};
 
 /* ---- JMP and CALL ---- */
 
@@ -79,14 +85,18 @@ typedef struct GateCase {
 /* From CPL 3 through a gate of DPL 3 unless the case says otherwise. */
 static const GateCase gate_cases[] = {
     { "to DPL 0", G | 3, N, ACC_CALL32 | ACC_DPL3, ACC_CODE, FAULT(EXC_GP, N), NO_FAULT },
-    { "to conforming DPL 0", G | 3, N, ACC_CALL32 | ACC_DPL3, ACC_CONFORMING, NO_FAULT, NO_FAULT },
-    { "to DPL 3", G | 3, N, ACC_CALL32 | ACC_DPL3, ACC_CODE | ACC_DPL3, NO_FAULT, NO_FAULT },
+    { "to conforming DPL 0", G | 3, N, ACC_CALL32 | ACC_DPL3, ACC_CONFORMING, NO_FAULT,
+      NO_FAULT },
+    { "to DPL 3", G | 3, N, ACC_CALL32 | ACC_DPL3, ACC_CODE | ACC_DPL3, NO_FAULT,
+      NO_FAULT },
     { "gate DPL 0", G | 3, N, ACC_CALL32, ACC_CODE, FAULT(EXC_GP, G), FAULT(EXC_GP, G) },
     { "gate absent", G | 3, N, 0x6c, ACC_CODE, FAULT(EXC_NP, G), FAULT(EXC_NP, G) },
-    { "null target", G | 3, 0, ACC_CALL32 | ACC_DPL3, ACC_CODE, FAULT(EXC_GP, 0), FAULT(EXC_GP, 0) },
+    { "null target", G | 3, 0, ACC_CALL32 | ACC_DPL3, ACC_CODE, FAULT(EXC_GP, 0),
+      FAULT(EXC_GP, 0) },
     { "data target", G | 3, N, ACC_CALL32 | ACC_DPL3, ACC_DATA, FAULT(EXC_GP, N),
       FAULT(EXC_GP, N) },
-    { "target absent", G | 3, N, ACC_CALL32 | ACC_DPL3, 0x7b, FAULT(EXC_NP, N), FAULT(EXC_NP, N) },
+    { "target absent", G | 3, N, ACC_CALL32 | ACC_DPL3, 0x7b, FAULT(EXC_NP, N),
+      FAULT(EXC_NP, N) },
 };
 
 static void test_gates(void **state)
@@ -123,8 +133,8 @@ static void test_inner_call(void **state)
     assert_int_equal(cpu->seg[SEG_CS].sel, SEL_CODE0);
     assert_int_equal(cpu->seg[SEG_SS].sel, SEL_DATA0);
     assert_int_equal(cpu->rip, 0x4444);
-    static const uint32_t frame[] = { 0x8007, SEL_CODE3, 0x22222222, 0x11111111, 0x7000,
-                                      SEL_DATA3 };
+    static const uint32_t frame[] = { 0x8007,     SEL_CODE3, 0x22222222,
+                                      0x11111111, 0x7000,    SEL_DATA3 };
     assert_int_equal(cpu->gpr[REG_RSP], 0x6000 - sizeof(frame));
     assert_memory_equal(b->ram->host + cpu->gpr[REG_RSP], frame, sizeof(frame));
     /* and back: DS and ES of level 3 stay, a level 0 one goes */
@@ -194,7 +204,8 @@ static void test_long_gates(void **state)
     box_ring(b, 0);
     box_gdt(b, N, desc_make(0, 0xfffff, ACC_CODE, 0xe));
     assert_int_equal(RAISED(cpu, far_jump(cpu, N, 0, 4)), FAULT(EXC_GP, N));
-    assert_int_equal(RAISED(cpu, far_jump(cpu, SEL_CODE0, 1ull << 47, 8)), FAULT(EXC_GP, 0));
+    assert_int_equal(RAISED(cpu, far_jump(cpu, SEL_CODE0, 1ull << 47, 8)),
+                     FAULT(EXC_GP, 0));
 }
 
 /* ---- RET and IRET ---- */
@@ -225,7 +236,8 @@ static void test_return_faults(void **state)
         { "absent", 0, N, 0, 0x1b, FAULT(EXC_NP, N) },
         { "outside, SS null", 0, SEL_CODE3, 0, 0, FAULT(EXC_GP, 0) },
         { "outside, SS of level 0", 0, SEL_CODE3, SEL_DATA0, 0, FAULT(EXC_GP, SEL_DATA0) },
-        { "outside, SS is code", 0, SEL_CODE3, SEL_CODE3, 0, FAULT(EXC_GP, SEL_CODE3 & ~3) },
+        { "outside, SS is code", 0, SEL_CODE3, SEL_CODE3, 0,
+          FAULT(EXC_GP, SEL_CODE3 & ~3) },
     };
     Box *b = *state;
     CpuState *cpu = b->cpu;
@@ -237,7 +249,8 @@ static void test_return_faults(void **state)
             uint64_t f[] = { 0x9999, cases[i].cs, 0x202, 0x6800, cases[i].ss };
             uint64_t r[] = { 0x9999, cases[i].cs, 0x6800, cases[i].ss };
             put_frame(b, 4, iret ? f : r, iret ? 5 : 4);
-            int got = iret ? RAISED(cpu, far_iret(cpu, 4)) : RAISED(cpu, far_return(cpu, 4, 0));
+            int got =
+                iret ? RAISED(cpu, far_iret(cpu, 4)) : RAISED(cpu, far_return(cpu, 4, 0));
             want_fault(cases[i].what, got, cases[i].want);
             assert_int_equal(cpu->rip, got == NO_FAULT ? 0x9999 : HERE);
             if (got != NO_FAULT) {
@@ -293,7 +306,8 @@ static void test_iret_long(void **state)
     assert_int_equal(RAISED(cpu, far_iret(cpu, 8)), FAULT(EXC_GP, 0));
     uint64_t outer[] = { 0x9999, SEL_CODE3, 0x202, 0x6800, 3 };
     put_frame(b, 8, outer, 5);
-    assert_int_equal(RAISED(cpu, far_iret(cpu, 8)), FAULT(EXC_GP, 0)); /* null SS at CPL 3 */
+    assert_int_equal(RAISED(cpu, far_iret(cpu, 8)),
+                     FAULT(EXC_GP, 0)); /* null SS at CPL 3 */
     outer[4] = SEL_DATA3;
     put_frame(b, 8, outer, 5);
     cpu->eflags |= FLAG_NT;
@@ -387,7 +401,8 @@ static uint32_t gp_error(Box *b, EventKind kind, int vector)
     box_idt(b, EXC_NP, gate_make(SEL_CODE0, 0x6666, ACC_INT32, 0));
     cpu_deliver(cpu, kind, vector, false, 0);
     assert_true(cpu->rip == 0x5555 || cpu->rip == 0x6666);
-    return (uint32_t)(cpu->rip == 0x6666) << 16 | (uint32_t)box_get(b, cpu->gpr[REG_RSP], 4);
+    return (uint32_t)(cpu->rip == 0x6666) << 16 |
+           (uint32_t)box_get(b, cpu->gpr[REG_RSP], 4);
 }
 
 static void test_ext_bit(void **state)
@@ -412,7 +427,8 @@ static void test_ext_bit(void **state)
         for (int soft = 0; soft < 2; soft++) {
             box_protect(b);
             box_gdt(b, N, desc_make(0, 0xfffff, cases[i].code_access, FLG_32));
-            box_idt(b, 0x30, gate_make((uint16_t)cases[i].gate_sel, 1, cases[i].gate_access, 0));
+            box_idt(b, 0x30,
+                    gate_make((uint16_t)cases[i].gate_sel, 1, cases[i].gate_access, 0));
             uint32_t got = gp_error(b, soft ? EVENT_SOFT_INT : EVENT_EXTERNAL, 0x30);
             want_fault(cases[i].what, (int)got, (int)(cases[i].want | !soft));
         }
@@ -551,8 +567,8 @@ static void test_v86(void **state)
     assert_int_equal(cpu_cpl(cpu), 0);
     assert_int_equal(cpu->eflags, FLAG_IOPL);
     assert_true(cpu->seg[SEG_DS].attr & SEG_UNUSABLE);
-    static const uint32_t frame[] = { 0x12, 0x101, 0x23202, 0x5000, 0x102, 0x100, 0x103, 0x104,
-                                      0x105 };
+    static const uint32_t frame[] = { 0x12,  0x101, 0x23202, 0x5000, 0x102,
+                                      0x100, 0x103, 0x104,   0x105 };
     assert_memory_equal(b->ram->host + 0x6000 - sizeof(frame), frame, sizeof(frame));
     far_iret(cpu, 4);
     assert_true(cpu->mode & MODE_VM);
@@ -837,16 +853,26 @@ static void test_task_v86(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_direct),         cmocka_unit_test(test_gates),
-        cmocka_unit_test(test_inner_call),     cmocka_unit_test(test_long_gates),
-        cmocka_unit_test(test_return_faults),  cmocka_unit_test(test_iret_flags),
-        cmocka_unit_test(test_iret_long),      cmocka_unit_test(test_real_interrupt),
-        cmocka_unit_test(test_protected_interrupt), cmocka_unit_test(test_ext_bit),
-        cmocka_unit_test(test_double_fault),   cmocka_unit_test(test_long_interrupt),
-        cmocka_unit_test(test_events),         cmocka_unit_test(test_v86),
-        cmocka_unit_test(test_vme),            cmocka_unit_test(test_io_bitmap),
-        cmocka_unit_test(test_task_switch),    cmocka_unit_test(test_task_16),
-        cmocka_unit_test(test_task_faults),    cmocka_unit_test(test_task_gate_interrupt),
+        cmocka_unit_test(test_direct),
+        cmocka_unit_test(test_gates),
+        cmocka_unit_test(test_inner_call),
+        cmocka_unit_test(test_long_gates),
+        cmocka_unit_test(test_return_faults),
+        cmocka_unit_test(test_iret_flags),
+        cmocka_unit_test(test_iret_long),
+        cmocka_unit_test(test_real_interrupt),
+        cmocka_unit_test(test_protected_interrupt),
+        cmocka_unit_test(test_ext_bit),
+        cmocka_unit_test(test_double_fault),
+        cmocka_unit_test(test_long_interrupt),
+        cmocka_unit_test(test_events),
+        cmocka_unit_test(test_v86),
+        cmocka_unit_test(test_vme),
+        cmocka_unit_test(test_io_bitmap),
+        cmocka_unit_test(test_task_switch),
+        cmocka_unit_test(test_task_16),
+        cmocka_unit_test(test_task_faults),
+        cmocka_unit_test(test_task_gate_interrupt),
         cmocka_unit_test(test_task_v86),
     };
     return cmocka_run_group_tests(tests, box_setup, box_teardown);
