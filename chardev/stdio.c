@@ -41,8 +41,10 @@ void char_stdio_restore(void)
 
 static void set_raw(void)
 {
-    /* From the background this would stop the process: the shell's settings are not ours. */
-    if (tcgetpgrp(STDIN_FILENO) == getpgrp()) {
+    /* From the background this would stop the process: the shell's settings are not ours. A
+     * terminal that does not control this session has no such rule. */
+    pid_t foreground = tcgetpgrp(STDIN_FILENO);
+    if (foreground <= 0 || foreground == getpgrp()) {
         tcsetattr(STDIN_FILENO, TCSANOW, &term.wanted);
         term.raw = true;
     }

@@ -24,6 +24,7 @@ struct Readline {
     char line[READLINE_MAX + 1], killed[READLINE_MAX + 1];
     size_t len, pos;
     bool active;  /* a prompt is on the screen */
+    bool full;    /* the bell has rung */
     bool last_cr; /* to take CR LF as one Enter */
     enum Phase phase;
     unsigned param[2], nr_param;
@@ -160,9 +161,13 @@ void readline_show(Readline *rl)
 static void insert(Readline *rl, const char *s, size_t len)
 {
     if (rl->len + len > READLINE_MAX) {
-        puts_to(rl, "\a");
+        if (!rl->full) { /* once, however much more comes */
+            puts_to(rl, "\a");
+            rl->full = true;
+        }
         return;
     }
+    rl->full = false;
     memmove(rl->line + rl->pos + len, rl->line + rl->pos, rl->len - rl->pos);
     memcpy(rl->line + rl->pos, s, len);
     rl->len += len;
