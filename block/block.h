@@ -61,6 +61,12 @@ void blk_cancel(BlkRequest *req);
 void blk_drain(Drive *d);
 void drives_close(void); /* at exit: flush and close */
 
+/* werror=stop, rerror=stop and (the default) enospc: a failed request is kept, the hook stops the
+ * machine, and drives_retry sends what was kept again. The hook: set by vm/, NULL in tests (then
+ * errors are reported to the device). */
+extern void (*drives_stop_hook)(Drive *d, BlkOp op, int error);
+void drives_retry(void);
+
 /* monitor: eject, change, info block */
 bool drive_eject(Drive *d, bool force, Error **errp) MUST_USE;
 bool drive_change(Drive *d, const char *filename, const char *format, bool readonly,
