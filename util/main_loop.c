@@ -2,6 +2,9 @@
  * The main loop: one epoll set, one eventfd for whatever other threads want, timers by the
  * timeout of the wait. With nothing to do it sleeps without a limit.
  *
+ * A vCPU that arms a timer earlier than the loop's wake-up does not wake the loop for that: it
+ * sets timer_fd, and the loop sleeps on until then.
+ *
  * A round may nest (main_loop_step from a callback that waits for something), so a freed watch
  * stays allocated until the outermost round is over.
  */
@@ -12,6 +15,7 @@
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,7 +41,7 @@ typedef struct Post {
     struct Post *next;
 } Post;
 
-static int epoll_fd = -1, wake_fd = -1;
+static int epoll_fd = -1, wake_fd = -1, timer_fd = -1;
 static unsigned depth; /* of nested rounds; vm_lock */
 static List always_ready = LIST_INIT(always_ready);
 static List dead_watches = LIST_INIT(dead_watches);
@@ -59,8 +63,12 @@ bool main_loop_init(Error **errp)
     }
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event ev = { .events = EPOLLIN, .data.ptr = NULL };
-    if (epoll_fd < 0 || wake_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_fd, &ev)) {
+    timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    struct epoll_event wake = { .events = EPOLLIN, .data.ptr = &wake_fd };
+    struct epoll_event timer = { .events = EPOLLIN, .data.ptr = &timer_fd };
+    if (epoll_fd < 0 || wake_fd < 0 || timer_fd < 0 ||
+        epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_fd, &wake) ||
+        epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &timer)) {
         return error_set_errno(errp, errno, "cannot set up the event loop");
     }
     return true;
@@ -69,9 +77,18 @@ bool main_loop_init(Error **errp)
 void main_loop_wake(uint64_t host_deadline_ns)
 {
     uint64_t until = __atomic_load_n(&sleep_until, __ATOMIC_SEQ_CST);
-    if (until > host_deadline_ns &&
-        __atomic_compare_exchange_n(&sleep_until, &until, 0, false, __ATOMIC_SEQ_CST,
-                                    __ATOMIC_SEQ_CST)) {
+    do {
+        if (until <= host_deadline_ns) {
+            return;
+        }
+    } while (!__atomic_compare_exchange_n(&sleep_until, &until, host_deadline_ns, false,
+                                          __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+    if (host_deadline_ns) {
+        assert(vm_locked()); /* or two of these could set timer_fd in the wrong order */
+        struct itimerspec at = { .it_value = { host_deadline_ns / 1000000000,
+                                               host_deadline_ns % 1000000000 } };
+        timerfd_settime(timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
+    } else {
         uint64_t one = 1;
         while (write(wake_fd, &one, sizeof(one)) < 0 && errno == EINTR) {
         }
@@ -175,9 +192,9 @@ static void dispatch_epoll(const struct epoll_event *ev, int nr)
     for (int i = 0; i < nr; i++) {
         FdWatch *w = ev[i].data.ptr;
         uint32_t e = ev[i].events;
-        if (!w) {
+        if (ev[i].data.ptr == &wake_fd || ev[i].data.ptr == &timer_fd) {
             uint64_t count;
-            while (read(wake_fd, &count, sizeof(count)) < 0 && errno == EINTR) {
+            while (read(*(int *)ev[i].data.ptr, &count, sizeof(count)) < 0 && errno == EINTR) {
             }
             continue;
         }

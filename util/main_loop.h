@@ -47,7 +47,8 @@ void worker_submit(MainLoopFn *work, MainLoopFn *done, void *opaque);
 /* Waits until no work is queued, running or unreported. vm_lock held (dropped to wait). */
 void worker_drain(void);
 
-/* Ends the loop's sleep if it would last beyond that time of the host clock (0: in any case). */
+/* Ends the loop's sleep at that time of the host clock if it would last longer (0: at once, from
+ * any thread; else vm_lock held). */
 void main_loop_wake(uint64_t host_deadline_ns);
 /* Runs fn(opaque) and counts it under name, or under fn's address if name is NULL. */
 void main_loop_call(MainLoopFn *fn, void *opaque, const char *name);

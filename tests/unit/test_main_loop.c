@@ -127,6 +127,38 @@ static void test_timer_sleep(void **state)
     assert_true(took >= 20000000 && took < 500000000);
 }
 
+/* Another thread arms an earlier timer while the loop sleeps. */
+static Timer early;
+static void *arm_early(void *unused)
+{
+    (void)unused;
+    usleep(20000);
+    vm_lock();
+    timer_arm(&early, host_clock_ns() + 20000000);
+    vm_unlock();
+    return NULL;
+}
+
+static void test_timer_from_thread(void **state)
+{
+    (void)state;
+    Timer late;
+    pthread_t thread;
+    calls = 0;
+    timer_init_on(&early, TIMER_HOST, count_call, NULL);
+    timer_init_on(&late, TIMER_HOST, count_call, NULL);
+    uint64_t begin = host_clock_ns();
+    timer_arm(&late, begin + 5000000000);
+    pthread_create(&thread, NULL, arm_early, NULL);
+    while (!calls) {
+        main_loop_step(UINT64_MAX);
+    }
+    uint64_t took = host_clock_ns() - begin;
+    pthread_join(thread, NULL);
+    timer_cancel(&late);
+    assert_in_range(took, 40000000, 1000000000);
+}
+
 static void work(void *opaque)
 {
     assert_false(vm_locked());
@@ -189,7 +221,7 @@ static void test_fairness(void **state)
         vm_lock();
         late += spins - before > 10;
     }
-    stop_spinning = true;
+    __atomic_store_n(&stop_spinning, true, __ATOMIC_RELAXED);
     vm_unlock();
     for (int i = 0; i < 3; i++) {
         pthread_join(threads[i], NULL);
@@ -259,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_regular_file),
         cmocka_unit_test(test_posts_and_halves),
         cmocka_unit_test(test_timer_sleep),
+        cmocka_unit_test(test_timer_from_thread),
         cmocka_unit_test(test_workers),
         cmocka_unit_test(test_fairness),
         cmocka_unit_test(test_cond),
