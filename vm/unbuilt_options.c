@@ -14,7 +14,7 @@ static const struct {
     { "netdev redir smb tftp bootp", "networks are not built yet; leave it away" },
     { "vnc spice curses gtk full-screen alt-grab ctrl-grab no-quit no-frame portrait rotate k "
       "g show-cursor window-close",
-      "only -display sdl and -display none are built yet" },
+      "not built yet; -display sdl and -display none are" },
     { "usb usbdevice", "USB is not built yet; keyboard and mouse are PS/2" },
     { "audio audiodev soundhw audio-help", "sound is not built yet; leave it away" },
     { "qmp qmp-pretty", "QMP is not built yet; -monitor gives the human monitor" },
