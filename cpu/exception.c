@@ -42,6 +42,11 @@ void cpu_raise_pf(CpuState *cpu, uint64_t lin, uint32_t error)
     raise(cpu, EXC_PF, true, error);
 }
 
+void cpu_restart(CpuState *cpu)
+{
+    raise(cpu, EXC_NONE, false, 0);
+}
+
 /* Table 6-4. */
 static bool is_contributory(int vector)
 {
@@ -144,6 +149,9 @@ void cpu_deliver(CpuState *cpu, EventKind kind, int vector, bool has_error, uint
 
 void cpu_deliver_raised(CpuState *cpu)
 {
+    if (cpu->exc_vector == EXC_NONE) {
+        return;
+    }
     cpu_deliver(cpu, EVENT_FAULT, cpu->exc_vector, cpu->exc_has_error, cpu->exc_error);
 }
 

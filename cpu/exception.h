@@ -13,6 +13,9 @@ void cpu_raise(CpuState *cpu, int vector, uint32_t error) __attribute__((noretur
 void cpu_raise_plain(CpuState *cpu, int vector) __attribute__((noreturn));
 /* #PF: sets CR2 too. */
 void cpu_raise_pf(CpuState *cpu, uint64_t lin, uint32_t error) __attribute__((noreturn));
+/* Unwinds without a fault: the instruction will be executed again, as if it had not started. For
+ * one that waits for an interrupt (x87 with CR0.NE = 0). */
+void cpu_restart(CpuState *cpu) __attribute__((noreturn));
 
 typedef enum EventKind { EVENT_FAULT, EVENT_EXTERNAL, EVENT_SOFT_INT, EVENT_SOFT_EXC, EVENT_ICEBP } EventKind;
 /* Takes one event through the IDT/IVT in every mode: pushes the frame, task gates, stack

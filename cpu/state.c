@@ -46,6 +46,7 @@ static void reset_power_up(CpuState *cpu)
     memset(&cpu->fpu, 0, sizeof(cpu->fpu));
     cpu->sipi_vector = 0; /* INIT keeps it: the SIPI may have come right behind */
     cpu->fpu.fcw = 0x40;
+    cpu->ignne = false;
     cpu->fpu.tag = 0xff; /* FTW 5555h: all registers hold +0.0 */
     memset(cpu->ymm, 0, sizeof(cpu->ymm));
     cpu->mxcsr = 0x1f80;
@@ -333,6 +334,7 @@ const StateField cpu_state_table[] = {
     STATE_FIELD(STATE_KIND_U32, CpuState, activity, CpuActivity, .max = CPU_WAIT_SIPI),
     STATE_U8(CpuState, shadow, .max = 2),
     STATE_BOOL(CpuState, nmi_blocked),
+    STATE_BOOL(CpuState, ignne),
     STATE_BOOL(CpuState, in_smm),
     STATE_U64(CpuState, pending_db),
     STATE_U8(CpuState, sipi_vector),

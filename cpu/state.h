@@ -68,7 +68,8 @@ enum {
 };
 
 enum { EXC_DE, EXC_DB, EXC_NMI, EXC_BP, EXC_OF, EXC_BR, EXC_UD, EXC_NM, EXC_DF, EXC_CSO, EXC_TS,
-       EXC_NP, EXC_SS, EXC_GP, EXC_PF, EXC_MF = 16, EXC_AC, EXC_MC, EXC_XM };
+       EXC_NP, EXC_SS, EXC_GP, EXC_PF, EXC_MF = 16, EXC_AC, EXC_MC, EXC_XM,
+       EXC_NONE = -1 /* cpu_restart */ };
 
 /* What devices, other CPUs and the run state ask of a vCPU; bits of CpuState.request. */
 enum {
@@ -225,6 +226,7 @@ struct CpuState {
     void *pic_opaque;
     void (*ferr)(void *opaque, bool level); /* FERR#: x87 errors with CR0.NE = 0 (IRQ 13) */
     void *ferr_opaque;
+    bool ignne; /* IGNNE#: the board holds it from its answer to FERR# until FERR# falls */
     struct Mmu *mmu;     /* software engines: cpu/tlb.h */
     void *engine_data;   /* the running engine's own */
     struct Vcpu *vcpu;

@@ -7,8 +7,9 @@
  * The pointers are recorded by every non-control instruction, as before the processors that keep
  * FOP and FDP only for unmasked exceptions; those differences software cannot rely on.
  *
- * Left out: with CR0.NE = 0 a waiting instruction that finds a pending error does not freeze until
- * the interrupt that FERR# causes; it goes ahead, as with IGNNE# asserted.
+ * With CR0.NE = 0 errors go the AT's way (SDM 1 D.2): FERR# raises IRQ 13, and a waiting
+ * instruction that finds the error pending stays where it is until an interrupt comes, unless the
+ * board holds IGNNE#. On a board without FERR# it goes ahead.
  */
 #include "cpu/x87.h"
 
@@ -75,7 +76,13 @@ static void summarize(CpuState *cpu)
     bool pending = f->fsw & ~f->fcw & FSW_FLAGS, was = f->fsw & FSW_ES;
     f->fsw &= ~(FSW_ES | FSW_B);
     f->fsw |= pending ? FSW_ES | FSW_B : 0;
-    if (pending != was && cpu->ferr && !(cpu->cr0 & CR0_NE)) {
+    if (pending == was) {
+        return;
+    }
+    if (!pending) {
+        cpu->ignne = false;
+    }
+    if (cpu->ferr && (!pending || !(cpu->cr0 & CR0_NE))) {
         cpu->ferr(cpu->ferr_opaque, pending);
     }
 }
@@ -98,8 +105,9 @@ void x87_raise_pending(CpuState *cpu)
     if (cpu->cr0 & CR0_NE) {
         cpu_raise_plain(cpu, EXC_MF);
     }
-    if (cpu->ferr) {
+    if (cpu->ferr && !cpu->ignne) {
         cpu->ferr(cpu->ferr_opaque, true);
+        cpu_restart(cpu);
     }
 }
 

@@ -27,8 +27,8 @@ void x87_init(FpuState *f); /* FNINIT */
 void x87_set_cw(CpuState *cpu, uint16_t fcw);
 void x87_set_sw(CpuState *cpu, uint16_t fsw);
 
-/* #MF if an unmasked exception is pending; with CR0.NE = 0 FERR# was raised instead (IRQ 13) and
- * the instruction goes ahead. Before every waiting x87 or MMX instruction. */
+/* #MF if an unmasked exception is pending; with CR0.NE = 0 waits for FERR#'s interrupt instead.
+ * Before every waiting x87 or MMX instruction. */
 void x87_raise_pending(CpuState *cpu);
 static inline void x87_check_pending(CpuState *cpu)
 {

@@ -268,6 +268,7 @@ static bool init_isa(PcMachine *pc, Error **errp)
     Device *ignored;
     return make(pc, "i8237", isa, "dma", &ignored, errp) && init_pcspk(pc, errp) &&
            make(pc, "port92", isa, "port92", &ignored, errp) &&
+           make(pc, "fpu-error", isa, "fpu-error", &ignored, errp) &&
            make(pc, "i8042", isa, "i8042", &ignored, errp) && init_ports(pc, errp) &&
            init_debugcon(pc, errp);
 }

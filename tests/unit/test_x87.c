@@ -32,7 +32,7 @@ typedef struct Image {
 
 typedef struct Native {
     Image img;
-    uint8_t mem[32] __attribute__((aligned(16)));
+    uint8_t mem[112] __attribute__((aligned(16)));
     uint64_t rflags;
 } Native;
 
@@ -52,7 +52,7 @@ static uint64_t rnd(void)
 
 /* ---- native execution ---- */
 
-static void run_native(Native *n, uint8_t opcode, uint8_t modrm)
+static void run_native(Native *n, bool prefix, uint8_t opcode, uint8_t modrm)
 {
     static const uint8_t before[] = { 0x48, 0x0f, 0xae, 0x0f, /* fxrstor64 [rdi] */
                                       0x51, 0x9d };           /* push rcx; popfq */
@@ -62,6 +62,9 @@ static void run_native(Native *n, uint8_t opcode, uint8_t modrm)
     uint8_t *p = code;
     memcpy(p, before, sizeof before);
     p += sizeof before;
+    if (prefix) {
+        *p++ = 0x66;
+    }
     *p++ = opcode;
     *p++ = modrm >= 0xc0 ? modrm : (modrm & 0x38) | 6; /* [rsi] */
     memcpy(p, after, sizeof after);
@@ -250,35 +253,55 @@ static unsigned mem_size(uint8_t opcode, unsigned reg)
     }
 }
 
-static unsigned compare_form(uint8_t opcode, uint8_t modrm)
+/* FNSTENV, FLDENV, FNSAVE, FRSTOR */
+static bool is_env(uint8_t opcode, uint8_t modrm)
+{
+    unsigned reg = modrm >> 3 & 7;
+    return modrm < 0xc0 && ((opcode == 0xd9 && (reg == 4 || reg == 6)) ||
+                            (opcode == 0xdd && (reg == 4 || reg == 6)));
+}
+
+/* prefix: 66, the 16-bit formats */
+static unsigned compare_form(bool prefix, uint8_t opcode, uint8_t modrm)
 {
     unsigned size = modrm < 0xc0 ? mem_size(opcode, modrm >> 3 & 7) : 0, bad = 0;
+    bool env = is_env(opcode, modrm);
     for (unsigned r = 0; r < runs && bad < 3; r++) {
         Native start, want, got;
         memset(&start, 0, sizeof start);
         random_state(&start.img);
-        if (size) {
+        if (env) {
+            for (unsigned i = 0; i < sizeof start.mem; i++) {
+                start.mem[i] = rnd();
+            }
+            start.mem[0] |= rnd() & 1 ? 0x3f : 0;
+        } else if (size) {
             random_mem(start.mem, size);
         }
         start.rflags = (rnd() & FLAG_ARITH) | 2;
         want = got = start;
-        run_native(&want, opcode, modrm);
+        run_native(&want, prefix, opcode, modrm);
 
         CpuState *cpu = bench->cpu;
         to_cpu(cpu, &start);
         unsigned shift = rnd() % 64; /* some cross the page */
         memcpy(bench->mem + shift, start.mem, sizeof start.mem);
-        uint8_t bytes[] = { opcode, modrm, 0x25, 0, 0, 0, 0 };
+        uint8_t bytes[] = { 0x66, opcode, modrm, 0x25, 0, 0, 0, 0 };
         if (size) {
-            bytes[1] |= 4; /* [disp32] */
+            bytes[2] |= 4; /* [disp32] */
             uint32_t address = (uint32_t)bench->addr + shift;
-            memcpy(bytes + 3, &address, 4);
+            memcpy(bytes + 4, &address, 4);
         }
         Insn in;
-        assert_int_equal(insn_decode(bytes, sizeof bytes, cpu->mode, NULL, &in), DECODE_OK);
+        assert_int_equal(insn_decode(bytes + !prefix, sizeof bytes - !prefix, cpu->mode, NULL, &in),
+                         DECODE_OK);
         int exc = interpret ? bench_step(bench, &in) : bench_run(bench, x87_function(&in), &in);
         from_cpu(&got, cpu);
         memcpy(got.mem, bench->mem + shift, sizeof got.mem);
+        if (env) { /* the pointers are of different code */
+            memset(want.mem + (prefix ? 6 : 12), 0, prefix ? 8 : 16);
+            memset(got.mem + (prefix ? 6 : 12), 0, prefix ? 8 : 16);
+        }
         if (exc >= 0 || !same(&want, &got)) {
             printf("# %02x %02x run %u exception %d\n", opcode, modrm, r, exc);
             print_state("start", &start);
@@ -288,15 +311,6 @@ static unsigned compare_form(uint8_t opcode, uint8_t modrm)
         }
     }
     return bad;
-}
-
-static bool is_control(uint8_t opcode, uint8_t modrm)
-{
-    unsigned reg = modrm >> 3 & 7;
-    if (modrm < 0xc0) {
-        return (opcode == 0xd9 && (reg == 4 || reg == 6)) || (opcode == 0xdd && (reg == 4 || reg == 6));
-    }
-    return opcode == 0xdf && modrm == 0xe0; /* FNSTSW AX */
 }
 
 static unsigned sweep(void)
@@ -309,8 +323,12 @@ static unsigned sweep(void)
                 modrm = 0xc0;
             }
             Insn in = { .opcode = opcode, .modrm = modrm, .has_modrm = 1 };
-            if (!is_control(opcode, modrm) && x87_function(&in) != invalid) {
-                bad += compare_form(opcode, modrm);
+            if (x87_function(&in) == invalid || (opcode == 0xdf && modrm == 0xe0)) {
+                continue; /* FNSTSW AX: below */
+            }
+            bad += compare_form(false, opcode, modrm);
+            if (is_env(opcode, modrm)) {
+                bad += compare_form(true, opcode, modrm);
             }
         }
     }
@@ -331,11 +349,116 @@ static void interpreted(void **state)
     assert_int_equal(sweep(), 0);
 }
 
+static int run_bytes(const char *bytes, unsigned len)
+{
+    Insn in;
+    assert_int_equal(insn_decode((const uint8_t *)bytes, len, bench->cpu->mode, NULL, &in), DECODE_OK);
+    return bench_step(bench, &in);
+}
+#define RUN(bytes) run_bytes(bytes, sizeof(bytes) - 1)
+
+/* Division by zero unmasked: noted at once, raised by the next waiting instruction. */
+static void pending_errors(void **state)
+{
+    CpuState *cpu = bench->cpu;
+    (void)state;
+    x87_init(&cpu->fpu);
+    x87_set_cw(cpu, 0x37b);
+    assert_int_equal(RUN("\xd9\xe8"), -1); /* fld1 */
+    assert_int_equal(RUN("\xd9\xee"), -1); /* fldz */
+    assert_int_equal(RUN("\xde\xf9"), -1); /* fdivp */
+    assert_int_equal(cpu->fpu.fsw & (FSW_ES | FSW_B | FSW_ZE), FSW_ES | FSW_B | FSW_ZE);
+    assert_int_equal(cpu->fpu.tag, 0xc0); /* nothing popped */
+    assert_int_equal(RUN("\x9b"), EXC_MF);
+    assert_int_equal(RUN("\xd9\xe8"), EXC_MF);
+    assert_int_equal(RUN("\x0f\xfc\xc1"), EXC_MF); /* paddb mm0, mm1 */
+    assert_int_equal(RUN("\xdf\xe0"), -1); /* fnstsw ax */
+    assert_int_equal(cpu->gpr[REG_RAX] & 0xffff, cpu->fpu.fsw);
+    assert_int_equal(RUN("\xdb\xe2"), -1); /* fnclex */
+    assert_int_equal(RUN("\x9b"), -1);
+    assert_int_equal(cpu->fpu.fsw & (FSW_ES | FSW_B | FSW_FLAGS), 0);
+}
+
+static int ferr_level = -1;
+static void note_ferr(void *opaque, bool level)
+{
+    (void)opaque;
+    ferr_level = level;
+}
+
+/* The same with CR0.NE = 0: FERR#, and the next waiting instruction does not get on. */
+static void ferr(void **state)
+{
+    CpuState *cpu = bench->cpu;
+    (void)state;
+    cpu->cr0 &= ~CR0_NE;
+    cpu->ferr = note_ferr;
+    x87_init(&cpu->fpu);
+    x87_set_cw(cpu, 0x37b);
+    RUN("\xd9\xe8");
+    RUN("\xd9\xee");
+    assert_int_equal(ferr_level, -1);
+    assert_int_equal(RUN("\xde\xf9"), -1);
+    assert_int_equal(ferr_level, 1);
+    assert_int_equal(RUN("\x9b"), -2); /* still there */
+    assert_int_equal(cpu->rip, BENCH_CODE);
+    cpu->ignne = true;
+    assert_int_equal(RUN("\x9b"), -1);
+    assert_int_equal(RUN("\xdb\xe2"), -1);
+    assert_int_equal(ferr_level, 0);
+    assert_false(cpu->ignne);
+    cpu->ferr = NULL;
+    cpu->cr0 |= CR0_NE;
+}
+
+static void not_available(void **state)
+{
+    CpuState *cpu = bench->cpu;
+    (void)state;
+    x87_init(&cpu->fpu);
+    cpu->cr0 |= CR0_TS;
+    cpu_update_mode(cpu);
+    assert_int_equal(RUN("\xd9\xe8"), EXC_NM);
+    assert_int_equal(RUN("\xdb\xe3"), EXC_NM); /* fninit */
+    assert_int_equal(RUN("\x9b"), EXC_NM);      /* MP is set */
+    assert_int_equal(RUN("\x0f\x77"), EXC_NM); /* emms */
+    assert_int_equal(RUN("\x0f\x58\xc1"), EXC_NM);
+    cpu->cr0 = (cpu->cr0 & ~CR0_TS) | CR0_EM;
+    cpu_update_mode(cpu);
+    assert_int_equal(RUN("\xd9\xe8"), EXC_NM);
+    assert_int_equal(RUN("\x9b"), -1);
+    assert_int_equal(RUN("\x0f\x77"), EXC_UD);
+    assert_int_equal(RUN("\x0f\x58\xc1"), EXC_UD);
+    cpu->cr0 &= ~CR0_EM;
+    cpu_update_mode(cpu);
+    assert_int_equal(RUN("\x0f\x77"), -1);
+}
+
+/* Pointers: of the last instruction that is not a control instruction. */
+static void pointers(void **state)
+{
+    CpuState *cpu = bench->cpu;
+    (void)state;
+    assert_int_equal(RUN("\xd9\xe8"), -1);
+    assert_int_equal(cpu->fpu.fip, BENCH_CODE);
+    assert_int_equal(cpu->fpu.fcs, cpu->seg[SEG_CS].sel);
+    assert_int_equal(cpu->fpu.fop, 0x1e8);
+    assert_int_equal(RUN("\xdd\x1c\x25\xc0\x0f\x20\x00"), -1); /* fstp qword [200fc0h] */
+    assert_int_equal(cpu->fpu.fop, 0x51c);
+    assert_int_equal(cpu->fpu.fdp, 0x200fc0);
+    assert_int_equal(RUN("\xdb\xe2"), -1);
+    assert_int_equal(cpu->fpu.fop, 0x51c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_form),
         cmocka_unit_test(interpreted),
+        cmocka_unit_test(pending_errors),
+        cmocka_unit_test(ferr),
+        cmocka_unit_test(not_available),
+        cmocka_unit_test(pointers),
     };
     const char *seed = getenv("VIREO_TEST_SEED"), *n = getenv("VIREO_TEST_RUNS");
     rng = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
