@@ -402,6 +402,54 @@ static bool resolve_name(MachineConfig *c, const Options *o, Error **errp)
     return ok;
 }
 
+/* ---- -global ---- */
+
+/* "TYPE.PROPERTY=VALUE" or "driver=TYPE,property=PROPERTY,value=VALUE" */
+static bool add_global(Dict *globals, const char *text, Error **errp)
+{
+    const char *dot = strchr(text, '.'), *equals = strchr(text, '=');
+    if (dot && equals && dot < equals) {
+        char *key = xstrndup(text, equals - text);
+        dict_set(globals, key, equals + 1);
+        free(key);
+        return true;
+    }
+    Dict *d = dict_parse(text, NULL, errp);
+    if (!d) {
+        return false;
+    }
+    const char *driver = dict_get(d, "driver"), *property = dict_get(d, "property");
+    const char *value = dict_get(d, "value");
+    bool ok = driver && property && value && !dict_unused(d);
+    if (ok) {
+        char *key = xasprintf("%s.%s", driver, property);
+        dict_set(globals, key, value);
+        free(key);
+    }
+    dict_free(d);
+    return ok || error_set(errp, "write TYPE.PROPERTY=VALUE");
+}
+
+static bool resolve_globals(MachineConfig *c, const Options *o, Error **errp)
+{
+    c->globals = dict_new();
+    for (size_t i = 0; i < o->global.nr; i++) {
+        if (!add_global(c->globals, o->global.str[i], errp)) {
+            return error_prefix(errp, "-global %s: ", o->global.str[i]);
+        }
+    }
+    return true;
+}
+
+void machine_config_warn_globals(const MachineConfig *c)
+{
+    const char *key;
+    while ((key = dict_unused(c->globals))) {
+        warn_report("-global %s=%s: no device of that type was made", key,
+                    dict_get(c->globals, key));
+    }
+}
+
 /* ---- the rest ---- */
 
 static bool check_vga(const Options *o, Error **errp)
@@ -449,6 +497,6 @@ const MachineType *machine_config_resolve(MachineConfig *c, const Options *o, Er
     copy_plain(c, o);
     bool ok = resolve_memory(c, t, o, errp) && resolve_smp(c, t, o, errp) &&
               resolve_boot(c, o, errp) && resolve_rtc(c, o, errp) && resolve_uuid(c, o, errp) &&
-              resolve_name(c, o, errp) && check_vga(o, errp) && check_kernel(o, errp);
+              resolve_name(c, o, errp) && resolve_globals(c, o, errp) && check_vga(o, errp) && check_kernel(o, errp);
     return ok ? t : NULL;
 }

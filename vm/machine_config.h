@@ -11,6 +11,8 @@
  * caller to take). Then all that needs no other object. NULL with *errp. */
 const MachineType *machine_config_resolve(MachineConfig *c, const Options *o, Error **errp);
 /* After machine_init: an option of -M that nobody asked for is a mistake. */
+/* Says which -global met no device. */
+void machine_config_warn_globals(const MachineConfig *c);
 bool machine_config_check_unused(const MachineConfig *c, const MachineType *t, Error **errp)
     MUST_USE;
 void machine_print_types(void);

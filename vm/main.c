@@ -157,6 +157,7 @@ static bool start(Machine *m, const Options *o, Error **errp)
         !monitors_start(m, errp)) {
         return false;
     }
+    machine_config_warn_globals(&m->config);
     run_state_power_on();
     qtest_start(m);
     if (!o->paused) {

@@ -157,6 +157,7 @@ static const OptionRow table[] = {
     LIST("m", "SIZE", memory, "memory, in MiB or with a suffix: 512, 2G"),
     LIST("device", "TYPE[,KEY=VALUE...]", device,
          "adds a device; 'help' lists them, TYPE,help its properties"),
+    LIST("global", "TYPE.PROPERTY=VALUE", global, "a default for all devices of a type"),
     TEXT("rtc", "base=utc|localtime|DATE[,clock=host|rt|vm]", rtc, "what the guest's clock shows"),
     { "localtime", NULL, NULL, "-rtc base=localtime", set_fixed, offsetof(Options, rtc),
       "base=localtime" },

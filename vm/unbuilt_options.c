@@ -27,7 +27,7 @@ static const struct {
     { "s gdb", "the debugger stub is not built yet; the monitor has x, x/i and info registers" },
     { "smbios acpitable", "tables of one's own are not built yet" },
     { "object", "-object is not built yet" },
-    { "global set readconfig writeconfig", "set properties with -device and -machine instead" },
+    { "set readconfig writeconfig", "set properties with -device and -machine instead" },
     { "numa mem-path mem-prealloc overcommit realtime", "memory options beyond -m are not built "
                                                         "yet" },
     { "icount singlestep tb-size plugin dfilter trace perfmap jitdump seed",

@@ -116,6 +116,36 @@ void device_refresh(Device *dev)
 
 /* ---- life ---- */
 
+static bool is_named(const DeviceType *t, const char *name, size_t len)
+{
+    for (; t; t = t->parent) {
+        if (!strncmp(t->name, name, len) && !t->name[len]) {
+            return true;
+        }
+        for (const char *const *a = t->aliases; a && *a; a++) {
+            if (!strncmp(*a, name, len) && !(*a)[len]) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* -global TYPE.PROPERTY=VALUE: between the table's defaults and what is set on this one. */
+static void apply_globals(Device *dev, const Dict *globals)
+{
+    for (size_t i = 0; globals && i < dict_count(globals); i++) {
+        const char *key = dict_key(globals, i);
+        size_t len = strcspn(key, ".");
+        Error *err = NULL;
+        if (key[len] && is_named(dev->type, key, len) &&
+            !property_set(dev, key + len + 1, dict_get(globals, key), &err)) {
+            warn_report("-global %s: %s", key, error_text(err));
+            error_free(err);
+        }
+    }
+}
+
 Device *device_new(struct Machine *m, const DeviceType *t)
 {
     assert(!t->abstract);
@@ -127,6 +157,7 @@ Device *device_new(struct Machine *m, const DeviceType *t)
     list_init(&dev->bus_node);
     list_init(&dev->machine_node);
     properties_init(dev);
+    apply_globals(dev, m->config.globals);
     return dev;
 }
 

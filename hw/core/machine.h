@@ -37,6 +37,7 @@ typedef struct MachineConfig {
     bool no_reboot, no_shutdown;
     bool nographic;            /* firmware shows its screen on the first serial port too */
     Dict *machine_opts;        /* -M type,key=val: what the board reads (hpet=, acpi=, smm=...) */
+    Dict *globals;             /* -global: "TYPE.PROPERTY" = default for devices of that type */
     /* default devices that the command line resolved: chardev ids, NULL for none */
     char *serial[4], *parallel[3];
     char *debugcon;

@@ -195,6 +195,18 @@ def test_debug_exit_status():
         check("status of %#x" % val, (val << 1 | 1) & 0xff, r.wait())
 
 
+def test_global():
+    r = Run("-device", "isa-debug-exit", "-global", "isa-debug-exit.iobase=0xf4",
+            code=outb(0xf4, 0) + HALT)
+    check("exit status", 1, r.wait())
+    check("stderr", "", r.stderr())
+    r = Run("-device", "isa-debug-exit,iobase=0xf4", "-global", "isa-debug-exit.iobase=0xf8",
+            "-global", "driver=nothing,property=x,value=1", code=outb(0xf4, 0) + HALT)
+    check("exit status", 1, r.wait())
+    check("stderr", "vireo: warning: -global nothing.x=1: no device of that type was made\n",
+          r.stderr())
+
+
 def test_power_off():
     r = Run(code=power_off() + HALT)
     check("exit status", 0, r.wait())
