@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Segment descriptors and segment registers (SDM 3A chapters 3 and 5). What far transfers,
- * interrupts and task switches share; seg_lin() itself is declared in cpu/mem.h. */
+ * interrupts and task switches share; seg_lin() itself is declared in cpu/mem.h.
+ */
 #ifndef CPU_SEGMENT_H
 #define CPU_SEGMENT_H
 
@@ -93,7 +94,7 @@ Segment desc_segment(uint16_t sel, const Descriptor *d);
 /* LDT or TSS: base is 64 bits wide in long mode (high: bytes 8-15). */
 Segment desc_system_segment(uint16_t sel, const Descriptor *d, uint64_t high);
 
-/* A segment register that holds a null selector; dpl matters for SS, whose DPL is the CPL. */
+/* A segment register that holds a null selector; for SS, dpl is the CPL. */
 Segment seg_null(uint16_t sel, unsigned dpl);
 /* What loading sel gives in real mode (limit and rights of *old stay) and in V86 mode. */
 Segment seg_real(const Segment *old, uint16_t sel);
@@ -105,7 +106,7 @@ bool seg_allows(const CpuState *cpu, const Segment *s, uint64_t offset, unsigned
 
 /* MOV, POP, LDS and the like into ES, SS, DS, FS, GS in any mode, with all checks. */
 void seg_load_reg(CpuState *cpu, int seg, uint16_t sel);
-/* The same in two steps, for instructions with more to fault on: nothing is committed yet. */
+/* The same in two steps, for instructions with more to fault on. */
 Segment seg_check_reg(CpuState *cpu, int seg, uint16_t sel);
 void seg_commit(CpuState *cpu, int seg, Segment s);
 
