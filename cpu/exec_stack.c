@@ -204,9 +204,7 @@ void exec_STI(CpuState *cpu, const Insn *in)
     if (flag == FLAG_VIF && (cpu->eflags & FLAG_VIP)) {
         cpu_raise(cpu, EXC_GP, 0);
     }
-    if (flag == FLAG_IF && !(cpu->eflags & FLAG_IF)) {
-        cpu->shadow = 1;
-    }
+    cpu->shadow = flag == FLAG_IF && !(cpu->eflags & FLAG_IF) ? 1 : 0;
     cpu->eflags |= flag;
 }
 

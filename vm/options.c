@@ -199,7 +199,7 @@ static const OptionRow table[] = {
     LIST("parallel", "STREAM", parallel, "a parallel port"),
     LIST("monitor", "STREAM", monitor, "a monitor there"),
     LIST("mon", "chardev=ID[,mode=readline]", mon, "a monitor on a -chardev"),
-    LIST("debugcon", "STREAM", debugcon, "what the firmware prints on port 0x402"),
+    LIST("debugcon", "STREAM", debugcon, "what a guest prints on port 0xe9"),
     TEXT("echr", "N", echr, "the escape character of mon:stdio, 1 is Ctrl-A"),
     { "net", NULL, "none", "no network card", do_no_net, 0, NULL },
     { "nic", NULL, "none", "no network card", do_no_net, 0, NULL },

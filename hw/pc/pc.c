@@ -27,7 +27,7 @@
 #include "hw/timer/i8254.h"
 #include "hw/timer/mc146818.h"
 
-enum { SCI_GSI = 9, RTC_GSI = 8, PIT_GSI = 0, PORT_DEBUGCON = 0x402 };
+enum { SCI_GSI = 9, RTC_GSI = 8, PIT_GSI = 0 };
 enum { DEVFN_PIIX3 = 1 << 3, DEVFN_IDE = 1 << 3 | 1, DEVFN_PM = 1 << 3 | 3, DEVFN_VGA = 2 << 3 };
 
 DECLARE_DEVICE_TYPE(pc_a20);
@@ -257,7 +257,6 @@ static bool init_debugcon(PcMachine *pc, Error **errp)
         return error_set(errp, "-debugcon: this build has no isa-debugcon");
     }
     Device *dev = device_new(pc->machine, t);
-    device_setf(dev, "iobase", "0x%x", PORT_DEBUGCON);
     device_set(dev, "chardev", chardev);
     return device_realize(dev, &pc->isa->bus, NULL, "debugcon", errp);
 }
