@@ -480,6 +480,7 @@ static void copy_plain(MachineConfig *c, const Options *o)
     c->bios = xstrdup(o->bios);
     c->vga = xstrdup(o->vga);
     c->nodefaults = o->nodefaults;
+    c->nographic = o->nographic;
     c->no_reboot = o->no_reboot;
     c->no_shutdown = o->no_shutdown;
     c->firmware_dirs = xcalloc(o->firmware_dirs.nr + 1, sizeof(char *));
