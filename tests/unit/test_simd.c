@@ -541,7 +541,165 @@ static void unmasked(void **state)
 static void interpreted(void **state)
 {
     (void)state;
+    unsigned all = runs;
     interpret = true;
+    runs = (runs + 3) / 4; /* thunks are never dropped: leave room in the cache for the others */
+    assert_int_equal(sweep(false), 0);
+    assert_int_equal(sweep(true), 0);
+    runs = all;
+}
+
+static Insn decode(const char *bytes, unsigned len)
+{
+    Insn in;
+    assert_int_equal(insn_decode((const uint8_t *)bytes, len, bench->cpu->mode, NULL, &in), DECODE_OK);
+    return in;
+}
+#define DECODE(bytes) decode(bytes, sizeof(bytes) - 1)
+
+static void clean(CpuState *cpu)
+{
+    static Native n;
+    random_state(&n);
+    n.fx.mxcsr = 0x1f80;
+    n.fx.fsw = 0;
+    to_cpu(cpu, &n);
+}
+
+/* A fault in the third element: the first two are there and will not be asked for again. */
+static void gather_fault(void **state)
+{
+    CpuState *cpu = bench->cpu;
+    (void)state;
+    clean(cpu);
+    Insn in = DECODE("\xc4\xc2\x69\x90\x0c\x18"); /* vpgatherdd xmm1, [r8 + xmm3], xmm2 */
+    cpu->gpr[REG_R8] = 0x7fffffffff00; /* nothing there: zeros */
+    for (unsigned i = 0; i < 4; i++) {
+        cpu->ymm[1].u32[i] = 0x11111111 * (i + 1);
+        cpu->ymm[2].u32[i] = 0x80000000;
+        cpu->ymm[3].u32[i] = i < 2 ? 4 * i : 0x200; /* not canonical */
+    }
+    assert_int_equal(bench_run(bench, exec_simd, &in), EXC_GP);
+    assert_int_equal(cpu->ymm[1].u32[0], 0);
+    assert_int_equal(cpu->ymm[1].u32[1], 0);
+    assert_int_equal(cpu->ymm[1].u32[2], 0x33333333);
+    assert_int_equal(cpu->ymm[1].u32[3], 0x44444444);
+    assert_int_equal(cpu->ymm[2].u32[0], 0);
+    assert_int_equal(cpu->ymm[2].u32[1], 0);
+    assert_true(cpu->ymm[2].u32[2] >> 31);
+    assert_true(cpu->ymm[2].u32[3] >> 31);
+    cpu->ymm[3].u32[2] = cpu->ymm[3].u32[3] = 0;
+    assert_int_equal(bench_run(bench, exec_simd, &in), -1);
+    assert_int_equal(cpu->ymm[1].u32[3], 0);
+    assert_int_equal(cpu->ymm[2].u32[3], 0);
+}
+
+/* Elements that are masked out do not fault; one that faults keeps all from being stored. */
+static void masked_store_fault(void **state)
+{
+    CpuState *cpu = bench->cpu;
+    (void)state;
+    clean(cpu);
+    Insn in = DECODE("\xc4\xc2\x69\x8e\x08"); /* vpmaskmovd [r8], xmm2, xmm1 */
+    cpu->gpr[REG_R8] = 0xfffffffffffffff8; /* two elements at the top of linear space */
+    memset(&cpu->ymm[2], 0, 32);
+    cpu->ymm[2].u32[0] = 0x80000000;
+    assert_int_equal(bench_run(bench, exec_simd, &in), -1);
+
+    cpu->gpr[REG_R8] = 0x7ffffffffff8; /* the third is not canonical */
+    cpu->ymm[2].u32[2] = 0x80000000;
+    assert_int_equal(bench_run(bench, exec_simd, &in), EXC_GP);
+    cpu->ymm[2].u32[2] = 0;
+    assert_int_equal(bench_run(bench, exec_simd, &in), -1);
+}
+
+static void modes(void **state)
+{
+    CpuState *cpu = bench->cpu;
+    (void)state;
+    clean(cpu);
+    Insn sse = DECODE("\x0f\x58\xc1"), avx = DECODE("\xc5\xf8\x58\xc1"), mmx = DECODE("\x0f\xfc\xc1");
+    cpu->cr0 |= CR0_TS;
+    cpu_update_mode(cpu);
+    assert_int_equal(bench_run(bench, exec_simd, &sse), EXC_NM);
+    assert_int_equal(bench_run(bench, exec_simd, &avx), EXC_NM);
+    assert_int_equal(bench_run(bench, exec_simd, &mmx), EXC_NM);
+    cpu->cr0 = (cpu->cr0 & ~CR0_TS) | CR0_EM;
+    cpu_update_mode(cpu);
+    assert_int_equal(bench_run(bench, exec_simd, &sse), EXC_UD);
+    assert_int_equal(bench_run(bench, exec_simd, &mmx), EXC_UD);
+    cpu->cr0 &= ~CR0_EM;
+    cpu->xcr0 = 3;
+    cpu_update_mode(cpu);
+    assert_int_equal(bench_run(bench, exec_simd, &avx), EXC_UD);
+    assert_int_equal(bench_run(bench, exec_simd, &sse), -1);
+    cpu->xcr0 = 7;
+    cpu->cr4 &= ~CR4_OSFXSR;
+    cpu_update_mode(cpu);
+    assert_int_equal(bench_run(bench, exec_simd, &sse), EXC_UD);
+    assert_int_equal(bench_run(bench, exec_simd, &mmx), -1);
+    cpu->cr4 = (cpu->cr4 | CR4_OSFXSR) & ~CR4_OSXMMEXCPT;
+    cpu->mxcsr = 0;
+    cpu_update_mode(cpu);
+    memset(cpu->ymm, 0, sizeof cpu->ymm);
+    cpu->ymm[0].u32[0] = 0x7f800001; /* an SNaN */
+    simd_mxcsr_enter(cpu);
+    assert_int_equal(bench_run(bench, exec_simd, &sse), EXC_UD);
+    simd_mxcsr_leave(cpu);
+    assert_int_equal(cpu->mxcsr, 1);
+    cpu->cr4 |= CR4_OSXMMEXCPT;
+    cpu_update_mode(cpu);
+}
+
+/* LDMXCSR takes effect at once, and STMXCSR sees what came of it. */
+static void live_mxcsr(void **state)
+{
+    CpuState *cpu = bench->cpu;
+    (void)state;
+    clean(cpu);
+    Insn load = DECODE("\x0f\xae\x14\x25\xc0\x0f\x20\x00"), divide = DECODE("\xf3\x0f\x5e\xc1"),
+         store = DECODE("\x0f\xae\x1c\x25\xc4\x0f\x20\x00");
+    uint32_t up = 0x5f80;
+    memcpy(bench->mem, &up, 4);
+    cpu->ymm[0].f32[0] = 1;
+    cpu->ymm[1].f32[0] = 3;
+    assert_int_equal(bench_step(bench, &load), -1);
+    assert_int_equal(bench_step(bench, &divide), -1);
+    assert_int_equal(cpu->ymm[0].u32[0], 0x3eaaaaab);
+    assert_int_equal(bench_step(bench, &store), -1);
+    uint32_t got;
+    memcpy(&got, bench->mem + 4, 4);
+    assert_int_equal(got, up | 0x20);
+    up = 0x3f80; /* down */
+    memcpy(bench->mem, &up, 4);
+    cpu->ymm[0].f32[0] = 1;
+    assert_int_equal(bench_step(bench, &load), -1);
+    assert_int_equal(bench_step(bench, &divide), -1);
+    assert_int_equal(cpu->ymm[0].u32[0], 0x3eaaaaaa);
+}
+
+/* When no thunk fits any more, exec_simd goes on with the reserve. Last: it stays full. */
+static void full_cache(void **state)
+{
+    (void)state;
+    uint8_t bytes[] = { 0xc5, 0xfc, 0xc6, 0xc0, 0 }; /* vshufps ymm, ymm, ymm, imm8 */
+    const SimdThunk *t;
+    unsigned n = 0;
+    do {
+        bytes[1] = 0x84 | (n & 15) << 3;
+        bytes[3] = 0xc0 | (n >> 4 & 63);
+        bytes[4] = n >> 10;
+        bytes[1] |= n >> 19 & 1; /* pd */
+        bytes[2] = n >> 18 & 1 ? 0xc2 : 0xc6; /* vcmpps */
+        Insn in;
+        assert_int_equal(insn_decode(bytes, 5, bench->cpu->mode, NULL, &in), DECODE_OK);
+        t = simd_thunk(&in);
+        n++;
+    } while (t && n < 1 << 20);
+    printf("# full after %u\n", n);
+    assert_null(t);
+    interpret = false;
+    runs = runs > 100 ? 100 : runs;
     assert_int_equal(sweep(false), 0);
     assert_int_equal(sweep(true), 0);
 }
@@ -549,9 +707,14 @@ static void interpreted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(interpreted),
         cmocka_unit_test(masked),
         cmocka_unit_test(unmasked),
-        cmocka_unit_test(interpreted),
+        cmocka_unit_test(gather_fault),
+        cmocka_unit_test(masked_store_fault),
+        cmocka_unit_test(modes),
+        cmocka_unit_test(live_mxcsr),
+        cmocka_unit_test(full_cache),
     };
     const char *seed = getenv("VIREO_TEST_SEED"), *n = getenv("VIREO_TEST_RUNS");
     rng = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
