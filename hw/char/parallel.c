@@ -32,7 +32,8 @@ static void chardev_writable(void *opaque)
     offer(opaque);
 }
 
-/* nAck goes low for a moment when the printer took the byte: an edge, not a level. */
+/* nAck goes low for a moment when the printer took the byte. The line stays up after that edge
+ * until it is due again: the 8259 loses a request whose line falls before INTA. */
 static void offer(Parallel *s)
 {
     if (s->busy && s->fe.chr && char_write(&s->fe, &s->data, 1) == 0) {
@@ -41,7 +42,8 @@ static void offer(Parallel *s)
     }
     s->busy = false;
     if (s->control & CONTROL_IRQ) {
-        irq_pulse(&s->irq);
+        irq_set(&s->irq, false);
+        irq_set(&s->irq, true);
     }
 }
 
@@ -55,6 +57,9 @@ static void write_control(Parallel *s, uint8_t val)
 {
     uint8_t rising = val & ~s->control;
     s->control = val & CONTROL_MASK;
+    if (!(s->control & CONTROL_IRQ)) {
+        irq_set(&s->irq, false);
+    }
     /* nStrobe falls when its bit rises; a printer in reset does not see it. */
     if ((rising & CONTROL_STROBE) && (val & CONTROL_NO_INIT) && !s->busy) {
         s->busy = true;
