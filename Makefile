@@ -1,32 +1,136 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Interim build file; configure and the full one follow.
-CC ?= gcc
+# One Makefile for the whole tree. `make help` lists what it can do.
+#
+# Objects go to $(B), which is build/ or the directory that configure ran in; it always runs at the
+# top of the source tree. A new .c or .S file in a directory below is found by itself.
 B ?= build
-PKGS := sdl2 pixman-1 zlib json-c libpng
-CFLAGS ?= -O2 -g
-ALL_CFLAGS := -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE -pthread -I. $(shell pkg-config --cflags $(PKGS)) $(CFLAGS)
-LIBS := $(shell pkg-config --libs $(PKGS)) -lm -pthread
-DIRS := vm monitor hw/core hw/isa hw/pci hw/pc hw/intc hw/timer hw/char hw/input hw/display hw/ide hw/misc hw/acpi \
-        accel accel/interp accel/test cpu block net ui chardev memory util
-SRCS := $(foreach d,$(DIRS),$(wildcard $(d)/*.c $(d)/*.S))
+
+ifeq ($(filter help clean distclean format,$(MAKECMDGOALS)),)
+-include $(B)/config.mk
+endif
+
+ifeq ($(origin CC),default)
+CC := $(or $(CONFIG_CC),gcc)
+endif
+CFLAGS ?= $(or $(CONFIG_CFLAGS),-O2 -g)
+LDFLAGS ?= $(CONFIG_LDFLAGS)
+ALL_CFLAGS := -std=gnu11 $(WARN) -D_GNU_SOURCE $(DEFINES) -pthread -fno-strict-aliasing -I. $(LIB_CFLAGS) \
+              $(CFLAGS) $(CONFIG_SAN)
+LIBS := $(LIB_LIBS) -lm -pthread
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2);)
+
+DIRS := vm monitor migration hw/* accel accel/* cpu block net ui chardev memory util
+SRCS := $(wildcard $(foreach d,$(DIRS),$(d)/*.c $(d)/*.S))
+# What an optional library is for is in files of its own.
+ifeq ($(HAVE_SDL),n)
+SRCS := $(filter-out ui/sdl%.c,$(SRCS))
+endif
 OBJS := $(patsubst %,$(B)/%.o,$(basename $(SRCS)))
+TEST_SRCS := $(wildcard tests/unit/test_*.c)
+TESTS := $(TEST_SRCS:%.c=$(B)/%)
+
+.PHONY: all tests check check-boot check-all bench run install uninstall format lint help clean distclean force
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+all: $(B)/vireo
+
+$(B)/config.mk: configure
+	@./configure --quiet --build-dir=$(B) $(CONFIG_ARGS)
+
+# Holds the command that objects are made with: another command makes them all anew.
+FLAGS := $(filter-out ccache,$(CC)) $(ALL_CFLAGS)
+$(B)/flags: force | $(B)/config.mk
+	@mkdir -p $(@D)
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' >$@
 
 $(B)/vireo: $(OBJS)
-	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
-$(B)/%.o: %.c
+	$(call say,LINK,$@)$(CC) $(CFLAGS) $(CONFIG_SAN) $(LDFLAGS) -o $@ $(OBJS) $(LIBS)
+$(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
-$(B)/%.o: %.S
+	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+$(B)/%.o: %.S $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,AS,$<)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
 # Option ROMs: 16-bit code linked at 0, embedded by hw/pc/option_roms.S.
 ROMS := $(B)/firmware/linuxboot.bin $(B)/firmware/elfboot.bin
-$(B)/firmware/%.o: firmware/%.S firmware/optionrom.inc
+$(B)/firmware/%.o: firmware/%.S firmware/optionrom.inc $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) -m32 -I. -c -o $@ $<
+	$(call say,AS,$<)$(CC) -m32 -I. -c -o $@ $<
 $(B)/firmware/%.bin: $(B)/firmware/%.o
-	ld -m elf_i386 -Ttext=0 -e _start --oformat=binary -o $@ $<
+	$(call say,LD,$@)ld -m elf_i386 -Ttext=0 -e _start --oformat=binary -o $@ $<
 .SECONDARY: $(ROMS:.bin=.o)
 $(B)/hw/pc/option_roms.o: $(ROMS)
 $(B)/hw/pc/option_roms.o: ALL_CFLAGS += -Wa,-I$(B)
--include $(OBJS:.o=.d)
+
+# ---- tests ----
+
+# A unit test program is one file, linked with everything but main().
+TEST_OBJS := $(filter-out $(B)/vm/main.o,$(OBJS))
+TEST_LIBS := $(if $(filter y,$(HAVE_CMOCKA)),-lcmocka) $(if $(filter y,$(HAVE_ZYDIS)),-lZydis)
+$(B)/tests/%.o: ALL_CFLAGS += $(if $(filter y,$(HAVE_ZYDIS)),-DHAVE_ZYDIS)
+$(B)/tests/unit/%: $(B)/tests/unit/%.o $(TEST_OBJS)
+	$(call say,LINK,$@)$(CC) $(CFLAGS) $(CONFIG_SAN) $(LDFLAGS) -o $@ $^ $(LIBS) $(TEST_LIBS)
+.SECONDARY: $(TESTS:%=%.o)
+
+# The CPU oracle (tests/cpu/oracle): instructions against the host's own processor.
+ORACLE_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/cpu/oracle/*.c))
+ORACLE := $(if $(ORACLE_OBJS),$(B)/tests/cpu/oracle/oracle)
+$(B)/tests/cpu/oracle/oracle: $(ORACLE_OBJS) $(TEST_OBJS)
+	$(call say,LINK,$@)$(CC) $(CFLAGS) $(CONFIG_SAN) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+tests: $(B)/vireo $(if $(filter y,$(HAVE_CMOCKA)),$(TESTS)) $(ORACLE)
+
+RUN_TESTS = tests/run --build $(B) --cc '$(lastword $(CC))'
+check: tests
+	@$(RUN_TESTS) fast
+check-boot: $(B)/vireo
+	@$(RUN_TESTS) boot
+check-all: tests
+	@$(RUN_TESTS) fast boot
+bench: $(B)/vireo
+	@tests/bench/bench --build $(B)
+
+# ---- other ----
+
+ARGS ?= -m 256
+run: $(B)/vireo
+	$(B)/vireo $(ARGS)
+
+DOCS := README.md LICENSE $(wildcard docs/*.md docs/*.svg)
+install: $(B)/vireo
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/vireo
+	install -m 755 $(B)/vireo $(DESTDIR)$(PREFIX)/bin/vireo
+	install -m 644 $(DOCS) $(DESTDIR)$(PREFIX)/share/doc/vireo
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/vireo
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/vireo
+
+# Tables keep the layout their authors gave them.
+FORMAT_SRCS = $(wildcard $(foreach d,$(DIRS) tests/unit tests/cpu/oracle,$(d)/*.c $(d)/*.h))
+format:
+	clang-format -i $(FORMAT_SRCS)
+LINT_FLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(DEFINES) $(LIB_CFLAGS)
+lint: $(B)/config.mk
+	@scripts/lint $(B) $(SRCS) -- $(LINT_FLAGS)
+
+clean:
+	rm -rf $(filter-out $(B)/config.mk $(B)/Makefile,$(wildcard $(B)/*))
+distclean: clean
+	rm -f $(B)/config.mk
+
+help:
+	@echo 'make              builds $(B)/vireo (V=1 shows the commands)'
+	@echo 'make check        the tests that need seconds: units, devices, command line, CPU'
+	@echo 'make check-boot   boots real guests, made of Debian packages (fetched once)'
+	@echo 'make check-all    both'
+	@echo 'make bench        speed against this host, and against QEMU where it is installed'
+	@echo 'make run          starts it; ARGS="-m 512 disk.img" are its options'
+	@echo 'make install      into PREFIX (configure --prefix), under DESTDIR; make uninstall'
+	@echo 'make format       lays out the sources with clang-format'
+	@echo 'make lint         clang-tidy and cppcheck, where installed'
+	@echo 'make clean, make distclean'
+
+-include $(OBJS:.o=.d) $(TESTS:%=%.d) $(ORACLE_OBJS:.o=.d)
