@@ -8,6 +8,14 @@
     .code32
     .global main32
 main32:
+    mov ecx, MSR_EFER
+    rdmsr
+    or eax, EFER_LME
+    wrmsr
+    mov eax, cr0
+    or eax, CR0_PG
+    TRY32(mov cr0, eax)
+    EXPECT32("paging with lme needs pae", GP)
     call enter_long64
     .code64
 
