@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * An IDE channel: task-file registers as both devices see them, device selection, the interrupt
+ * line, software reset (ATA8-ACS 4, 6.2, 9; ATA/ATAPI-6 7).
+ */
+#include "hw/ide/ide.h"
+
+#include <string.h>
+
+enum { REG_DATA, REG_ERROR, REG_COUNT, REG_LOW, REG_MID, REG_HIGH, REG_SELECT, REG_STATUS };
+
+const StateField ide_bus_state[] = {
+    STATE_U8(IdeBus, select),
+    STATE_U8(IdeBus, control),
+    STATE_BOOL(IdeBus, irq_pending),
+    STATE_U8(IdeBus, bm_command, .mask = BM_START | BM_TO_MEMORY),
+    STATE_U8(IdeBus, bm_status),
+    STATE_U32(IdeBus, bm_prd),
+    STATE_U32(IdeBus, bm_at),
+    STATE_U32(IdeBus, bm_addr),
+    STATE_U32(IdeBus, bm_left, .max = 65536),
+    STATE_BOOL(IdeBus, bm_last),
+    STATE_END,
+};
+
+const StateField ide_device_state[] = {
+    STATE_U8(IdeDevice, feature), STATE_U8(IdeDevice, count), STATE_U8(IdeDevice, lba_low),
+    STATE_U8(IdeDevice, lba_mid), STATE_U8(IdeDevice, lba_high), STATE_U8(IdeDevice, select),
+    STATE_U8(IdeDevice, hob_feature), STATE_U8(IdeDevice, hob_count),
+    STATE_U8(IdeDevice, hob_low), STATE_U8(IdeDevice, hob_mid), STATE_U8(IdeDevice, hob_high),
+    STATE_U8(IdeDevice, status), STATE_U8(IdeDevice, error),
+    STATE_U8(IdeDevice, phase, .max = NR_IDE_PHASES - 1),
+    STATE_U8(IdeDevice, next, .max = NR_IDE_NEXT - 1),
+    STATE_U8(IdeDevice, command),
+    STATE_BOOL(IdeDevice, is_write), STATE_BOOL(IdeDevice, use_dma),
+    STATE_BOOL(IdeDevice, lba48),
+    STATE_U32(IdeDevice, block, .max = IDE_BUFFER),
+    STATE_U32(IdeDevice, pos, .max = IDE_BUFFER), STATE_U32(IdeDevice, len, .max = IDE_BUFFER),
+    STATE_U32(IdeDevice, block_end, .max = IDE_BUFFER),
+    STATE_U64(IdeDevice, sector),
+    STATE_U32(IdeDevice, sectors_left, .max = 65536),
+    STATE_U32(IdeDevice, sectors_now, .max = 256),
+    STATE_U16(IdeDevice, multiple, .max = 128, .reset = 16),
+    STATE_U16(IdeDevice, heads, .max = 16), STATE_U16(IdeDevice, track, .max = 255),
+    STATE_U8(IdeDevice, dma_mode, .reset = 0x45),
+    STATE_BOOL(IdeDevice, write_cache, .reset = true), STATE_BOOL(IdeDevice, standby),
+    STATE_U8S(IdeDevice, packet),
+    STATE_U8(IdeDevice, sense_key), STATE_U8(IdeDevice, asc), STATE_U8(IdeDevice, ascq),
+    STATE_BOOL(IdeDevice, tray_open, .keep = true), STATE_BOOL(IdeDevice, locked),
+    STATE_BOOL(IdeDevice, attention, .keep = true),
+    STATE_U8(IdeDevice, media_event, .keep = true),
+    STATE_U16(IdeDevice, byte_limit),
+    STATE_U8S(IdeDevice, buffer),
+    STATE_END,
+};
+
+void ide_bus_init(IdeBus *b, const char *name, PciDevice *pci)
+{
+    b->pci = pci;
+    bus_init(&b->bus, BUS_IDE, name, &pci->dev, pci->dev.machine);
+}
+
+static IdeDevice *selected(const IdeBus *b)
+{
+    return b->unit[(b->select & SEL_DEV) != 0];
+}
+
+/* The line is driven by the selected device's pending interrupt, unless nIEN. */
+void ide_bus_refresh(IdeBus *b)
+{
+    irq_set(&b->irq, b->irq_pending && !(b->control & CTL_NIEN));
+}
+
+void ide_irq(IdeDevice *d)
+{
+    IdeBus *b = d->bus;
+    if (selected(b) != d) {
+        return; /* the other device may not drive the line */
+    }
+    b->irq_pending = true;
+    b->bm_status |= BMS_INTR;
+    ide_bus_refresh(b);
+}
+
+/* ATA8-ACS 9.12 */
+void ide_set_signature(IdeDevice *d)
+{
+    d->select = (uint8_t)(d->unit ? SEL_DEV : 0);
+    d->count = d->lba_low = 1;
+    d->lba_mid = d->is_cd ? 0x14 : 0;
+    d->lba_high = d->is_cd ? 0xeb : 0;
+}
+
+void ide_abort_command(IdeDevice *d, uint8_t error)
+{
+    d->phase = IDE_IDLE;
+    d->error = error;
+    d->status = ST_DRDY | ST_DSC | ST_ERR;
+    ide_irq(d);
+}
+
+void ide_command_done(IdeDevice *d)
+{
+    d->phase = IDE_IDLE;
+    d->error = 0;
+    d->status = ST_DRDY | ST_DSC;
+    ide_irq(d);
+}
+
+/* A request the drive has is not torn: the device stays busy until it is back. */
+void ide_device_soft_reset(IdeDevice *d)
+{
+    if (d->busy) {
+        d->reset_pending = true;
+        d->status = ST_BSY;
+        return;
+    }
+    d->phase = IDE_IDLE;
+    d->error = 1; /* diagnostic code: passed */
+    d->status = d->is_cd ? 0 : ST_DRDY | ST_DSC;
+    ide_set_signature(d);
+}
+
+void ide_bus_reset(IdeBus *b)
+{
+    b->irq_pending = false;
+    for (unsigned i = 0; i < 2; i++) {
+        if (b->unit[i]) {
+            ide_device_soft_reset(b->unit[i]);
+        }
+    }
+}
+
+/* ---- registers ---- */
+
+static uint64_t read_data(IdeDevice *d, unsigned size)
+{
+    uint64_t val = 0;
+    if (d->phase != IDE_PIO_IN || !(d->status & ST_DRQ)) {
+        return (1ull << size * 8) - 1;
+    }
+    unsigned n = MIN(size, d->block_end - d->pos);
+    memcpy(&val, d->buffer + d->pos, n);
+    d->pos += n;
+    if (d->pos >= d->block_end) {
+        ide_data_block_done(d);
+    }
+    return val;
+}
+
+static void write_data(IdeDevice *d, uint64_t val, unsigned size)
+{
+    if ((d->phase != IDE_PIO_OUT && d->phase != IDE_PACKET) || !(d->status & ST_DRQ)) {
+        return;
+    }
+    unsigned n = MIN(size, d->block_end - d->pos);
+    memcpy(d->buffer + d->pos, &val, n);
+    d->pos += n;
+    if (d->pos >= d->block_end) {
+        ide_data_block_done(d);
+    }
+}
+
+/* No device: device 0 answers for an absent device 1 with zeroes; with neither, the bus floats
+ * and the host's pull-down keeps D7 low. */
+static uint8_t absent_value(const IdeBus *b)
+{
+    return b->unit[0] || b->unit[1] ? 0 : 0x7f;
+}
+
+uint8_t ide_read_alt_status(IdeBus *b)
+{
+    IdeDevice *d = selected(b);
+    return d ? d->status : absent_value(b);
+}
+
+uint64_t ide_read(IdeBus *b, uint64_t offset, unsigned size)
+{
+    IdeDevice *d = selected(b);
+    if (offset == REG_DATA) {
+        return d ? read_data(d, size) : (1ull << size * 8) - 1;
+    }
+    if (offset == REG_STATUS) {
+        uint8_t status = ide_read_alt_status(b);
+        b->irq_pending = false;
+        ide_bus_refresh(b);
+        return status;
+    }
+    if (!d) {
+        return absent_value(b);
+    }
+    bool hob = b->control & CTL_HOB;
+    switch (offset) {
+    case REG_ERROR: return hob ? d->hob_feature : d->error;
+    case REG_COUNT: return hob ? d->hob_count : d->count;
+    case REG_LOW: return hob ? d->hob_low : d->lba_low;
+    case REG_MID: return hob ? d->hob_mid : d->lba_mid;
+    case REG_HIGH: return hob ? d->hob_high : d->lba_high;
+    default: return (d->select & 0xef) | 0xa0 | (b->select & SEL_DEV);
+    }
+}
+
+static void write_register(IdeDevice *d, uint64_t offset, uint8_t val)
+{
+    if (d->status & (ST_BSY | ST_DRQ) && d->phase != IDE_IDLE) {
+        return; /* not while a command runs */
+    }
+    switch (offset) {
+    case REG_ERROR: d->hob_feature = d->feature; d->feature = val; break;
+    case REG_COUNT: d->hob_count = d->count; d->count = val; break;
+    case REG_LOW: d->hob_low = d->lba_low; d->lba_low = val; break;
+    case REG_MID: d->hob_mid = d->lba_mid; d->lba_mid = val; break;
+    case REG_HIGH: d->hob_high = d->lba_high; d->lba_high = val; break;
+    default: d->select = val; break;
+    }
+}
+
+void ide_write(IdeBus *b, uint64_t offset, uint64_t val, unsigned size)
+{
+    IdeDevice *d = selected(b);
+    if (offset == REG_DATA) {
+        if (d) {
+            write_data(d, val, size);
+        }
+        return;
+    }
+    if (offset == REG_STATUS) {
+        if (b->control & CTL_SRST) {
+            return;
+        }
+        b->irq_pending = false;
+        ide_bus_refresh(b);
+        if ((uint8_t)val == 0x90) { /* EXECUTE DEVICE DIAGNOSTIC goes to both */
+            for (unsigned i = 0; i < 2; i++) {
+                if (b->unit[i]) {
+                    ide_device_soft_reset(b->unit[i]);
+                }
+            }
+            b->select &= (uint8_t)~SEL_DEV;
+            if (b->unit[0]) {
+                ide_irq(b->unit[0]);
+            }
+        } else if (d) {
+            ata_command(d, (uint8_t)val);
+        }
+        return;
+    }
+    b->control &= (uint8_t)~CTL_HOB; /* ATA8-ACS 4.1.2: any write returns to the current values */
+    if (offset == REG_SELECT) {
+        b->select = (uint8_t)val;
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        if (b->unit[i]) {
+            write_register(b->unit[i], offset, (uint8_t)val);
+        }
+    }
+    ide_bus_refresh(b);
+}
+
+void ide_write_control(IdeBus *b, uint8_t val)
+{
+    bool was = b->control & CTL_SRST;
+    b->control = val;
+    if (!was && (val & CTL_SRST)) {
+        for (unsigned i = 0; i < 2; i++) {
+            if (b->unit[i]) {
+                b->unit[i]->reset_pending = b->unit[i]->busy;
+                b->unit[i]->phase = IDE_IDLE;
+                b->unit[i]->status = ST_BSY;
+            }
+        }
+        b->select = 0;
+    } else if (was && !(val & CTL_SRST)) {
+        ide_bus_reset(b);
+    }
+    ide_bus_refresh(b);
+}
