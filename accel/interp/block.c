@@ -91,11 +91,13 @@ Block *block_get(CpuState *cpu, bool single)
     cpu->insn_rip = cpu->rip;
     const ItlbEntry *page = mmu_fetch_page(cpu, lin);
     uint64_t gpa = page->gpa | (lin & (PAGE_SIZE - 1));
+    /* PAM, A20 and the like put other RAM at an address; the page's stamp says which it is. */
+    const uint32_t *stamp = page->ram ? ram_code_stamp(page->ram, page->ram_offset) : NULL;
     Block **link = &it->hash[gpa_hash(gpa, key)], *b;
     while ((b = *link) != NULL) {
         if (block_is_stale(b)) {
             *link = b->hash_next; /* its memory comes back with the next flush */
-        } else if (b->gpa == gpa && b->key == key) {
+        } else if (b->gpa == gpa && b->key == key && b->stamp == stamp) {
             break;
         } else {
             link = &b->hash_next;

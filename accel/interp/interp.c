@@ -102,7 +102,8 @@ const Op *op_check_page2(CpuState *cpu, const Op *op)
     if (b->generation2 != cpu->mmu->generation || b->lin2 != lin2) {
         cpu->insn_rip = cpu->rip;
         const ItlbEntry *e = mmu_fetch_page(cpu, lin2);
-        if (e->gpa != b->gpa2) {
+        if (e->gpa != b->gpa2 ||
+            (e->ram && ram_code_stamp(e->ram, e->ram_offset) != b->stamp2)) {
             b->stamp_seen = *b->stamp - 1; /* another page is there: decode again */
             return NULL;
         }
