@@ -26,6 +26,9 @@ SRCS := $(wildcard $(foreach d,$(DIRS),$(d)/*.c $(d)/*.S))
 ifeq ($(HAVE_SDL),n)
 SRCS := $(filter-out ui/sdl%.c,$(SRCS))
 endif
+ifeq ($(HAVE_PNG),n)
+SRCS := $(filter-out ui/png.c,$(SRCS))
+endif
 OBJS := $(patsubst %,$(B)/%.o,$(basename $(SRCS)))
 TEST_SRCS := $(wildcard tests/unit/test_*.c)
 TESTS := $(TEST_SRCS:%.c=$(B)/%)

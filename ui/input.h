@@ -9,7 +9,7 @@
 
 typedef enum KeyCode {
     KEY_NONE,
-#define KEY(id, name, ...) KEY_##id,
+#define KEY(id, name, set1, set2, set3) KEY_##id,
 #include "ui/keycodes.inc"
 #undef KEY
     NR_KEYS
@@ -32,6 +32,8 @@ typedef struct InputSink {
 
 void input_register(InputSink *s);
 void input_unregister(InputSink *s);
+/* From now on s takes what it can; registering does that, too. */
+void input_activate(InputSink *s);
 
 void input_key(KeyCode key, bool down);
 void input_rel(int dx, int dy, int dz);

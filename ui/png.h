@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * PNG pictures, where libpng is in the build.
+ */
+#ifndef UI_PNG_H
+#define UI_PNG_H
+
+#include <stdio.h>
+
+#include "util/error.h"
+
+#ifdef HAVE_PNG
+/* Rows of R, G, B bytes, top row first. */
+bool png_write_rgb(FILE *f, const uint8_t *rgb, int width, int height, Error **errp) MUST_USE;
+#else
+static inline bool png_write_rgb(FILE *f, const uint8_t *rgb, int width, int height, Error **errp)
+{
+    (void)f, (void)rgb, (void)width, (void)height;
+    return error_set(errp, "this build has no PNG (libpng); use a name that ends in .ppm");
+}
+#endif
+
+#endif
