@@ -727,6 +727,7 @@ Block *block_build(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now, uint6
         limit->cond = nr_insns == 1;
     }
     if (cross) {
+        cross->block = blk;
         static const uint32_t outside = 0;
         blk->stamp2 = page2 && page2->ram ? ram_code_stamp(page2->ram, page2->ram_offset) : &outside;
         blk->stamp2_seen = *blk->stamp2;

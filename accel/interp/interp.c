@@ -95,7 +95,7 @@ const Op *op_check_limit(CpuState *cpu, const Op *op)
 /* First in blocks whose one instruction reaches into a second page. */
 const Op *op_check_page2(CpuState *cpu, const Op *op)
 {
-    Block *b = block_of(interp_of(cpu), op);
+    Block *b = op->block;
     uint64_t lin = cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
     uint64_t lin2 = TLB_PAGE(lin) + PAGE_SIZE;
     lin2 = cpu->mode & MODE_LMA ? lin2 : (uint32_t)lin2;
@@ -125,7 +125,22 @@ static const Op *op_slow_return(CpuState *cpu, const Op *op)
     return NULL;
 }
 
-static pthread_mutex_t bus_lock = PTHREAD_MUTEX_INITIALIZER; /* LOCKed accesses outside one RAM page */
+/* LOCKed accesses outside one RAM page. A fault on the way lets go of it (deliver). */
+static pthread_mutex_t bus_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void bus_lock_take(CpuState *cpu)
+{
+    pthread_mutex_lock(&bus_lock);
+    interp_of(cpu)->has_bus_lock = true;
+}
+
+static void bus_lock_drop(CpuState *cpu)
+{
+    if (interp_of(cpu)->has_bus_lock) {
+        interp_of(cpu)->has_bus_lock = false;
+        pthread_mutex_unlock(&bus_lock);
+    }
+}
 
 static void check_canonical(CpuState *cpu, const Op *op, uint64_t lin, unsigned size)
 {
@@ -203,7 +218,7 @@ const Op *slow_op(CpuState *cpu, const Op *op, uint64_t lin, unsigned how)
     } else {
         uint8_t *bounce = interp_of(cpu)->bounce + (lin & (PAGE_SIZE - 1));
         if (how & SLOW_LOCK) {
-            pthread_mutex_lock(&bus_lock);
+            bus_lock_take(cpu);
         }
         if (read) {
             if (size <= 8) {
@@ -223,9 +238,7 @@ const Op *slow_op(CpuState *cpu, const Op *op, uint64_t lin, unsigned how)
                 lin_write(cpu, lin, bounce, size, MEM_CPL);
             }
         }
-        if (how & SLOW_LOCK) {
-            pthread_mutex_unlock(&bus_lock);
-        }
+        bus_lock_drop(cpu);
     }
     interp_after_store(cpu, op);
     if (unlikely(cpu->request)) { /* a register access may have changed the world */
@@ -304,6 +317,7 @@ static bool safepoint(CpuState *cpu)
 
 static void deliver(CpuState *cpu)
 {
+    bus_lock_drop(cpu);
     cpu->rip = cpu->insn_rip;
     cpu->mmu->store_hit_code = false;
     cpu_deliver_raised(cpu);
@@ -369,6 +383,7 @@ int interp_step_raw(CpuState *cpu)
     simd_mxcsr_enter(cpu);
     cpu->unwind = &unwind;
     if (setjmp(unwind)) {
+        bus_lock_drop(cpu);
         cpu->rip = cpu->insn_rip;
         vector = cpu->exc_vector;
     } else {

@@ -34,6 +34,7 @@ struct Op {
         uint64_t imm;
         const Insn *insn;
         struct Link *link;
+        struct Block *block; /* op_check_page2: its own */
         const struct ExecOp *exec;
         const struct SimdThunk *thunk;
     };
@@ -76,6 +77,7 @@ typedef struct Interp {
     Block *hash[HASH_SIZE];
     uint8_t *arena;
     size_t arena_used, arena_size;
+    bool has_bus_lock;
     uint8_t *bounce; /* a page and a bit for slow_op */
     Block **index;   /* all blocks in order of address, for block_of */
     size_t nr_blocks, max_blocks;
