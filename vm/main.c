@@ -171,6 +171,7 @@ static void end(Machine *m)
 {
     vm_stop(RUN_PAUSED);
     vcpus_destroy(m);
+    signals_close();
     display_close();
     drives_close();
     chardevs_close();

@@ -13,6 +13,7 @@
 #include "util/main_loop.h"
 
 static int signal_fd = -1;
+static FdWatch *watch;
 
 static void end_signals(sigset_t *set)
 {
@@ -49,6 +50,13 @@ bool signals_listen(struct Machine *m, Error **errp)
     if (signal_fd < 0) {
         return error_set(errp, "cannot listen for signals");
     }
-    fd_watch_new(signal_fd, FD_READ, on_signal, m, "signals");
+    watch = fd_watch_new(signal_fd, FD_READ, on_signal, m, "signals");
     return true;
+}
+
+void signals_close(void)
+{
+    fd_watch_free(watch);
+    watch = NULL;
+    close(signal_fd);
 }

@@ -12,5 +12,6 @@ struct Machine;
 void signals_block(void);
 /* They reach the machine from now on; after main_loop_init. */
 bool signals_listen(struct Machine *m, Error **errp) MUST_USE;
+void signals_close(void);
 
 #endif
