@@ -35,7 +35,7 @@ def outl(port, val):
 HALT = b"\xfa\xf4\xeb\xfd"                      # cli; hlt; jmp back
 SPIN = b"\xeb\xfe"
 TRIPLE_FAULT = b"\x2e\x0f\x01\x1e\x00\xfd\xcc"   # lidt cs:[fd00], which holds zeros; int3
-SAY_A = outb(0x402, ord("A"))
+SAY_A = outb(0xe9, ord("A"))
 
 
 def power_off():
