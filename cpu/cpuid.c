@@ -244,7 +244,7 @@ static void basic_leaf(const CpuState *cpu, uint32_t leaf, uint32_t subleaf,
     case 6: out[CPUID_EAX] = 1 << 2; break; /* ARAT: the LAPIC timer never stops */
     case 7:
         if (subleaf == 0) {
-            out[CPUID_EAX] = 1;
+            out[CPUID_EAX] = 2;
         }
         put_features(cpu, 7, subleaf, out);
         break;

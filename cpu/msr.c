@@ -156,13 +156,14 @@ static bool write_mtrr(CpuState *cpu, uint32_t msr, uint64_t *reg, uint64_t val)
     return true;
 }
 
-/* Bits of SPEC_CTRL that exist: IBRS, STIBP, SSBD. */
+/* Bits of SPEC_CTRL that exist: IBRS, STIBP, SSBD, BHI_DIS_S. Nothing follows from them. */
 static uint64_t spec_ctrl_bits(const CpuState *cpu)
 {
     bool ibrs = has(cpu, FEATURE_SPEC_CTRL) || has(cpu, FEATURE_IBRS);
     bool stibp = has(cpu, FEATURE_STIBP) || has(cpu, FEATURE_AMD_STIBP);
     bool ssbd = has(cpu, FEATURE_SSBD) || has(cpu, FEATURE_AMD_SSBD);
-    return (ibrs ? 1 : 0) | (stibp ? 2 : 0) | (ssbd ? 4 : 0);
+    bool bhi = has(cpu, FEATURE_BHI_CTRL);
+    return (ibrs ? 1 : 0) | (stibp ? 2 : 0) | (ssbd ? 4 : 0) | (bhi ? 1 << 10 : 0);
 }
 
 static bool has_feature_control(const CpuState *cpu)
