@@ -22,7 +22,8 @@ enum { INPUT_ABS_MAX = 0x7fff };
 typedef struct InputSink {
     const char *name;
     void (*key)(void *opaque, KeyCode key, bool down);
-    void (*mouse_rel)(void *opaque, int dx, int dy, int dz); /* since the last call */
+    /* since the last call; right, down, and the wheel away from the user are positive */
+    void (*mouse_rel)(void *opaque, int dx, int dy, int dz);
     void (*mouse_abs)(void *opaque, int x, int y);           /* 0..INPUT_ABS_MAX */
     void (*buttons)(void *opaque, unsigned mask);            /* MOUSE_* now held */
     void (*leds)(void *opaque);
