@@ -134,8 +134,13 @@ static void print_device(Printer *p, const Device *dev, int indent)
             char *val = property_get(dev, row);
             bool quoted = row->kind == PROP_KIND_STR || row->kind == PROP_KIND_CHARDEV ||
                           row->kind == PROP_KIND_DRIVE || row->kind == PROP_KIND_ENUM;
-            line(p, "%*s%s = %s%s%s", indent, "", row->name, quoted ? "\"" : "", val,
-                 quoted ? "\"" : "");
+            uint64_t number;
+            char hex[24] = "";
+            if (!quoted && parse_u64(val, &number) && number > 9 && val[0] != '0') {
+                snprintf(hex, sizeof(hex), " (0x%llx)", (unsigned long long)number);
+            }
+            line(p, "%*s%s = %s%s%s%s", indent, "", row->name, quoted ? "\"" : "", val,
+                 quoted ? "\"" : "", hex);
             free(val);
         }
     }
