@@ -14,7 +14,8 @@ CC := $(or $(CONFIG_CC),gcc)
 endif
 CFLAGS ?= $(or $(CONFIG_CFLAGS),-O2 -g)
 LDFLAGS ?= $(CONFIG_LDFLAGS)
-ALL_CFLAGS := -std=gnu11 $(WARN) -D_GNU_SOURCE $(DEFINES) -pthread -fno-strict-aliasing -I. $(LIB_CFLAGS) \
+ALL_CFLAGS := -std=gnu11 $(WARN) -D_GNU_SOURCE $(DEFINES) -pthread -fno-strict-aliasing \
+              -foptimize-sibling-calls -I. $(LIB_CFLAGS) \
               $(CFLAGS) $(CONFIG_SAN)
 LIBS := $(LIB_LIBS) -lm -pthread
 Q := $(if $(V),,@)

@@ -34,4 +34,9 @@
     __asm__ volatile(LOAD_CF "lock " insn sfx " %0" SAVE_FLAGS                                     \
                      : "+m"(*(p)), "+a"(cc) : : "cc", "memory")
 
+/* BTS, BTR and BTC: the bit's old value to cf. n is below the operand's size. */
+#define HOST_LOCK_BIT(insn, p, n, cf)                                                              \
+    __asm__ volatile("lock " insn " %2, %0"                                                        \
+                     : "+m"(*(p)), "=@ccc"(cf) : "r"(n) : "memory")
+
 #endif

@@ -225,30 +225,36 @@ static void bit_memory(CpuState *cpu, const Insn *in, unsigned size)
         ea &= (1ull << in->adsize * 8) - 1;
     }
     bool write = in->op != OP_BT;
-    uint64_t bit = 1ull << n, lin = seg_lin(cpu, in->seg, ea, size, write), old, at;
+    uint64_t bit = 1ull << n, lin = seg_lin(cpu, in->seg, ea, size, write), at;
+    bool cf;
     RamBlock *ram;
     void *host = write ? lin_host_tracked(cpu, lin, size, true, &ram, &at) : NULL;
     if (!host) {
         if (write) {
             lin_probe(cpu, lin, size, true, MEM_CPL);
         }
-        old = lin_load(cpu, lin, size, MEM_CPL);
+        uint64_t old = lin_load(cpu, lin, size, MEM_CPL);
+        cf = old & bit;
         if (write) {
             lin_store(cpu, lin, bit_result(in->op, old, bit), size, MEM_CPL);
         }
     } else {
 #define CASE(N, sfx)                                                                               \
     do {                                                                                           \
-        t##N *p_ = host, b_ = (t##N)bit;                                                           \
-        old = in->op == OP_BTS   ? __atomic_fetch_or(p_, b_, __ATOMIC_SEQ_CST)                     \
-              : in->op == OP_BTR ? __atomic_fetch_and(p_, (t##N)~b_, __ATOMIC_SEQ_CST)             \
-                                 : __atomic_fetch_xor(p_, b_, __ATOMIC_SEQ_CST);                   \
+        t##N *p_ = host, n_ = (t##N)n;                                                             \
+        if (in->op == OP_BTS) {                                                                    \
+            HOST_LOCK_BIT("bts", p_, n_, cf);                                                      \
+        } else if (in->op == OP_BTR) {                                                             \
+            HOST_LOCK_BIT("btr", p_, n_, cf);                                                      \
+        } else {                                                                                   \
+            HOST_LOCK_BIT("btc", p_, n_, cf);                                                      \
+        }                                                                                          \
     } while (0)
         BY_WIDE_SIZE(size, CASE)
 #undef CASE
         mmu_written(cpu, ram, at, size);
     }
-    set_cf(cpu, old & bit);
+    set_cf(cpu, cf);
 }
 
 static void misc_bt(CpuState *cpu, const Insn *in)

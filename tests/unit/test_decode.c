@@ -282,7 +282,7 @@ static void speed(void **state)
 
 /* ---- against Zydis ---- */
 
-#if __has_include(<Zydis/Zydis.h>)
+#ifdef HAVE_ZYDIS
 #include "tests/unit/zydis_compare.inc"
 #else
 static void against_zydis(void **state)
