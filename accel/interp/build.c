@@ -344,22 +344,32 @@ static bool build_imul(Builder *b)
     return true;
 }
 
-/* PUSH and POP of registers and immediates in 64-bit mode. */
+/* Stack operands of the mode's own size: 8 bytes in 64-bit code, 4 in flat 32-bit code; 0: neither. */
+static unsigned simple_stack(const Builder *b)
+{
+    if (b->cs64) {
+        return b->in.opsize == 8 ? 8 : 0;
+    }
+    return b->flat && (b->cpu->mode & MODE_SS32) && b->in.opsize == 4 ? 4 : 0;
+}
+
+/* PUSH and POP of registers and immediates. */
 static bool build_stack(Builder *b)
 {
     const Insn *in = &b->in;
     const Operand *o = &in->opd[0];
-    if (!b->cs64 || in->opsize != 8) {
+    unsigned size = simple_stack(b);
+    if (!size) {
         return false;
     }
     if (in->op == OP_PUSH && o->kind == OPD_GPR) {
-        emit(b, op_push64_r)->src = reg_offset(o);
+        emit(b, size == 8 ? op_push64_r : op_push32_r)->src = reg_offset(o);
     } else if (in->op == OP_PUSH && o->kind == OPD_IMM) {
-        emit(b, op_push64_i)->imm = (uint64_t)in->imm;
+        emit(b, size == 8 ? op_push64_i : op_push32_i)->imm = (uint64_t)in->imm;
     } else if (in->op == OP_POP && o->kind == OPD_GPR) {
-        emit(b, op_pop64_r)->dst = reg_offset(o);
+        emit(b, size == 8 ? op_pop64_r : op_pop32_r)->dst = reg_offset(o);
     } else if (in->op == OP_LEAVE) {
-        emit(b, op_leave64);
+        emit(b, size == 8 ? op_leave64 : op_leave32);
     } else {
         return false;
     }
@@ -389,6 +399,7 @@ static bool build_branch(Builder *b)
     bool rel = in->nr_opd && o->kind == OPD_REL;
     bool ok64 = b->cs64 && in->opsize == 8;
     bool ok32 = !b->cs64 && b->flat;
+    unsigned stack = simple_stack(b);
     int64_t delta = in->imm + (int64_t)b->off + in->len;
     if (rel && (int32_t)delta != delta) {
         ok64 = ok32 = false;
@@ -424,17 +435,21 @@ static bool build_branch(Builder *b)
     flags_needed(b);
     if (in->op == OP_JMP && rel && (ok64 || ok32)) {
         set_target(b, emit(b, ok64 ? op_jmp : op_jmp32));
-    } else if (in->op == OP_CALL && rel && ok64) {
-        set_target(b, emit(b, op_call64));
+    } else if (in->op == OP_CALL && rel && stack && (ok64 || ok32)) {
+        set_target(b, emit(b, stack == 8 ? op_call64 : op_call32));
         b->ops[b->nr_ops - 1].flags = OP_STACK_SEG;
-    } else if (in->op == OP_RET && ok64) {
-        Op *op = emit(b, op_ret64);
+    } else if (in->op == OP_RET && stack) {
+        Op *op = emit(b, stack == 8 ? op_ret64 : op_ret32);
         op->imm = in->nr_opd ? (uint16_t)in->imm : 0;
         op->flags = OP_STACK_SEG;
-    } else if (ok64 && o->kind == OPD_GPR) {
-        emit(b, in->op == OP_JMP ? op_jmp_r64 : op_call_r64)->src = reg_offset(o);
-    } else if (ok64 && o->kind == OPD_MEM) {
-        emit_mem(b, in->op == OP_JMP ? op_jmp_m64 : op_call_m64, 8, false);
+    } else if (stack && !rel && o->kind == OPD_GPR) {
+        OpFn *jmp = stack == 8 ? op_jmp_r64 : op_jmp_r32;
+        OpFn *call = stack == 8 ? op_call_r64 : op_call_r32;
+        emit(b, in->op == OP_JMP ? jmp : call)->src = reg_offset(o);
+    } else if (stack && !rel && o->kind == OPD_MEM) {
+        OpFn *jmp = stack == 8 ? op_jmp_m64 : op_jmp_m32;
+        OpFn *call = stack == 8 ? op_call_m64 : op_call_m32;
+        emit_mem(b, in->op == OP_JMP ? jmp : call, stack, false);
     } else {
         emit(b, op_branch_generic)->insn = keep_insn(b);
     }

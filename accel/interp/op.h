@@ -237,6 +237,8 @@ OpFn op_setcc_r, op_imul_rr32, op_imul_rr64, op_imul_ri32, op_imul_ri64, op_cdqe
 OpFn op_jmp, op_jmp32, op_jmp_r64, op_jmp_m64, op_call64, op_call_r64, op_call_m64, op_ret64;
 OpFn op_branch_generic;
 OpFn op_push64_r, op_push64_i, op_pop64_r, op_leave64;
+OpFn op_call32, op_call_r32, op_call_m32, op_jmp_r32, op_jmp_m32, op_ret32; /* flat, SS32 */
+OpFn op_push32_r, op_push32_i, op_pop32_r, op_leave32;
 OpFn op_nop, op_exec, op_exec_end, op_raise_ud, op_raise_gp, op_end, op_stale;
 OpFn op_check_limit, op_check_page2;
 

@@ -263,6 +263,104 @@ const Op *op_ret64(CpuState *cpu, const Op *op)
     ENTER_AT(target);
 }
 
+/* ---- the same in flat 32-bit code, where no limit needs checking ---- */
+
+static inline uint32_t next_eip(const CpuState *cpu, const Op *op)
+{
+    return (uint32_t)(cpu->rip + op->off + op->len);
+}
+
+static __attribute__((noinline)) const Op *call32_slow(CpuState *cpu, const Op *op, uint32_t target)
+{
+    uint32_t sp = (uint32_t)cpu->gpr[REG_RSP] - 4;
+    slow_store(cpu, op, sp, next_eip(cpu, op), 4);
+    cpu->gpr[REG_RSP] = sp;
+    cpu->rip = target;
+    return NULL;
+}
+
+#define PUSH_RETURN32(target_)                                                                     \
+    do {                                                                                           \
+        uint32_t sp_ = (uint32_t)cpu->gpr[REG_RSP] - 4;                                            \
+        TlbEntry *e_ = tlb_entry(cpu->tlb, sp_);                                                   \
+        if (unlikely(e_->wtag != TLB_PAGE((uint64_t)sp_ + 3))) {                                   \
+            return call32_slow(cpu, op, (target_));                                                \
+        }                                                                                          \
+        *(t32 *)(e_->addend + sp_) = next_eip(cpu, op);                                            \
+        cpu->gpr[REG_RSP] = sp_;                                                                   \
+    } while (0)
+
+const Op *op_call32(CpuState *cpu, const Op *op)
+{
+    uint32_t target = (uint32_t)(cpu->rip + (uint64_t)(int64_t)op->disp);
+    PUSH_RETURN32(target);
+    cpu->rip = target;
+    TAKE(op);
+}
+
+const Op *op_call_r32(CpuState *cpu, const Op *op)
+{
+    uint32_t target = REG(t32, op->src);
+    PUSH_RETURN32(target);
+    ENTER_AT(target);
+}
+
+const Op *op_jmp_r32(CpuState *cpu, const Op *op)
+{
+    ENTER_AT(REG(t32, op->src));
+}
+
+static __attribute__((noinline)) const Op *branch_mem32_slow(CpuState *cpu, const Op *op, bool call)
+{
+    uint32_t target = (uint32_t)slow_load(cpu, op, op_lin(cpu, op), 4);
+    if (call) {
+        return call32_slow(cpu, op, target);
+    }
+    cpu->rip = target;
+    return NULL;
+}
+
+const Op *op_call_m32(CpuState *cpu, const Op *op)
+{
+    uint64_t lin = op_lin(cpu, op);
+    const TlbEntry *e = tlb_entry(cpu->tlb, lin);
+    if (unlikely(e->rtag != TLB_PAGE(lin + 3))) {
+        return branch_mem32_slow(cpu, op, true);
+    }
+    uint32_t target = *(t32 *)(e->addend + lin);
+    PUSH_RETURN32(target);
+    ENTER_AT(target);
+}
+
+const Op *op_jmp_m32(CpuState *cpu, const Op *op)
+{
+    uint64_t lin = op_lin(cpu, op);
+    const TlbEntry *e = tlb_entry(cpu->tlb, lin);
+    if (unlikely(e->rtag != TLB_PAGE(lin + 3))) {
+        return branch_mem32_slow(cpu, op, false);
+    }
+    ENTER_AT(*(t32 *)(e->addend + lin));
+}
+
+static __attribute__((noinline)) const Op *ret32_slow(CpuState *cpu, const Op *op)
+{
+    uint32_t sp = (uint32_t)cpu->gpr[REG_RSP];
+    cpu->rip = (uint32_t)slow_load(cpu, op, sp, 4);
+    cpu->gpr[REG_RSP] = (uint32_t)(sp + 4 + op->imm);
+    return NULL;
+}
+
+const Op *op_ret32(CpuState *cpu, const Op *op)
+{
+    uint32_t sp = (uint32_t)cpu->gpr[REG_RSP];
+    const TlbEntry *e = tlb_entry(cpu->tlb, sp);
+    if (unlikely(e->rtag != TLB_PAGE((uint64_t)sp + 3))) {
+        return ret32_slow(cpu, op);
+    }
+    cpu->gpr[REG_RSP] = (uint32_t)(sp + 4 + op->imm);
+    ENTER_AT(*(t32 *)(e->addend + sp));
+}
+
 /* ---- everything outside 64-bit mode ---- */
 
 /* JMP, JCC, CALL, RET near with all checks: target within CS's limit before anything changes. */

@@ -250,6 +250,45 @@ const Op *op_leave64(CpuState *cpu, const Op *op)
     NEXT;
 }
 
+/* ---- the stack of flat 32-bit code ---- */
+
+const Op *op_push32_r(CpuState *cpu, const Op *op)
+{
+    uint64_t lin = (uint32_t)(*rsp(cpu) - 4);
+    MEM_WRITE(t32, p, lin, SLOW_WRITE);
+    *p = REG(t32, op->src);
+    *rsp(cpu) = lin;
+    NEXT;
+}
+
+const Op *op_push32_i(CpuState *cpu, const Op *op)
+{
+    uint64_t lin = (uint32_t)(*rsp(cpu) - 4);
+    MEM_WRITE(t32, p, lin, SLOW_WRITE);
+    *p = (t32)op->imm;
+    *rsp(cpu) = lin;
+    NEXT;
+}
+
+const Op *op_pop32_r(CpuState *cpu, const Op *op)
+{
+    uint64_t lin = (uint32_t)*rsp(cpu);
+    MEM_READ(t32, p, lin);
+    uint32_t v = *p;
+    *rsp(cpu) = (uint32_t)(lin + 4);
+    put32(cpu, op->dst, v);
+    NEXT;
+}
+
+const Op *op_leave32(CpuState *cpu, const Op *op)
+{
+    uint64_t lin = (uint32_t)cpu->gpr[REG_RBP];
+    MEM_READ(t32, p, lin);
+    cpu->gpr[REG_RBP] = *p;
+    *rsp(cpu) = (uint32_t)(lin + 4);
+    NEXT;
+}
+
 const Op *op_nop(CpuState *cpu, const Op *op)
 {
     (void)cpu;
