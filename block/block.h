@@ -23,7 +23,8 @@ typedef struct BlkRequest {
     struct iovec *iov;
     int niov;
     bool fua;
-    void (*done)(struct BlkRequest *req); /* main loop, never from inside blk_submit */
+    /* with vm_lock held: main loop, or inside some blk_drain; never inside blk_submit */
+    void (*done)(struct BlkRequest *req);
     int error;                            /* errno of the result, 0 for success */
     bool cancelled;
     List node;
@@ -50,14 +51,19 @@ bool drive_attach(Drive *d, const DriveUser *user, void *opaque, const char *own
 void drive_detach(Drive *d);
 bool drive_is_cdrom(const Drive *d);
 bool drive_has_media(const Drive *d);
+/* A CD drive takes any image, whatever its media= says; from then on it is a CD. */
+void drive_make_cdrom(Drive *d);
 bool drive_is_readonly(const Drive *d);
+/* Where writes go on the host, for messages: the image, or the directory of a snapshot. */
+const char *drive_store(const Drive *d);
 uint64_t drive_size(const Drive *d); /* bytes; 0 without a medium */
 const char *drive_serial(const Drive *d); /* serial=, NULL if not given */
 
 void blk_submit(BlkRequest *req);
 /* done will not run after this returns; the request may still be on its way to the file. */
 void blk_cancel(BlkRequest *req);
-/* Waits until nothing is in flight for d (NULL: any drive). Runs the main loop. */
+/* Waits until nothing is in flight for d (NULL: any drive); vm_lock is dropped meanwhile, and
+ * completions run in here. From any thread. What drives_retry would send again stays. */
 void blk_drain(Drive *d);
 void drives_close(void); /* at exit: flush and close */
 
@@ -72,5 +78,6 @@ bool drive_eject(Drive *d, bool force, Error **errp) MUST_USE;
 bool drive_change(Drive *d, const char *filename, const char *format, bool readonly,
                   Error **errp) MUST_USE;
 void drives_info(bool verbose, void (*print)(void *opaque, const char *line), void *opaque);
+void drives_stats(void (*print)(void *opaque, const char *line), void *opaque);
 
 #endif

@@ -1,210 +1,30 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Drives: the registry behind -drive, requests on their way to worker threads and back, media
- * changes, and what happens when the host fails a request.
+ * Drives: the registry behind -drive, its options, media and their changes.
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "block/block.h"
-#include "block/node.h"
+#include "block/drive_impl.h"
 #include "util/alloc.h"
-#include "util/main_loop.h"
 
-typedef enum OnError { ON_ERROR_REPORT, ON_ERROR_IGNORE, ON_ERROR_STOP, ON_ERROR_ENOSPC } OnError;
 static const char *const on_error_names[] = { "report", "ignore", "stop", "enospc", NULL };
-
-struct Drive {
-    char *id, *serial, *cache;
-    BlockNode *node; /* NULL: no medium */
-    bool cdrom, readonly, snapshot, writeback;
-    bool discard;
-    OnError on_write_error, on_read_error;
-    const DriveUser *user;
-    void *user_opaque;
-    char *user_path;
-    unsigned in_flight;
-    List kept;  /* failed requests that wait for drives_retry */
-    List node_list;
-};
-
-/* A request in the hands of a worker; the device's BlkRequest may be cancelled meanwhile, so the
- * data it points to must outlive that: devices keep buffers until done or blk_drain. */
-typedef struct Job {
-    Drive *drive;
-    BlkRequest *req; /* NULL once cancelled */
-    BlkOp op;
-    uint64_t offset, len;
-    struct iovec *iov;
-    int niov;
-    bool fua;
-    int error;
-    List all;
-} Job;
-
-static List drives = LIST_INIT(drives);
-static List jobs = LIST_INIT(jobs);
-void (*drives_stop_hook)(Drive *d, BlkOp op, int error);
-
-/* ---- requests ---- */
-
-static bool is_write(BlkOp op)
-{
-    return op != BLK_READ;
-}
-
-static void job_work(void *opaque)
-{
-    Job *j = opaque;
-    BlockNode *n = j->drive->node;
-    switch (j->op) {
-    case BLK_READ: j->error = n->driver->readv(n, j->offset, j->iov, j->niov, j->len); break;
-    case BLK_WRITE: j->error = n->driver->writev(n, j->offset, j->iov, j->niov, j->len); break;
-    case BLK_FLUSH: j->error = n->driver->flush(n); break;
-    case BLK_DISCARD:
-        j->error = j->drive->discard ? n->driver->discard(n, j->offset, j->len) : 0;
-        break;
-    case BLK_WRITE_ZEROES: j->error = n->driver->write_zeroes(n, j->offset, j->len); break;
-    }
-    bool through = j->fua || !j->drive->writeback;
-    if (!j->error && through && (j->op == BLK_WRITE || j->op == BLK_WRITE_ZEROES)) {
-        j->error = n->driver->flush(n);
-    }
-}
-
-static bool must_stop(const Drive *d, BlkOp op, int error)
-{
-    OnError policy = is_write(op) ? d->on_write_error : d->on_read_error;
-    return drives_stop_hook && (policy == ON_ERROR_STOP ||
-                                (policy == ON_ERROR_ENOSPC && (error == ENOSPC || error == EDQUOT)));
-}
-
-static bool ignored(const Drive *d, BlkOp op)
-{
-    return (is_write(op) ? d->on_write_error : d->on_read_error) == ON_ERROR_IGNORE;
-}
-
-static void job_done(void *opaque)
-{
-    Job *j = opaque;
-    Drive *d = j->drive;
-    BlkRequest *req = j->req;
-    list_remove(&j->all);
-    d->in_flight--;
-    if (req && j->error && must_stop(d, j->op, j->error)) {
-        list_insert(&d->kept, &req->node);
-        drives_stop_hook(d, j->op, j->error);
-    } else if (req) {
-        req->error = j->error && ignored(d, j->op) ? 0 : j->error;
-        req->done(req);
-    }
-    free(j);
-}
-
-static void job_start(Job *j)
-{
-    list_insert(&jobs, &j->all);
-    j->drive->in_flight++;
-    worker_submit(job_work, job_done, j);
-}
-
-/* What never reaches a worker still completes in the main loop. */
-static void fail_later(void *opaque)
-{
-    Job *j = opaque;
-    job_done(j);
-}
-
-void blk_submit(BlkRequest *req)
-{
-    Drive *d = req->drive;
-    Job *j = xcalloc(1, sizeof(*j));
-    uint64_t len = req->op == BLK_READ || req->op == BLK_WRITE ? iov_total(req->iov, req->niov)
-                                                                : req->len;
-    *j = (Job){ .drive = d, .req = req, .op = req->op, .offset = req->offset, .len = len,
-                .iov = req->iov, .niov = req->niov, .fua = req->fua };
-    req->cancelled = false;
-    list_init(&req->node);
-    uint64_t size = drive_size(d);
-    if (!d->node) {
-        j->error = ENOMEDIUM;
-    } else if (req->op == BLK_FLUSH) {
-        j->len = 0;
-    } else if (len > size || req->offset > size - len ||
-               (req->offset | len) % BLOCK_SECTOR) {
-        j->error = EIO;
-    } else if (is_write(req->op) && d->readonly) {
-        j->error = EROFS;
-    }
-    if (j->error) {
-        list_insert(&jobs, &j->all);
-        d->in_flight++;
-        main_loop_post(fail_later, j);
-        return;
-    }
-    job_start(j);
-}
-
-void blk_cancel(BlkRequest *req)
-{
-    req->cancelled = true;
-    list_for_each_safe(pos, &jobs) {
-        Job *j = container_of(pos, Job, all);
-        if (j->req == req) {
-            j->req = NULL;
-        }
-    }
-    if (req->node.next) {
-        list_remove(&req->node); /* kept for a retry */
-    }
-}
-
-void blk_drain(Drive *d)
-{
-    for (;;) {
-        bool busy = false;
-        list_for_each(pos, &drives) {
-            Drive *each = container_of(pos, Drive, node_list);
-            busy |= (!d || each == d) && each->in_flight;
-        }
-        if (!busy) {
-            return;
-        }
-        worker_drain();
-        main_loop_step(0);
-    }
-}
-
-void drives_retry(void)
-{
-    list_for_each(pos, &drives) {
-        Drive *d = container_of(pos, Drive, node_list);
-        List again = LIST_INIT(again);
-        while (!list_empty(&d->kept)) {
-            List *node = d->kept.next;
-            list_remove(node);
-            list_insert(&again, node);
-        }
-        while (!list_empty(&again)) {
-            List *node = again.next;
-            list_remove(node);
-            blk_submit(container_of(node, BlkRequest, node));
-        }
-    }
-}
+List block_drives = LIST_INIT(block_drives);
 
 /* ---- opening ---- */
 
-static bool is_size_ok(Drive *d, const BlockNode *n, Error **errp)
+/* A raw image may end inside a sector (a boot loader being written, say): the rest of the sector
+ * reads as zeroes, and a write to it makes the file longer. */
+static void round_size(const Drive *d, BlockNode *n)
 {
     if (n->size % BLOCK_SECTOR && !d->cdrom) {
-        return error_set(errp,
-                         "image '%s' has %" PRIu64 " bytes, which is not a multiple of 512: it is "
-                         "cut short, or not a raw disk image",
-                         n->filename, n->size);
+        warn_report("drive '%s': image '%s' has %" PRIu64 " bytes, not a multiple of 512: it is cut "
+                    "short, or its last sector is filled up with zeroes",
+                    d->id, n->filename, n->size);
+        n->size = ROUND_UP(n->size, (uint64_t)BLOCK_SECTOR);
     }
-    return true;
 }
 
 /* Other formats' first bytes, for a clear word instead of an unbootable disk. */
@@ -259,24 +79,31 @@ static bool open_medium(Drive *d, const char *filename, const char *format, Erro
     if (!check_format(format, errp)) {
         return false;
     }
-    BlockNode *n = block_file_open(filename, d->readonly || d->snapshot, errp);
+    bool direct = d->direct;
+    BlockNode *n = block_file_open(filename, d->readonly || d->snapshot, &direct, errp);
     if (!n) {
         return false;
     }
     const char *foreign = foreign_format(n);
     if (foreign && !format) {
         error_set(errp,
-                  "image '%s' looks like %s, which is not built yet; convert it with qemu-img "
-                  "convert -O raw, or give format=raw if the guest shall see these very bytes",
-                  filename, foreign);
-    } else if (foreign && d->cdrom == false) {
+                  "image '%s' looks like %s, which is not built yet; convert it (qemu-img convert "
+                  "-O raw %s NEW.img), or give format=raw if the guest shall see these very bytes",
+                  filename, foreign, filename);
+    } else if (foreign && !d->cdrom) {
         warn_report("drive '%s': '%s' looks like %s, but is used as raw as you say", d->id,
                     filename, foreign);
     }
-    if (*errp || !is_size_ok(d, n, errp)) {
+    if (*errp) {
         block_close(n);
         return false;
     }
+    if (d->direct && !direct) {
+        warn_report("drive '%s': cache=%s: '%s' lies where there is no direct I/O, the host's page "
+                    "cache is used",
+                    d->id, d->cache, filename);
+    }
+    round_size(d, n);
     if (d->snapshot && !d->readonly) {
         n = block_overlay_open(n, errp);
     }
@@ -349,11 +176,14 @@ static bool drive_configure(Drive *d, const Dict *opts, Error **errp)
                                           "writethrough", NULL };
     static const char *const aios[] = { "threads", "native", "io_uring", NULL };
     static const char *const discards[] = { "ignore", "off", "unmap", "on", NULL };
+    static const char *const zeroes[] = { "off", "on", "unmap", NULL };
     const char *media = "disk", *cache = "writeback", *aio = "threads", *discard = "unmap";
+    const char *detect = "off";
     if (!check_keys(opts, errp) || !get_choice(opts, "media", medias, &media, errp) ||
         !get_choice(opts, "cache", caches, &cache, errp) ||
         !get_choice(opts, "aio", aios, &aio, errp) ||
         !get_choice(opts, "discard", discards, &discard, errp) ||
+        !get_choice(opts, "detect-zeroes", zeroes, &detect, errp) ||
         !dict_get_bool(opts, "snapshot", &d->snapshot, errp)) {
         return false;
     }
@@ -367,11 +197,14 @@ static bool drive_configure(Drive *d, const Dict *opts, Error **errp)
     if (d->cdrom && !d->readonly) {
         return error_set(errp, "a CD-ROM can only be readonly=on");
     }
-    if (!strcmp(cache, "none") || !strcmp(cache, "directsync")) {
-        warn_report("drive '%s': cache=%s: direct I/O is not built yet, the host's page cache is "
-                    "used",
-                    d->id, cache);
+    if (strcmp(aio, "threads")) {
+        warn_report("drive '%s': aio=%s is not built yet, worker threads do the same", d->id, aio);
     }
+    d->direct = !strcmp(cache, "none") || !strcmp(cache, "directsync");
+    d->no_flush = !strcmp(cache, "unsafe");
+    d->detect_zeroes = !strcmp(detect, "off") ? ZEROES_OFF
+                       : !strcmp(detect, "on") ? ZEROES_ON
+                                               : ZEROES_UNMAP;
     d->writeback = strcmp(cache, "writethrough") && strcmp(cache, "directsync");
     d->cache = xstrdup(cache);
     d->discard = !strcmp(discard, "unmap") || !strcmp(discard, "on");
@@ -412,6 +245,7 @@ Drive *drive_create(const Dict *opts, Error **errp)
     Drive *d = xcalloc(1, sizeof(*d));
     d->id = xstrdup(id);
     list_init(&d->kept);
+    list_init(&d->node_list);
     bool ok = drive_configure(d, opts, errp);
     if (ok && file && *file) {
         ok = open_medium(d, file, format, errp);
@@ -423,7 +257,7 @@ Drive *drive_create(const Dict *opts, Error **errp)
         drive_free(d);
         return NULL;
     }
-    list_insert(&drives, &d->node_list);
+    list_insert(&block_drives, &d->node_list);
     return d;
 }
 
@@ -431,7 +265,7 @@ Drive *drive_create(const Dict *opts, Error **errp)
 
 Drive *drive_find(const char *id)
 {
-    list_for_each(pos, &drives) {
+    list_for_each(pos, &block_drives) {
         Drive *d = container_of(pos, Drive, node_list);
         if (!strcmp(d->id, id)) {
             return d;
@@ -447,7 +281,7 @@ const char *drive_id(const Drive *d)
 
 void drives_each(void (*fn)(Drive *d, void *opaque), void *opaque)
 {
-    list_for_each(pos, &drives) {
+    list_for_each(pos, &block_drives) {
         fn(container_of(pos, Drive, node_list), opaque);
     }
 }
@@ -487,6 +321,16 @@ bool drive_is_readonly(const Drive *d)
     return d->readonly;
 }
 
+void drive_make_cdrom(Drive *d)
+{
+    d->cdrom = d->readonly = true;
+}
+
+const char *drive_store(const Drive *d)
+{
+    return !d->node ? "" : d->node->store ? d->node->store : d->node->filename;
+}
+
 uint64_t drive_size(const Drive *d)
 {
     return d->node ? ROUND_DOWN(d->node->size, (uint64_t)BLOCK_SECTOR) : 0;
@@ -522,9 +366,7 @@ bool drive_eject(Drive *d, bool force, Error **errp)
                          "eject -f to take it away",
                          d->id);
     }
-    if (d->node) {
-        remove_medium(d);
-    }
+    remove_medium(d); /* an empty tray opens, too */
     return true;
 }
 
@@ -555,46 +397,97 @@ bool drive_change(Drive *d, const char *filename, const char *format, bool reado
     return true;
 }
 
+static void info_line(void (*print)(void *opaque, const char *line), void *opaque,
+                      const char *fmt, ...) PRINTF_LIKE(3, 4);
+static void info_line(void (*print)(void *opaque, const char *line), void *opaque,
+                      const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    char *line = xvasprintf(fmt, ap);
+    va_end(ap);
+    print(opaque, line);
+    free(line);
+}
+
+static void drive_info(const Drive *d, bool verbose,
+                       void (*print)(void *opaque, const char *line), void *opaque)
+{
+    if (!d->node) {
+        info_line(print, opaque, "%s: [not inserted]", d->id);
+    } else {
+        info_line(print, opaque, "%s: %s (raw%s%s)", d->id, d->node->filename,
+                  d->readonly ? ", read-only" : "",
+                  d->snapshot && !d->readonly ? ", snapshot" : "");
+    }
+    if (d->user) {
+        info_line(print, opaque, "    Attached to:      %s", d->user_path);
+    }
+    if (d->cdrom) {
+        bool locked = d->user && d->user->is_locked && d->user->is_locked(d->user_opaque);
+        bool open = d->user && d->user->is_tray_open && d->user->is_tray_open(d->user_opaque);
+        info_line(print, opaque, "    Removable device: %slocked, tray %s", locked ? "" : "not ",
+                  open ? "open" : "closed");
+    }
+    if (!d->node) {
+        return;
+    }
+    info_line(print, opaque, "    Cache mode:       %s%s%s", d->writeback ? "writeback" : "writethrough",
+              d->direct ? ", direct" : "", d->no_flush ? ", ignore flushes" : "");
+    if (d->detect_zeroes != ZEROES_OFF) {
+        info_line(print, opaque, "    Detect zeroes:    %s",
+                  d->detect_zeroes == ZEROES_ON ? "on" : "unmap");
+    }
+    if (!list_empty(&d->kept)) {
+        info_line(print, opaque, "    I/O status:       failed, waits for cont");
+    }
+    if (verbose) {
+        info_line(print, opaque, "    Image size:       %" PRIu64 " bytes", d->node->size);
+        info_line(print, opaque, "    In flight:        %u", d->in_flight);
+    }
+}
+
 void drives_info(bool verbose, void (*print)(void *opaque, const char *line), void *opaque)
 {
-    char line[5000];
-    list_for_each(pos, &drives) {
-        Drive *d = container_of(pos, Drive, node_list);
-        if (!d->node) {
-            snprintf(line, sizeof(line), "%s: [not inserted]", d->id);
-        } else {
-            snprintf(line, sizeof(line), "%s: %s (raw%s%s)", d->id, d->node->filename,
-                     d->readonly ? ", read-only" : "", d->snapshot ? ", snapshot" : "");
+    list_for_each(pos, &block_drives) {
+        if (pos != block_drives.next) {
+            print(opaque, "");
         }
-        print(opaque, line);
-        if (d->user) {
-            snprintf(line, sizeof(line), "    Attached to:      %s", d->user_path);
-            print(opaque, line);
-        }
-        if (d->cdrom) {
-            bool locked = d->user && d->user->is_locked && d->user->is_locked(d->user_opaque);
-            bool open = d->user && d->user->is_tray_open && d->user->is_tray_open(d->user_opaque);
-            snprintf(line, sizeof(line), "    Removable device: %s, tray %s",
-                     locked ? "locked" : "not locked", open ? "open" : "closed");
-            print(opaque, line);
-        }
-        snprintf(line, sizeof(line), "    Cache mode:       %s", d->cache);
-        print(opaque, line);
-        if (verbose && d->node) {
-            snprintf(line, sizeof(line), "    virtual size: %" PRIu64 " bytes, in flight: %u",
-                     d->node->size, d->in_flight);
-            print(opaque, line);
-        }
+        drive_info(container_of(pos, Drive, node_list), verbose, print, opaque);
+    }
+}
+
+void drives_stats(void (*print)(void *opaque, const char *line), void *opaque)
+{
+    list_for_each(pos, &block_drives) {
+        const Drive *d = container_of(pos, Drive, node_list);
+        info_line(print, opaque,
+                  "%s: rd_bytes=%" PRIu64 " wr_bytes=%" PRIu64 " rd_operations=%" PRIu64
+                  " wr_operations=%" PRIu64 " flush_operations=%" PRIu64 " unmap_bytes=%" PRIu64
+                  " unmap_operations=%" PRIu64 " failed_rd_operations=%" PRIu64
+                  " failed_wr_operations=%" PRIu64 " failed_flush_operations=%" PRIu64,
+                  d->id, d->stats[BLK_READ].bytes, d->stats[BLK_WRITE].bytes,
+                  d->stats[BLK_READ].requests, d->stats[BLK_WRITE].requests,
+                  d->stats[BLK_FLUSH].requests, d->stats[BLK_DISCARD].bytes,
+                  d->stats[BLK_DISCARD].requests, d->stats[BLK_READ].failed,
+                  d->stats[BLK_WRITE].failed, d->stats[BLK_FLUSH].failed);
     }
 }
 
 void drives_close(void)
 {
     blk_drain(NULL);
-    list_for_each_safe(pos, &drives) {
+    list_for_each_safe(pos, &block_drives) {
         Drive *d = container_of(pos, Drive, node_list);
-        if (d->node && !d->readonly && d->node->driver->flush(d->node)) {
-            warn_report("drive '%s': the last flush failed: %s", d->id, strerror(errno));
+        int error = d->node && !d->readonly && !d->no_flush ? d->node->driver->flush(d->node) : 0;
+        if (error) {
+            warn_report("drive '%s': the last flush of '%s' failed: %s", d->id, d->node->filename,
+                        strerror(error));
+        }
+        if (!list_empty(&d->kept)) {
+            warn_report("drive '%s': the request that had failed is given up; the guest was never "
+                        "told that it was done",
+                        d->id);
         }
         list_remove(pos);
         drive_free(d);

@@ -22,6 +22,9 @@ typedef struct FileNode {
     BlockNode node;
     int fd;
     bool block_device;
+    unsigned align;   /* direct I/O: of offsets, lengths and memory; 0: through the page cache */
+    pthread_rwlock_t direct_lock; /* whole blocks are written shared, parts of one exclusively */
+    int flush_failed; /* atomic: EIO after a failure; what it lost no later flush brings back */
     bool no_punch; /* the file system cannot deallocate: zeroes are written */
 } FileNode;
 
@@ -86,29 +89,171 @@ static int transfer(FileNode *f, uint64_t offset, const struct iovec *iov, int n
     return 0;
 }
 
+/* ---- direct I/O: past the page cache, in whole aligned blocks ---- */
+
+enum { DIRECT_CHUNK = 1 << 20, DIRECT_MAX_ALIGN = 4096 };
+
+static int direct_pread(const FileNode *f, uint64_t offset, uint8_t *buf, size_t len)
+{
+    for (size_t done = 0; done < len;) {
+        ssize_t r = pread(f->fd, buf + done, len - done, (off_t)(offset + done));
+        if (r < 0 && errno == EINTR) {
+            continue;
+        }
+        if (r < 0) {
+            return errno;
+        }
+        if (r == 0 || r % f->align) { /* the end of the file */
+            memset(buf + done + r, 0, len - done - (size_t)r);
+            return 0;
+        }
+        done += (size_t)r;
+    }
+    return 0;
+}
+
+static int direct_pwrite(const FileNode *f, uint64_t offset, const uint8_t *buf, size_t len)
+{
+    for (size_t done = 0; done < len;) {
+        ssize_t r = pwrite(f->fd, buf + done, len - done, (off_t)(offset + done));
+        if (r < 0 && errno == EINTR) {
+            continue;
+        }
+        if (r <= 0 || r % f->align) {
+            return r < 0 ? errno : ENOSPC;
+        }
+        done += (size_t)r;
+    }
+    return 0;
+}
+
+static void copy_iov(const struct iovec *iov, int niov, uint64_t skip, uint8_t *buf, uint64_t len,
+                     bool to_buf)
+{
+    for (int i = 0; i < niov && len; i++) {
+        if (skip >= iov[i].iov_len) {
+            skip -= iov[i].iov_len;
+            continue;
+        }
+        uint64_t n = MIN(iov[i].iov_len - skip, len);
+        uint8_t *at = (uint8_t *)iov[i].iov_base + skip;
+        memcpy(to_buf ? buf : at, to_buf ? at : buf, n);
+        buf += n;
+        len -= n;
+        skip = 0;
+    }
+}
+
+/* One chunk of at most DIRECT_CHUNK bytes by way of buf. Blocks written in part are read first. */
+static int direct_chunk(FileNode *f, uint64_t offset, const struct iovec *iov, int niov,
+                        uint64_t skip, uint64_t len, uint8_t *buf, bool write)
+{
+    uint64_t lo = ROUND_DOWN(offset, (uint64_t)f->align);
+    uint64_t hi = ROUND_UP(offset + len, (uint64_t)f->align);
+    bool whole = lo == offset && hi == offset + len;
+    if (!write) {
+        int r = direct_pread(f, lo, buf, hi - lo);
+        if (!r) {
+            copy_iov(iov, niov, skip, buf + (offset - lo), len, false);
+        }
+        return r;
+    }
+    int r = whole ? 0 : direct_pread(f, lo, buf, hi - lo);
+    if (!r) {
+        copy_iov(iov, niov, skip, buf + (offset - lo), len, true);
+        r = direct_pwrite(f, lo, buf, hi - lo);
+    }
+    return r;
+}
+
+static int direct_transfer(FileNode *f, uint64_t offset, const struct iovec *iov, int niov,
+                           uint64_t len, bool write)
+{
+    uint8_t *buf = NULL;
+    int r = posix_memalign((void **)&buf, DIRECT_MAX_ALIGN, DIRECT_CHUNK + 2 * DIRECT_MAX_ALIGN);
+    if (r) {
+        return r;
+    }
+    /* No other write may come between reading a block and writing it back. */
+    if (write && (offset % f->align || len % f->align)) {
+        pthread_rwlock_wrlock(&f->direct_lock);
+    } else {
+        pthread_rwlock_rdlock(&f->direct_lock);
+    }
+    for (uint64_t done = 0; done < len && !r;) {
+        uint64_t n = MIN(len - done, (uint64_t)DIRECT_CHUNK);
+        r = direct_chunk(f, offset + done, iov, niov, done, n, buf, write);
+        done += n;
+    }
+    pthread_rwlock_unlock(&f->direct_lock);
+    free(buf);
+    return r;
+}
+
+/* What alignment the file system wants, found out by reading; 0: none will do. */
+static unsigned probe_align(int fd, uint64_t size)
+{
+    uint8_t *buf = NULL;
+    if (posix_memalign((void **)&buf, DIRECT_MAX_ALIGN, 2 * DIRECT_MAX_ALIGN)) {
+        return 0;
+    }
+    unsigned found = 0;
+    for (unsigned align = 512; align <= DIRECT_MAX_ALIGN && !found; align *= 2) {
+        if (size % align == 0 && pread(fd, buf + align, align, (off_t)align) >= 0) {
+            found = align;
+        }
+    }
+    free(buf);
+    return found;
+}
+
+static int any_transfer(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov,
+                        uint64_t len, bool write)
+{
+    FileNode *f = container_of(n, FileNode, node);
+    return f->align ? direct_transfer(f, offset, iov, niov, len, write)
+                    : transfer(f, offset, iov, niov, len, write);
+}
+
+/* ---- driver ---- */
+
 static int file_readv(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov,
                       uint64_t len)
 {
-    return transfer(container_of(n, FileNode, node), offset, iov, niov, len, false);
+    return any_transfer(n, offset, iov, niov, len, false);
 }
 
 static int file_writev(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov,
                        uint64_t len)
 {
-    return transfer(container_of(n, FileNode, node), offset, iov, niov, len, true);
+    return any_transfer(n, offset, iov, niov, len, true);
 }
 
+/* After a failed fdatasync the kernel may have dropped what it could not write, and the next one
+ * would say that all is well. */
 static int file_flush(BlockNode *n)
 {
-    return fdatasync(container_of(n, FileNode, node)->fd) == 0 ? 0 : errno;
+    FileNode *f = container_of(n, FileNode, node);
+    int failed = __atomic_load_n(&f->flush_failed, __ATOMIC_RELAXED);
+    if (failed) {
+        return failed;
+    }
+    if (fdatasync(f->fd) == 0) {
+        return 0;
+    }
+    failed = errno;
+    if (!f->align && failed != EINTR) {
+        __atomic_store_n(&f->flush_failed, EIO, __ATOMIC_RELAXED);
+    }
+    return failed;
 }
 
 static int write_zero_bytes(FileNode *f, uint64_t offset, uint64_t len)
 {
-    static const char zeroes[64 * 1024];
+    static const char zeroes[64 * 1024] __attribute__((aligned(4096)));
     while (len) {
         struct iovec v = { (void *)zeroes, MIN(len, sizeof(zeroes)) };
-        int r = transfer(f, offset, &v, 1, v.iov_len, true);
+        int r = any_transfer(&f->node, offset, &v, 1, v.iov_len, true);
         if (r) {
             return r;
         }
@@ -149,6 +294,7 @@ static void file_close(BlockNode *n)
 {
     FileNode *f = container_of(n, FileNode, node);
     close(f->fd);
+    pthread_rwlock_destroy(&f->direct_lock);
     free(n->filename);
     free(f);
 }
@@ -212,7 +358,7 @@ static bool check_open(const char *filename, int fd, bool readonly, struct stat 
     if (fstat(fd, st)) {
         return error_set_errno(errp, errno, "'%s'", filename);
     }
-    if (S_ISDIR(st->st_mode)) {
+    if (S_ISDIR(st->st_mode)) { /* opened for reading, that does not fail */
         return error_set(errp, "'%s' is a directory, not an image", filename);
     }
     if (!S_ISREG(st->st_mode) && !S_ISBLK(st->st_mode)) {
@@ -229,22 +375,80 @@ static bool check_open(const char *filename, int fd, bool readonly, struct stat 
     return true;
 }
 
-BlockNode *block_file_open(const char *filename, bool readonly, Error **errp)
+/* "nbd://host", "fat:dir": what other programs open by such a word and this one does not. */
+static bool is_protocol(const char *filename, Error **errp)
 {
-    int fd = open(filename, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0) {
-        int err = errno;
-        if (err == ENOENT) {
-            error_set(errp, "image '%s' does not exist", filename);
-        } else if (err == EISDIR) {
-            error_set(errp, "'%s' is a directory, not an image", filename);
-        } else if ((err == EACCES || err == EROFS) && !readonly &&
-                   access(filename, R_OK) == 0) {
-            error_set(errp, "image '%s' may only be read; give readonly=on or snapshot=on",
-                      filename);
-        } else {
-            error_set_errno(errp, err, "image '%s' cannot be opened", filename);
+    static const char *const known[] = { "nbd", "http", "https", "ftp", "ftps", "ssh", "iscsi", "fat",
+                                         "rbd", "gluster", "nfs", "blkdebug", "null-co", "null-aio",
+                                         "nvme", "json", NULL };
+    size_t len = strcspn(filename, ":/");
+    if (filename[len] != ':' || access(filename, F_OK) == 0) {
+        return false;
+    }
+    for (const char *const *k = known; *k; k++) {
+        if (strlen(*k) == len && !strncmp(*k, filename, len)) {
+            error_set(errp, "'%s': the protocol '%s:' is not built yet, only files and block devices "
+                            "are; ./%s would be a file",
+                      filename, *k, filename);
+            return true;
         }
+    }
+    return false;
+}
+
+static void say_open_failed(const char *filename, bool readonly, int err, Error **errp)
+{
+    bool may_read = (err == EACCES || err == EROFS || err == EPERM) && !readonly &&
+                    access(filename, R_OK) == 0;
+    if (err == ENOENT) {
+        error_set(errp, "image '%s' does not exist", filename);
+    } else if (err == EISDIR) {
+        error_set(errp, "'%s' is a directory, not an image", filename);
+    } else if (err == ETXTBSY) {
+        error_set(errp, "image '%s' is a program or a swap file in use", filename);
+    } else if (may_read) {
+        error_set(errp, "image '%s' may only be read; give readonly=on or snapshot=on", filename);
+    } else if (err == EACCES) {
+        error_set(errp, "image '%s': permission denied; see ls -ld for it and the directories above",
+                  filename);
+    } else if (err == ENOMEDIUM) {
+        error_set(errp, "there is no medium in '%s'", filename);
+    } else {
+        error_set_errno(errp, err, "image '%s' cannot be opened", filename);
+    }
+}
+
+/* fd of the image; a FIFO or the like is not even opened, since that may block. */
+static int open_image(const char *filename, bool readonly, bool *direct, Error **errp)
+{
+    struct stat st;
+    if (stat(filename, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode) &&
+        !S_ISDIR(st.st_mode)) {
+        error_set(errp, "'%s' is neither a file nor a block device", filename);
+        return -1;
+    }
+    int flags = (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY;
+    int fd = open(filename, flags | (*direct ? O_DIRECT : 0));
+    if (fd < 0 && errno == EINVAL && *direct) {
+        *direct = false;
+        fd = open(filename, flags);
+    }
+    if (fd < 0) {
+        say_open_failed(filename, readonly, errno, errp);
+    }
+    return fd;
+}
+
+BlockNode *block_file_open(const char *filename, bool readonly, bool *direct, Error **errp)
+{
+    if (is_protocol(filename, errp)) {
+        return NULL;
+    }
+    if (!strncmp(filename, "file:", 5)) {
+        filename += strncmp(filename, "file:///", 8) ? 5 : 7;
+    }
+    int fd = open_image(filename, readonly, direct, errp);
+    if (fd < 0) {
         return NULL;
     }
     struct stat st;
@@ -258,10 +462,18 @@ BlockNode *block_file_open(const char *filename, bool readonly, Error **errp)
         close(fd);
         return NULL;
     }
+    unsigned align = *direct ? probe_align(fd, (uint64_t)size) : 0;
+    if (*direct && !align) {
+        *direct = false;
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_DIRECT);
+    }
     FileNode *f = xcalloc(1, sizeof(*f));
-    f->node = (BlockNode){ &file_driver, (uint64_t)size, readonly, xstrdup(filename) };
+    f->node = (BlockNode){ .driver = &file_driver, .size = (uint64_t)size, .readonly = readonly,
+                           .filename = xstrdup(filename) };
     f->fd = fd;
     f->block_device = S_ISBLK(st.st_mode);
+    f->align = align;
+    pthread_rwlock_init(&f->direct_lock, NULL);
     return &f->node;
 }
 

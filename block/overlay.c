@@ -163,6 +163,7 @@ static void overlay_close(BlockNode *n)
     pthread_rwlock_destroy(&o->lock);
     free(o->present);
     free(n->filename);
+    free(n->store);
     free(o);
 }
 
@@ -188,11 +189,21 @@ BlockNode *block_overlay_open(BlockNode *base, Error **errp)
         block_close(base);
         return NULL;
     }
+    uint8_t *present = calloc(1, base->size / CLUSTER / 8 + 1);
+    if (!present) {
+        error_set(errp, "snapshot=on: '%s' is too large: no memory for a map of it",
+                  base->filename);
+        close(fd);
+        block_close(base);
+        return NULL;
+    }
     Overlay *o = xcalloc(1, sizeof(*o));
-    o->node = (BlockNode){ &overlay_driver, base->size, false, xstrdup(base->filename) };
+    o->node = (BlockNode){ .driver = &overlay_driver, .size = base->size,
+                           .filename = xstrdup(base->filename),
+                           .store = xasprintf("the snapshot's file in %s", dir) };
     o->base = base;
     o->fd = fd;
-    o->present = xcalloc(1, base->size / CLUSTER / 8 + 1);
+    o->present = present;
     pthread_rwlock_init(&o->lock, NULL);
     return &o->node;
 }

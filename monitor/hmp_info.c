@@ -306,6 +306,12 @@ static void run_info_block(Monitor *mon, const Dict *args)
     drives_info(arg_bool(args, "verbose"), monitor_print_line, mon);
 }
 
+static void run_info_blockstats(Monitor *mon, const Dict *args)
+{
+    (void)args;
+    drives_stats(monitor_print_line, mon);
+}
+
 static void show_chardev(Chardev *chr, const char *id, const char *filename, void *opaque)
 {
     (void)chr;
@@ -355,6 +361,8 @@ MONITOR_COMMANDS(info_commands) = {
       .complete = complete_device, .info = true },
     { .name = "block", .args = "verbose:-v", .params = "[-v]",
       .help = "show the drives and their media", .run = run_info_block, .info = true },
+    { .name = "blockstats", .help = "show what the drives have read and written",
+      .run = run_info_blockstats, .info = true },
     { .name = "chardev", .help = "show the character devices", .run = run_info_chardev,
       .info = true, .preconfig = true },
     { .name = NULL },

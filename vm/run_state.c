@@ -17,7 +17,7 @@ static struct {
     Machine *machine;
     RunState state;
     BottomHalf work;
-    bool reset_wanted, shutdown_wanted;
+    bool reset_wanted, shutdown_wanted, io_error_wanted;
     ShutdownCause shutdown_cause;
     int exit_status;
 } run;
@@ -35,6 +35,7 @@ void vm_start(void)
         return; /* after a power-off only a reset brings it back */
     }
     run.state = RUN_RUNNING;
+    drives_retry();
     guest_clock_start();
     vcpus_resume(run.machine);
 }
@@ -97,12 +98,26 @@ static void do_reset(Machine *m)
 {
     bool was_running = run.state == RUN_RUNNING;
     vcpus_pause(m);
+    blk_drain(NULL); /* what the guest has written reaches the image, not a device reset already */
     power_on_reset(m);
     if (was_running) {
         vcpus_resume(m);
-    } else if (run.state == RUN_SHUTDOWN) {
+    } else if (run.state == RUN_SHUTDOWN || run.state == RUN_IO_ERROR) {
         run.state = RUN_PAUSED;
     }
+}
+
+/* werror=, rerror=: the request waits in the drive for cont. */
+static void drive_failed(Drive *d, BlkOp op, int error)
+{
+    static const char *const what[] = { [BLK_READ] = "reading", [BLK_WRITE] = "writing",
+                                        [BLK_FLUSH] = "flushing", [BLK_DISCARD] = "discarding",
+                                        [BLK_WRITE_ZEROES] = "writing zeroes" };
+    warn_report("drive '%s': %s failed (%s): %s; the guest is paused: put that right, then give "
+                "'cont' in the monitor",
+                drive_id(d), what[op], drive_store(d), strerror(error));
+    run.io_error_wanted = true;
+    bh_schedule(&run.work);
 }
 
 static bool shutdown_ends_process(const Machine *m)
@@ -113,6 +128,12 @@ static bool shutdown_ends_process(const Machine *m)
 static void do_requests(void *opaque)
 {
     Machine *m = opaque;
+    if (run.io_error_wanted) {
+        run.io_error_wanted = false;
+        if (run.state == RUN_RUNNING || run.state == RUN_PAUSED) {
+            vm_stop(RUN_IO_ERROR);
+        }
+    }
     if (run.shutdown_wanted) {
         run.shutdown_wanted = run.reset_wanted = false;
         if (shutdown_ends_process(m)) {
@@ -145,7 +166,8 @@ static void ops_cont(Machine *m)
 static const char *ops_status(const Machine *m)
 {
     static const char *const words[] = { [RUN_PRELAUNCH] = "prelaunch", [RUN_RUNNING] = "running",
-                                         [RUN_PAUSED] = "paused", [RUN_SHUTDOWN] = "shutdown" };
+                                         [RUN_PAUSED] = "paused", [RUN_SHUTDOWN] = "shutdown",
+                                         [RUN_IO_ERROR] = "io-error" };
     (void)m;
     return words[run.state];
 }
@@ -157,6 +179,7 @@ void run_state_init(Machine *m)
     run.machine = m;
     run.state = RUN_PRELAUNCH;
     bh_init(&run.work, do_requests, m);
+    drives_stop_hook = drive_failed;
     m->run_ops = &run_ops;
 }
 

@@ -12,6 +12,7 @@ typedef enum RunState {
     RUN_RUNNING,
     RUN_PAUSED,
     RUN_SHUTDOWN,  /* the guest powered off under -no-shutdown */
+    RUN_IO_ERROR,  /* a drive failed and its werror= or rerror= says stop */
 } RunState;
 
 /* Before the machine is built. */

@@ -29,6 +29,7 @@ void signals_block(void)
     end_signals(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN); /* a peer that goes shows as a failed write */
+    signal(SIGXFSZ, SIG_IGN); /* so does an image at the limit of ulimit -f */
 }
 
 static void on_signal(void *opaque, unsigned events)

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * A drive as block/drive.c (registry, options, media) and block/request.c (requests) see it.
+ */
+#ifndef BLOCK_DRIVE_IMPL_H
+#define BLOCK_DRIVE_IMPL_H
+
+#include "block/block.h"
+#include "block/node.h"
+
+typedef enum OnError { ON_ERROR_REPORT, ON_ERROR_IGNORE, ON_ERROR_STOP, ON_ERROR_ENOSPC } OnError;
+typedef enum DetectZeroes { ZEROES_OFF, ZEROES_ON, ZEROES_UNMAP } DetectZeroes;
+
+struct Drive {
+    char *id, *serial, *cache;
+    BlockNode *node; /* NULL: no medium */
+    bool cdrom, readonly, snapshot;
+    bool direct;     /* cache=none, directsync */
+    bool writeback;  /* else each write is flushed */
+    bool no_flush;   /* cache=unsafe */
+    bool discard;
+    DetectZeroes detect_zeroes;
+    OnError on_write_error, on_read_error;
+    const DriveUser *user;
+    void *user_opaque;
+    char *user_path;
+    unsigned in_flight;
+    List kept; /* failed requests that wait for drives_retry */
+    struct {
+        uint64_t bytes, requests, failed;
+    } stats[BLK_WRITE_ZEROES + 1];
+    List node_list;
+};
+
+extern List block_drives; /* all of them, in order of creation; vm_lock */
+
+#endif

@@ -1,0 +1,680 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Drives: data through requests, snapshots, limits, error policies, locks, bad images, media.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "block/block.h"
+#include "util/alloc.h"
+#include "util/main_loop.h"
+#include "util/vm_lock.h"
+
+static char dir[] = "/tmp/vireo-block-XXXXXX";
+static unsigned nr_done;
+
+/* ---- helpers ---- */
+
+static char *path_of(const char *name)
+{
+    return xasprintf("%s/%s", dir, name);
+}
+
+/* A file of size bytes, byte n of sector s being s + n. */
+static char *make_image(const char *name, size_t size)
+{
+    char *path = path_of(name);
+    uint8_t *data = xmalloc(size);
+    for (size_t i = 0; i < size; i++) {
+        data[i] = (uint8_t)(i / 512 + i);
+    }
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(fwrite(data, 1, size, f), size);
+    fclose(f);
+    free(data);
+    return path;
+}
+
+static uint8_t file_byte(const char *path, long at)
+{
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    fseek(f, at, SEEK_SET);
+    int c = fgetc(f);
+    fclose(f);
+    assert_int_not_equal(c, EOF);
+    return (uint8_t)c;
+}
+
+static Drive *open_drive(const char *options, Error **errp)
+{
+    Error *err = NULL;
+    Dict *d = dict_parse(options, "file", &err);
+    assert_non_null(d);
+    Drive *drive = drive_create(d, errp);
+    dict_free(d);
+    return drive;
+}
+
+static Drive *open_ok(const char *fmt, const char *path)
+{
+    char *options = NULL;
+    assert_true(asprintf(&options, "file=%s,%s", path, fmt) > 0);
+    Error *err = NULL;
+    Drive *d = open_drive(options, &err);
+    if (!d) {
+        fail_msg("%s: %s", options, error_text(err));
+    }
+    free(options);
+    return d;
+}
+
+/* The options must fail with a text that holds want. */
+static void open_fails(const char *options, const char *want)
+{
+    Error *err = NULL;
+    Drive *d = open_drive(options, &err);
+    assert_null(d);
+    if (!strstr(error_text(err), want)) {
+        fail_msg("%s: want '%s', got '%s'", options, want, error_text(err));
+    }
+    assert_null(strchr(error_text(err), '\n'));
+    error_free(err);
+}
+
+static void on_done(BlkRequest *req)
+{
+    assert_true(vm_locked());
+    nr_done++;
+    (void)req;
+}
+
+static int request(Drive *d, BlkOp op, uint64_t offset, void *buf, uint64_t len)
+{
+    struct iovec iov = { buf, len };
+    BlkRequest req = { .drive = d, .op = op, .offset = offset, .len = len, .iov = &iov,
+                       .niov = buf ? 1 : 0, .done = on_done, .error = -1 };
+    unsigned before = nr_done;
+    blk_submit(&req);
+    assert_int_equal(nr_done, before); /* never from inside blk_submit */
+    blk_drain(d);
+    assert_int_equal(nr_done, before + 1);
+    return req.error;
+}
+
+static uint8_t read_byte(Drive *d, uint64_t at)
+{
+    uint8_t sector[512];
+    assert_int_equal(request(d, BLK_READ, at / 512 * 512, sector, 512), 0);
+    return sector[at % 512];
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    Error *err = NULL;
+    assert_non_null(mkdtemp(dir));
+    signal(SIGXFSZ, SIG_IGN);
+    assert_true(main_loop_init(&err));
+    vm_lock();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    char *cmd = xasprintf("rm -rf %s", dir);
+    vm_unlock();
+    int r = system(cmd);
+    free(cmd);
+    return r;
+}
+
+static int close_all(void **state)
+{
+    (void)state;
+    drives_stop_hook = NULL;
+    drives_close();
+    return 0;
+}
+
+/* ---- data ---- */
+
+static void check_read_write(const char *options)
+{
+    char *path = make_image("rw.img", 1 << 20);
+    Drive *d = open_ok(options, path);
+    assert_int_equal(drive_size(d), 1 << 20);
+    uint8_t buf[4096 + 1], *odd = buf + 1; /* not aligned in memory */
+    assert_int_equal(request(d, BLK_READ, 512 * 3, odd, 4096), 0);
+    for (unsigned i = 0; i < 4096; i++) {
+        assert_int_equal(odd[i], (uint8_t)(3 + i / 512 + i));
+    }
+    memset(odd, 0xa5, 4096);
+    assert_int_equal(request(d, BLK_WRITE, 512 * 5, odd, 1536), 0);
+    assert_int_equal(request(d, BLK_FLUSH, 0, NULL, 0), 0);
+    assert_int_equal(file_byte(path, 512 * 5), 0xa5);
+    assert_int_equal(file_byte(path, 512 * 8 - 1), 0xa5);
+    assert_int_equal(file_byte(path, 512 * 5 - 1), (uint8_t)(4 + 511));
+    assert_int_equal(file_byte(path, 512 * 8), 8);
+    assert_int_equal(request(d, BLK_WRITE_ZEROES, 512 * 6, NULL, 512), 0);
+    assert_int_equal(read_byte(d, 512 * 6 + 1), 0);
+    assert_int_equal(read_byte(d, 512 * 7), 0xa5);
+    assert_int_equal(request(d, BLK_DISCARD, 512 * 7, NULL, 512), 0);
+    free(path);
+}
+
+static void test_read_write(void **state)
+{
+    (void)state;
+    check_read_write("id=a");
+}
+
+static void test_writethrough(void **state)
+{
+    (void)state;
+    check_read_write("id=a,cache=writethrough");
+}
+
+static void test_direct(void **state)
+{
+    (void)state;
+    check_read_write("id=a,cache=none");
+}
+
+/* A scattered request of more pieces than one system call takes here. */
+static void test_many_pieces(void **state)
+{
+    (void)state;
+    enum { PIECES = 200, PIECE = 512 };
+    for (unsigned round = 0; round < 2; round++) {
+        char *path = make_image("pieces.img", 1 << 20);
+        Drive *d = open_ok(round ? "id=a,cache=none" : "id=a", path);
+        uint8_t *buf = xcalloc(PIECES, PIECE);
+        struct iovec iov[PIECES];
+        for (unsigned i = 0; i < PIECES; i++) { /* backwards in memory */
+            iov[i] = (struct iovec){ buf + (PIECES - 1 - i) * PIECE, PIECE };
+        }
+        BlkRequest req = { .drive = d, .op = BLK_READ, .iov = iov, .niov = PIECES,
+                           .done = on_done };
+        blk_submit(&req);
+        blk_drain(d);
+        assert_int_equal(req.error, 0);
+        for (unsigned i = 0; i < PIECES; i++) {
+            assert_int_equal(buf[(PIECES - 1 - i) * PIECE + 7], (uint8_t)(i + 7));
+        }
+        free(buf);
+        free(path);
+        drives_close();
+    }
+}
+
+static void test_bounds(void **state)
+{
+    (void)state;
+    char *path = make_image("small.img", 4096);
+    Drive *d = open_ok("id=a", path);
+    uint8_t buf[1024];
+    assert_int_equal(request(d, BLK_READ, 4096 - 512, buf, 1024), EIO);
+    assert_int_equal(request(d, BLK_READ, 4096, buf, 512), EIO);
+    assert_int_equal(request(d, BLK_READ, UINT64_MAX - 511, buf, 1024), EIO);
+    assert_int_equal(request(d, BLK_READ, 100, buf, 512), EIO);
+    assert_int_equal(request(d, BLK_WRITE, 4096 - 512, buf, 1024), EIO);
+    assert_int_equal(request(d, BLK_READ, 4096 - 512, buf, 512), 0);
+    /* the file is cut while it is open: what is gone reads as zeroes */
+    assert_int_equal(truncate(path, 1000), 0);
+    assert_int_equal(read_byte(d, 2048), 0);
+    free(path);
+}
+
+static void test_readonly(void **state)
+{
+    (void)state;
+    char *path = make_image("ro.img", 4096);
+    Drive *d = open_ok("id=a,readonly=on", path);
+    uint8_t buf[512] = { 0 };
+    assert_true(drive_is_readonly(d));
+    assert_int_equal(request(d, BLK_WRITE, 0, buf, 512), EROFS);
+    assert_int_equal(request(d, BLK_FLUSH, 0, NULL, 0), 0);
+    free(path);
+}
+
+static void test_odd_size(void **state)
+{
+    (void)state;
+    char *path = make_image("odd.img", 700);
+    Drive *d = open_ok("id=a,format=raw", path);
+    assert_int_equal(drive_size(d), 1024);
+    assert_int_equal(read_byte(d, 699), (uint8_t)(1 + 699));
+    assert_int_equal(read_byte(d, 700), 0);
+    uint8_t buf[512];
+    memset(buf, 0x77, sizeof(buf));
+    assert_int_equal(request(d, BLK_WRITE, 512, buf, 512), 0);
+    assert_int_equal(file_byte(path, 1023), 0x77);
+    free(path);
+}
+
+static void test_detect_zeroes(void **state)
+{
+    (void)state;
+    char *path = make_image("zeroes.img", 1 << 20);
+    Drive *d = open_ok("id=a,detect-zeroes=unmap", path);
+    struct stat before, after;
+    uint8_t *buf = xcalloc(1, 512 * 1024);
+    assert_int_equal(request(d, BLK_FLUSH, 0, NULL, 0), 0);
+    assert_int_equal(stat(path, &before), 0);
+    assert_int_equal(request(d, BLK_WRITE, 0, buf, 512 * 1024), 0);
+    assert_int_equal(stat(path, &after), 0);
+    assert_int_equal(read_byte(d, 4097), 0);
+    assert_int_equal(after.st_size, 1 << 20);
+    if (before.st_blocks > 1024) {
+        assert_true(after.st_blocks < before.st_blocks);
+    }
+    free(buf);
+    free(path);
+}
+
+/* ---- snapshot ---- */
+
+static void test_snapshot(void **state)
+{
+    (void)state;
+    setenv("TMPDIR", dir, 1);
+    char *path = make_image("base.img", 3 * 65536 + 1024);
+    Drive *d = open_ok("id=a,snapshot=on", path);
+    uint8_t buf[512], *big = xmalloc(2 * 65536);
+    memset(buf, 0x5a, sizeof(buf));
+    memset(big, 0xc3, 2 * 65536);
+    assert_int_equal(request(d, BLK_WRITE, 65536 - 512, buf, 512), 0);
+    assert_int_equal(read_byte(d, 65536 - 512), 0x5a);
+    assert_int_equal(read_byte(d, 65536 - 513), (uint8_t)(126 + 65536 - 513));
+    assert_int_equal(read_byte(d, 65536), 128);
+    assert_int_equal(request(d, BLK_WRITE, 65536 - 1024, big, 2 * 65536), 0); /* three clusters */
+    assert_int_equal(read_byte(d, 65536 - 1024), 0xc3);
+    assert_int_equal(read_byte(d, 3 * 65536 - 1025), 0xc3);
+    assert_int_equal(read_byte(d, 3 * 65536 - 1024), (uint8_t)(3 * 128 - 2));
+    assert_int_equal(request(d, BLK_WRITE, 3 * 65536 + 512, buf, 512), 0); /* the short last one */
+    assert_int_equal(read_byte(d, 3 * 65536 + 512), 0x5a);
+    assert_int_equal(read_byte(d, 3 * 65536 + 511), (uint8_t)(3 * 128 + 511));
+    assert_int_equal(request(d, BLK_WRITE_ZEROES, 0, NULL, 65536 + 512), 0);
+    assert_int_equal(read_byte(d, 65536), 0);
+    assert_int_equal(read_byte(d, 65536 + 512), 0xc3);
+    drives_close();
+    for (unsigned i = 0; i < 3 * 65536 + 1024; i += 511) {
+        assert_int_equal(file_byte(path, i), (uint8_t)(i / 512 + i));
+    }
+    /* an image that may only be read takes a snapshot */
+    chmod(path, 0400);
+    d = open_ok("id=a,snapshot=on", path);
+    assert_int_equal(request(d, BLK_WRITE, 0, buf, 512), 0);
+    free(big);
+    free(path);
+    unsetenv("TMPDIR");
+}
+
+/* ---- errors of the host ---- */
+
+static Drive *stopped_drive;
+static BlkOp stopped_op;
+static int stopped_error;
+static unsigned nr_stops;
+
+static void on_stop(Drive *d, BlkOp op, int error)
+{
+    stopped_drive = d;
+    stopped_op = op;
+    stopped_error = error;
+    nr_stops++;
+}
+
+static void limit_files(rlim_t size)
+{
+    struct rlimit r;
+    getrlimit(RLIMIT_FSIZE, &r);
+    r.rlim_cur = size;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &r), 0);
+}
+
+/* No room (here: for a file that large) stops the machine and is tried again. */
+static void test_no_room(void **state)
+{
+    (void)state;
+    char *path = path_of("sparse.img");
+    assert_int_equal(close(open(path, O_CREAT | O_WRONLY, 0600)), 0);
+    assert_int_equal(truncate(path, 1 << 20), 0);
+    Drive *d = open_ok("id=a", path);
+    drives_stop_hook = on_stop;
+    nr_stops = 0;
+    uint8_t buf[512];
+    memset(buf, 0x11, sizeof(buf));
+    struct iovec iov = { buf, 512 };
+    BlkRequest req = { .drive = d, .op = BLK_WRITE, .offset = 4096, .iov = &iov, .niov = 1,
+                       .done = on_done };
+    unsigned before = nr_done;
+    limit_files(1024);
+    blk_submit(&req);
+    blk_drain(d);
+    assert_int_equal(nr_stops, 1);
+    assert_ptr_equal(stopped_drive, d);
+    assert_int_equal(stopped_op, BLK_WRITE);
+    assert_int_equal(stopped_error, EFBIG);
+    assert_int_equal(nr_done, before); /* the device does not know */
+    drives_retry(); /* still no room */
+    blk_drain(d);
+    assert_int_equal(nr_stops, 2);
+    limit_files(RLIM_INFINITY);
+    drives_retry();
+    blk_drain(d);
+    assert_int_equal(nr_stops, 2);
+    assert_int_equal(nr_done, before + 1);
+    assert_int_equal(req.error, 0);
+    assert_int_equal(file_byte(path, 4096), 0x11);
+    free(path);
+}
+
+static void test_policies(void **state)
+{
+    (void)state;
+    char *path = path_of("policy.img");
+    uint8_t buf[512] = { 1 };
+    static const struct {
+        const char *options;
+        int want;
+    } cases[] = { { "id=a,werror=report", EFBIG }, { "id=a,werror=ignore", 0 } };
+    drives_stop_hook = on_stop;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        assert_int_equal(close(open(path, O_CREAT | O_WRONLY, 0600)), 0);
+        assert_int_equal(truncate(path, 1 << 20), 0);
+        nr_stops = 0;
+        Drive *d = open_ok(cases[i].options, path);
+        limit_files(1024);
+        int error = request(d, BLK_WRITE, 4096, buf, 512);
+        limit_files(RLIM_INFINITY);
+        assert_int_equal(error, cases[i].want);
+        assert_int_equal(nr_stops, 0);
+        drives_close();
+    }
+    free(path);
+}
+
+/* A request that waits for drives_retry can be called off. */
+static void test_cancel_kept(void **state)
+{
+    (void)state;
+    char *path = path_of("cancel.img");
+    assert_int_equal(close(open(path, O_CREAT | O_WRONLY, 0600)), 0);
+    assert_int_equal(truncate(path, 1 << 20), 0);
+    Drive *d = open_ok("id=a,werror=stop", path);
+    drives_stop_hook = on_stop;
+    uint8_t buf[512] = { 1 };
+    struct iovec iov = { buf, 512 };
+    BlkRequest req = { .drive = d, .op = BLK_WRITE, .offset = 4096, .iov = &iov, .niov = 1,
+                       .done = on_done };
+    unsigned before = nr_done;
+    limit_files(1024);
+    blk_submit(&req);
+    blk_drain(d);
+    limit_files(RLIM_INFINITY);
+    blk_cancel(&req);
+    drives_retry();
+    blk_drain(d);
+    assert_int_equal(nr_done, before);
+    assert_int_equal(file_byte(path, 4096), 0);
+    free(path);
+}
+
+static void test_cancel_in_flight(void **state)
+{
+    (void)state;
+    char *path = make_image("flight.img", 4096);
+    Drive *d = open_ok("id=a", path);
+    uint8_t buf[512];
+    struct iovec iov = { buf, 512 };
+    unsigned before = nr_done;
+    for (unsigned i = 0; i < 100; i++) {
+        BlkRequest req = { .drive = d, .op = BLK_READ, .iov = &iov, .niov = 1, .done = on_done };
+        blk_submit(&req);
+        blk_cancel(&req);
+    }
+    blk_drain(d);
+    assert_int_equal(nr_done, before);
+    free(path);
+}
+
+/* ---- threads ---- */
+
+/* As a vCPU would: the main loop does not run meanwhile. */
+static void *drain_elsewhere(void *opaque)
+{
+    for (unsigned i = 0; i < 200; i++) {
+        vm_lock();
+        assert_int_equal(request(opaque, BLK_FLUSH, 0, NULL, 0), 0);
+        vm_unlock();
+    }
+    return NULL;
+}
+
+static void test_drain_from_thread(void **state)
+{
+    (void)state;
+    char *path = make_image("thread.img", 4096);
+    Drive *d = open_ok("id=a,cache=unsafe", path);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, drain_elsewhere, d), 0);
+    vm_unlock();
+    pthread_join(thread, NULL);
+    vm_lock();
+    free(path);
+}
+
+/* Completions come through the main loop as well. */
+static void test_main_loop_completes(void **state)
+{
+    (void)state;
+    char *path = make_image("loop.img", 4096);
+    Drive *d = open_ok("id=a", path);
+    uint8_t buf[512];
+    struct iovec iov = { buf, 512 };
+    BlkRequest req = { .drive = d, .op = BLK_READ, .iov = &iov, .niov = 1, .done = on_done };
+    unsigned before = nr_done;
+    blk_submit(&req);
+    for (unsigned i = 0; i < 100 && nr_done == before; i++) {
+        main_loop_step(100 * 1000 * 1000);
+    }
+    assert_int_equal(nr_done, before + 1);
+    assert_int_equal(buf[3], 3);
+    free(path);
+}
+
+/* ---- what users get wrong ---- */
+
+static void test_bad_images(void **state)
+{
+    (void)state;
+    char *opts = xasprintf("file=%s/absent.img", dir);
+    open_fails(opts, "does not exist");
+    free(opts);
+    opts = xasprintf("file=%s", dir);
+    open_fails(opts, "is a directory");
+    free(opts);
+    opts = xasprintf("file=%s,readonly=on", dir);
+    open_fails(opts, "is a directory");
+    free(opts);
+    open_fails("file=/dev/null", "neither a file nor a block device");
+    open_fails("file=nbd://localhost/x", "protocol");
+    open_fails("id=a", "needs file=");
+    char *path = make_image("ok.img", 4096);
+    opts = xasprintf("file=%s,format=qcow2", path);
+    open_fails(opts, "not built yet");
+    free(opts);
+    opts = xasprintf("file=%s,format=rwa", path);
+    open_fails(opts, "did you mean 'raw'?");
+    free(opts);
+    opts = xasprintf("file=%s,cache=writeabck", path);
+    open_fails(opts, "did you mean 'writeback'?");
+    free(opts);
+    opts = xasprintf("file=%s,frmat=raw", path);
+    open_fails(opts, "did you mean 'format'?");
+    free(opts);
+    opts = xasprintf("file=%s,werror=maybe", path);
+    open_fails(opts, "one of report, ignore, stop, enospc");
+    free(opts);
+    FILE *f = fopen(path, "r+");
+    fwrite("QFI\xfb\0\0\0\3", 1, 8, f);
+    fclose(f);
+    opts = xasprintf("file=%s", path);
+    open_fails(opts, "looks like qcow2");
+    free(opts);
+    assert_non_null(open_ok("id=a,format=raw", path)); /* as the user says */
+    free(path);
+}
+
+static void test_permission(void **state)
+{
+    (void)state;
+    if (geteuid() == 0) {
+        return; /* root may open anything */
+    }
+    char *path = make_image("mine.img", 4096);
+    chmod(path, 0400);
+    char *opts = xasprintf("file=%s", path);
+    open_fails(opts, "readonly=on or snapshot=on");
+    chmod(path, 0);
+    open_fails(opts, "permission denied");
+    free(opts);
+    free(path);
+}
+
+static void test_lock(void **state)
+{
+    (void)state;
+    char *path = make_image("locked.img", 4096);
+    char *opts = xasprintf("file=%s", path), *ro = xasprintf("file=%s,readonly=on", path);
+    int ready[2], go[2];
+    char c = 0;
+    assert_int_equal(pipe(ready) | pipe(go), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+        int fd = open(path, O_RDWR);
+        bool ok = fcntl(fd, F_OFD_SETLK, &lock) == 0 && write(ready[1], "x", 1) == 1 &&
+                  read(go[0], &c, 1) == 1;
+        _exit(ok ? 0 : 1);
+    }
+    assert_int_equal(read(ready[0], &c, 1), 1);
+    char *holder = xasprintf("process %d (test_block)", child);
+    open_fails(opts, holder);
+    open_fails(ro, holder);
+    assert_int_equal(write(go[1], "x", 1), 1);
+    int status;
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+    assert_non_null(open_ok("id=a,readonly=on", path)); /* many may read */
+    assert_non_null(open_ok("id=b,readonly=on", path));
+    open_fails(opts, "in use by");
+    free(holder);
+    free(opts);
+    free(ro);
+    free(path);
+}
+
+/* ---- media ---- */
+
+static struct {
+    unsigned changes, requests;
+    bool loaded, locked, open;
+} tray;
+
+static void on_media(void *opaque, bool loaded)
+{
+    (void)opaque;
+    tray.changes++;
+    tray.loaded = loaded;
+}
+
+static void on_request(void *opaque, bool force)
+{
+    (void)opaque, (void)force;
+    tray.requests++;
+}
+
+static bool is_open(void *opaque)
+{
+    (void)opaque;
+    return tray.open;
+}
+
+static bool is_locked(void *opaque)
+{
+    (void)opaque;
+    return tray.locked;
+}
+
+static void test_media(void **state)
+{
+    (void)state;
+    static const DriveUser user = { on_media, on_request, is_open, is_locked, NULL };
+    Error *err = NULL;
+    char *one = make_image("one.iso", 4096), *two = make_image("two.iso", 8192);
+    Drive *d = open_ok("id=cd,media=cdrom", one);
+    assert_true(drive_is_cdrom(d) && drive_is_readonly(d));
+    assert_true(drive_attach(d, &user, NULL, "/machine/cd", &err));
+    assert_false(drive_attach(d, &user, NULL, "/machine/other", &err));
+    assert_non_null(strstr(error_text(err), "/machine/cd"));
+    error_free(err);
+    err = NULL;
+    assert_true(drive_change(d, two, NULL, true, &err));
+    assert_int_equal(drive_size(d), 8192);
+    assert_int_equal(tray.changes, 2); /* out, in */
+    tray.locked = true;
+    assert_false(drive_eject(d, false, &err));
+    assert_int_equal(tray.requests, 1);
+    error_free(err);
+    err = NULL;
+    assert_true(drive_eject(d, true, &err));
+    assert_false(drive_has_media(d) || tray.loaded);
+    assert_int_equal(drive_size(d), 0);
+    uint8_t buf[512];
+    assert_int_equal(request(d, BLK_READ, 0, buf, 512), ENOMEDIUM);
+    tray.locked = false;
+    assert_true(drive_change(d, one, "raw", true, &err));
+    assert_true(drive_has_media(d) && tray.loaded);
+    char *absent = path_of("absent.iso");
+    assert_false(drive_change(d, absent, NULL, true, &err));
+    assert_int_equal(drive_size(d), 4096); /* the old one stays */
+    error_free(err);
+    free(absent);
+    free(one);
+    free(two);
+}
+
+#define TEST(fn) cmocka_unit_test_teardown(fn, close_all)
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        TEST(test_read_write), TEST(test_writethrough), TEST(test_direct), TEST(test_many_pieces),
+        TEST(test_bounds), TEST(test_readonly), TEST(test_odd_size), TEST(test_detect_zeroes),
+        TEST(test_snapshot), TEST(test_no_room), TEST(test_policies), TEST(test_cancel_kept),
+        TEST(test_cancel_in_flight), TEST(test_drain_from_thread),
+        TEST(test_main_loop_completes), TEST(test_bad_images), TEST(test_permission),
+        TEST(test_lock), TEST(test_media),
+    };
+    cmocka_set_message_output(CM_OUTPUT_TAP);
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
