@@ -20,6 +20,7 @@ typedef struct Parallel {
     char *chardev;
     uint8_t data, control; /* state */
     bool busy;             /* the chardev has not taken data yet */
+    bool acked;            /* nAck came since CONTROL_IRQ was set: the line is up */
     CharFrontend fe;       /* wiring */
     Region io;
     Irq irq;
@@ -42,6 +43,7 @@ static void offer(Parallel *s)
     }
     s->busy = false;
     if (s->control & CONTROL_IRQ) {
+        s->acked = true;
         irq_set(&s->irq, false);
         irq_set(&s->irq, true);
     }
@@ -58,6 +60,7 @@ static void write_control(Parallel *s, uint8_t val)
     uint8_t rising = val & ~s->control;
     s->control = val & CONTROL_MASK;
     if (!(s->control & CONTROL_IRQ)) {
+        s->acked = false;
         irq_set(&s->irq, false);
     }
     /* nStrobe falls when its bit rises; a printer in reset does not see it. */
@@ -98,7 +101,7 @@ static const RegionOps parallel_ops = { parallel_read, parallel_write, .sizes = 
 static void parallel_refresh(Device *dev)
 {
     Parallel *s = container_of(dev, Parallel, dev);
-    irq_set(&s->irq, false);
+    irq_set(&s->irq, s->acked);
     if (s->busy) {
         offer(s);
     }
@@ -168,6 +171,7 @@ static const StateField parallel_state[] = {
     STATE_U8(Parallel, data),
     STATE_U8(Parallel, control, .reset = CONTROL_NO_INIT | CONTROL_SELECT, .mask = CONTROL_MASK),
     STATE_BOOL(Parallel, busy),
+    STATE_BOOL(Parallel, acked),
     STATE_END,
 };
 

@@ -217,7 +217,11 @@ def test_parallel():
                 check("data reads back", c, vm.inb(LPT1))
                 vm.outb(LPT1 + 2, 0x1d)  # strobe, interrupt on acknowledge
                 vm.outb(LPT1 + 2, 0x1c)
-            check("acknowledge", [(LPT_IRQ, True), (LPT_IRQ, False)] * 5, vm.irq_log)
+            # One edge each; the line stays up behind it, or an 8259 would lose the request.
+            edges = [(LPT_IRQ, False), (LPT_IRQ, True)] * 5
+            check("acknowledge", edges[1:], vm.irq_log)
+            vm.outb(LPT1 + 2, 0x0c)
+            check("interrupt off", edges[:1], vm.irq_log[9:])
             vm.outb(LPT1, 0x21)
             vm.outb(LPT1 + 2, 0x09)  # strobe while the printer is in reset
             with open(path, "rb") as f:
