@@ -48,6 +48,7 @@ struct Chardev {
     ByteQueue queue; /* of char_write_all: goes out before anything else */
     bool stalled;    /* the back end took less than it was given */
     bool internal;   /* below a mux: goes with it, takes no other front end */
+    bool closing;    /* being deleted: its front ends leave one by one */
     int log_fd;      /* logfile=; -1: none */
     BottomHalf writable_bh;
     List node;

@@ -311,6 +311,7 @@ bool chardev_spec_wants_monitor(const char *spec)
 
 void chardev_delete(Chardev *chr)
 {
+    chr->closing = true;
     list_for_each_safe(pos, &chr->frontends) {
         char_detach(container_of(pos, CharFrontend, node));
     }

@@ -276,7 +276,7 @@ static void mux_detached(Chardev *chr, CharFrontend *fe)
         list_remove(&p->node);
         if (s->focus == p) {
             s->focus = NULL; /* it gets no event any more */
-            if (!list_empty(&s->ports)) {
+            if (!chr->closing && !list_empty(&s->ports)) {
                 set_focus(s, container_of(s->ports.next, MuxPort, node));
             }
         }

@@ -8,6 +8,7 @@
 #include "accel/test/qtest.h"
 #include "block/block.h"
 #include "chardev/chardev.h"
+#include "monitor/monitor.h"
 #include "ui/display.h"
 #include "util/alloc.h"
 #include "util/log.h"
@@ -174,6 +175,7 @@ static void end(Machine *m)
     signals_close();
     display_close();
     drives_close();
+    monitors_close();
     chardevs_close();
     pidfile_remove();
 }

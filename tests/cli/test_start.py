@@ -270,6 +270,14 @@ def test_signals():
             check("says why: %s" % r.stderr(), True, "signal %d" % sig in r.stderr())
 
 
+def test_end_is_quiet():
+    """The monitor on a shared stream does not greet while everything closes."""
+    r = Run("-serial", "mon:stdio", code=outb(0x3f8, ord("A")) + SPIN)
+    r.wait_for("A")
+    check("exit status", 0, r.terminate())
+    check("stdout", "A", r.stdout())
+
+
 def test_daemonize():
     pidfile = os.path.join(DIR.name, "pid")
     con = os.path.join(DIR.name, "con2")

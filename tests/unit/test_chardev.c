@@ -747,9 +747,13 @@ static void test_mux(void **state)
     assert_int_equal(write(fd, "q", 1), 1);
     PUMP(mon->len);
     assert_got(mon, "q");
-    port_free(mon);
+    serial = port_new(chr);
     close(fd);
-    chardev_delete(chr);
+    int focus_in = mon->focus_in;
+    chardev_delete(chr); /* leaving, it turns the focus to nobody */
+    assert_int_equal(mon->focus_in, focus_in);
+    port_free(serial);
+    port_free(mon);
     assert_null(chardev_find("m"));
     assert_null(chardev_find("m-base"));
 }
