@@ -111,7 +111,8 @@ static Op *emit_mem(Builder *b, OpFn *fn, unsigned size, bool write)
         ea = emit(b, in->adsize == 8 ? op_ea64_seg : op_ea32_in64);
         set_address(b, ea);
         ea->src = in->seg;
-    } else if (!b->cs64 && b->flat && in->adsize == 4 && in->seg < SEG_FS && fits) {
+    } else if (!b->cs64 && b->flat && in->adsize == 4 && in->seg < SEG_FS && fits &&
+               !(write && in->seg == SEG_CS)) { /* code is never written through CS */
         ea = emit(b, op_ea32_flat);
         set_address(b, ea);
     } else {
