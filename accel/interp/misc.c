@@ -171,16 +171,21 @@ static void misc_idiv(CpuState *cpu, const Insn *in)
 
 static void double_shift(CpuState *cpu, const Insn *in, bool left)
 {
+    unsigned size = in->opd[0].size;
+    if (in->opd[0].kind == OPD_MEM) { /* read for writing: a fault says so */
+        uint64_t lin = seg_lin(cpu, in->seg, exec_ea(cpu, in), size, true);
+        lin_probe(cpu, lin, size, true, MEM_CPL);
+    }
     uint64_t dst = exec_get(cpu, in, 0), src = exec_get(cpu, in, 1), result;
     uint8_t n = (uint8_t)exec_get(cpu, in, 2);
     unsigned cc = cpu->cc;
     if (left) {
 #define CASE(N, sfx) DOUBLE_SHIFT(N, sfx, "shld")
-        BY_WIDE_SIZE(in->opd[0].size, CASE)
+        BY_WIDE_SIZE(size, CASE)
 #undef CASE
     } else {
 #define CASE(N, sfx) DOUBLE_SHIFT(N, sfx, "shrd")
-        BY_WIDE_SIZE(in->opd[0].size, CASE)
+        BY_WIDE_SIZE(size, CASE)
 #undef CASE
     }
     exec_put(cpu, in, 0, result);
@@ -468,9 +473,11 @@ static void misc_cmpxchg(CpuState *cpu, const Insn *in)
     if (d == acc) {
         exec_put(cpu, in, 0, exec_get(cpu, in, 1));
     } else {
-        /* the destination is written with itself: a 32-bit register loses its upper half */
+        /* Memory is written with itself; a 32-bit register keeps its upper half, as on silicon. */
         cpu_set_reg(cpu, REG_RAX, size, d);
-        exec_put(cpu, in, 0, d);
+        if (in->opd[0].kind == OPD_MEM) {
+            exec_put(cpu, in, 0, d);
+        }
     }
     cpu->cc = (uint16_t)cc;
 }
