@@ -31,6 +31,7 @@ typedef struct Str {
     bool rep;
     uint64_t count; /* left; 1 without REP */
     int64_t step;   /* size or -size */
+    uint16_t cc;    /* CMPS, SCAS: flags of the last pair */
 } Str;
 
 static Str str_begin(CpuState *cpu, const Insn *in)
@@ -346,7 +347,7 @@ static uint64_t compare_run(const Str *s, const uint8_t *a_host, const uint8_t *
 /* Commits n compared elements, the last of them a and b; true: the instruction is over. */
 static bool compare_commit(Str *s, bool src, uint64_t n, uint64_t a, uint64_t b)
 {
-    s->cpu->cc = cc_of_sub(a, b, s->size);
+    s->cc = cc_of_sub(a, b, s->size);
     str_commit(s, src, true, n);
     return s->count == 0 || (s->rep && !goes_on(s, a == b));
 }
@@ -399,14 +400,17 @@ static bool scas_one(Str *s)
 static void compare_loop(Str *s, bool (*run)(Str *s, bool *over), bool (*one)(Str *s))
 {
     bool over = s->count == 0;
+    s->cc = s->cpu->cc;
     while (!over) {
         if (!str_may_run(s) || !run(s, &over)) {
             over = one(s);
         }
         if (!over && str_pause(s)) {
-            return;
+            break;
         }
     }
+    /* Only now: a fault in the middle leaves the flags of before (SDM 2B REP). */
+    s->cpu->cc = s->cc;
 }
 
 void exec_CMPS(CpuState *cpu, const Insn *in)
