@@ -411,7 +411,7 @@ static uint64_t tlb_load(CpuState *cpu, Tlb *t, uint64_t lin, unsigned size)
     }
     uint64_t val = 0;
     tlb_get(cpu, t, lin, false);
-    tlb_get(cpu, t, lin_add(cpu, lin, size - 1), false);
+    tlb_get(cpu, t, TLB_PAGE(lin_add(cpu, lin, size - 1)), false); /* CR2: its first byte */
     for (unsigned i = 0; i < size; i++) {
         val |= load_in_page(cpu, t, lin_add(cpu, lin, i), 1) << i * 8;
     }
@@ -426,7 +426,7 @@ static void tlb_store(CpuState *cpu, Tlb *t, uint64_t lin, uint64_t val, unsigne
         return;
     }
     tlb_get(cpu, t, lin, true);
-    tlb_get(cpu, t, lin_add(cpu, lin, size - 1), true);
+    tlb_get(cpu, t, TLB_PAGE(lin_add(cpu, lin, size - 1)), true);
     for (unsigned i = 0; i < size; i++) {
         store_in_page(cpu, t, lin_add(cpu, lin, i), val >> i * 8, 1);
     }
