@@ -182,7 +182,9 @@ static bool find_fields(const Insn *in, Fields *f)
             f->w |= f->rm->size == 8;
         }
     } else {
-        f->w = in->prefixes & (f->vex ? PFX_VEX_W : PFX_REXW);
+        /* VPCMPESTRx: W is the size of EAX and EDX, and nothing outside 64-bit mode */
+        f->w = is_pcmpstr(in) ? in->opsize == 8
+                              : (in->prefixes & (f->vex ? PFX_VEX_W : PFX_REXW)) != 0;
     }
     f->has_imm = in->map == 3 || is_shift_group(in) ||
                  (in->map == 1 && (in->opcode == 0x70 || in->opcode == 0xc2 ||
