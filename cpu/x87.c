@@ -166,17 +166,21 @@ static void native_load(CpuState *cpu, const Insn *in, unsigned size)
     x87_native(cpu, in, buf);
 }
 
-/* An unmasked IE, OE or UE keeps the result from being stored (SDM 1 8.5). */
+/* An unmasked IE, OE or UE keeps the result from being stored (SDM 1 8.5); then memory that is not
+ * there does not fault either. If it faults, the x87 is as before. */
 static void native_store(CpuState *cpu, const Insn *in, unsigned size)
 {
     uint8_t buf[16] = { 0 };
     begin(cpu);
-    uint64_t ea = exec_ea(cpu, in), lin = seg_lin(cpu, in->seg, ea, size, true);
-    lin_probe(cpu, lin, size, true, MEM_CPL);
+    uint64_t ea = exec_ea(cpu, in);
+    FpuState before = cpu->fpu;
     note_data(cpu, in, ea);
     x87_native(cpu, in, buf);
     if (!(cpu->fpu.fsw & ~cpu->fpu.fcw & (FSW_IE | FSW_OE | FSW_UE))) {
-        lin_write(cpu, lin, buf, size, MEM_CPL);
+        FpuState after = cpu->fpu;
+        cpu->fpu = before;
+        lin_write(cpu, seg_lin(cpu, in->seg, ea, size, true), buf, size, MEM_CPL);
+        cpu->fpu = after;
     }
 }
 
