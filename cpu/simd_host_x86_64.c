@@ -447,13 +447,21 @@ static bool host_has(const Insn *in)
         return false; /* includes the operating system's consent in XCR0 */
     }
     unsigned feature = insn_rows[in->row].feature;
-    uint32_t r[4];
-    if (feature == FEATURE_NONE ||
-        !__get_cpuid_count(where[feature].leaf, where[feature].subleaf, &r[0], &r[1], &r[2],
-                           &r[3])) {
-        return feature == FEATURE_NONE;
+    if (feature == FEATURE_NONE) {
+        return true;
     }
-    return r[where[feature].reg] >> where[feature].bit & 1;
+    /* CPUID is asked once: under a hypervisor it costs microseconds. 1 yes, -1 no. */
+    static int8_t known[NR_FEATURES];
+    int8_t k = __atomic_load_n(&known[feature], __ATOMIC_RELAXED);
+    if (!k) {
+        uint32_t r[4];
+        bool has = __get_cpuid_count(where[feature].leaf, where[feature].subleaf, &r[0], &r[1],
+                                     &r[2], &r[3]) &&
+                   (r[where[feature].reg] >> where[feature].bit & 1);
+        k = has ? 1 : -1;
+        __atomic_store_n(&known[feature], k, __ATOMIC_RELAXED);
+    }
+    return k > 0;
 }
 
 /* ---- cache ---- */
