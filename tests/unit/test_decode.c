@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * The decoder against the SDM's rules (small cases by hand) and against Zydis, an
- * independent decoder, on random and structured byte strings in all modes: validity,
- * length, mnemonic, operands and their access. Zydis is loaded at run time; without it that
- * part says skipped.
+ * The decoder against the SDM's rules (small cases by hand) and against Zydis, an independent
+ * decoder, on random and structured byte strings in all modes: validity, length, mnemonic,
+ * operands and their access. Without Zydis (configure says so) that part is skipped.
  *
- * DECODE_SEED and DECODE_COUNT (strings a mode) in the environment change what is
- * generated.
+ * DECODE_SEED and DECODE_COUNT (strings a mode) in the environment change what is generated.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +12,6 @@
 
 #include <cmocka.h>
 #include <ctype.h>
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
