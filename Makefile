@@ -24,6 +24,9 @@ say = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2);)
 DIRS := vm monitor migration hw/* accel accel/* cpu block net ui chardev memory util
 SRCS := $(wildcard $(foreach d,$(DIRS),$(d)/*.c $(d)/*.S))
 # What an optional library is for is in files of its own.
+ifeq ($(HAVE_PNG),n)
+SRCS := $(filter-out ui/png.c,$(SRCS))
+endif
 ifeq ($(HAVE_SDL),n)
 SRCS := $(filter-out ui/sdl%.c,$(SRCS))
 endif
