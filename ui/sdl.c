@@ -14,6 +14,7 @@
 #include "hw/core/machine.h"
 #include "ui/console.h"
 #include "ui/display.h"
+#include "ui/term.h"
 #include "ui/vc.h"
 #include "util/alloc.h"
 #include "util/main_loop.h"

@@ -11,6 +11,7 @@
 #include <signal.h>
 
 #include "ui/sdl_draw.h"
+#include "ui/term.h"
 #include "util/alloc.h"
 #include "util/main_loop.h"
 
@@ -364,9 +365,23 @@ static unsigned mods_of(unsigned kmod)
            (kmod & KMOD_LALT ? MOD_ALT : 0);
 }
 
+/* The keypad without Num Lock types nothing. */
+static KeyCode keypad_key(KeyCode key)
+{
+    static const KeyCode plain[] = { KEY_INSERT, KEY_END,   KEY_DOWN, KEY_PGDN, KEY_LEFT,
+                                     KEY_NONE,   KEY_RIGHT, KEY_HOME, KEY_UP,   KEY_PGUP };
+    return key == KEY_KP_DECIMAL                ? KEY_DELETE
+           : key >= KEY_KP_0 && key <= KEY_KP_9 ? plain[key - KEY_KP_0]
+                                                : key;
+}
+
 static void text_key(SdlWindow *w, const SDL_Keysym *sym)
 {
     unsigned mods = mods_of(sym->mod);
+    KeyCode key = sdl_key(sym->scancode);
+    if (!(sym->mod & KMOD_NUM)) {
+        key = keypad_key(key);
+    }
     if (mods == (MOD_CTRL | MOD_SHIFT) && sym->sym == SDLK_v) {
         paste(w);
     } else if (!send_control(w, sym, mods)) {

@@ -30,8 +30,6 @@ typedef struct SdlView {
     bool abs;  /* the guest has a tablet: no need to grab the pointer */
 } SdlView;
 
-enum { MOD_SHIFT = 1, MOD_CTRL = 2, MOD_ALT = 4 };
-
 typedef enum SdlMsgType {
     MSG_KEY,          /* key, down */
     MSG_RELEASE_KEYS, /* focus is gone, or a hot key took them */
