@@ -308,6 +308,12 @@ static uint64_t pick_address(unsigned size, bool wants_align, unsigned outside)
     return chance(wants_align ? 92 : 50) ? a & ~(uint64_t)(align - 1) : a;
 }
 
+/* What an instruction adds to the segment's base to get at a linear address. */
+static uint64_t offset_of(const Mode *m, const Insn *in, uint64_t lin)
+{
+    return lin - (in->seg == SEG_GS ? native_gs_base() : m->data_base);
+}
+
 /* Gathers: an index register whose elements, scaled, stay near the middle. */
 static void set_gather_index(Case *c)
 {
@@ -326,6 +332,27 @@ static void set_gather_index(Case *c)
     }
 }
 
+static void set_low16(uint64_t *reg, uint64_t val)
+{
+    *reg = (rnd() & 0xffff0000) | (val & 0xffff);
+}
+
+static bool aim16(Case *c, uint64_t offset, unsigned disp_at)
+{
+    const Insn *in = &c->in;
+    uint64_t *g = c->before.gpr, index = 0;
+    if (in->base == INSN_REG_NONE) {
+        memcpy(c->bytes + disp_at, &offset, 2);
+        return true;
+    }
+    if (in->index != INSN_REG_NONE) {
+        index = rnd();
+        set_low16(&g[in->index], index);
+    }
+    set_low16(&g[in->base], offset - index - (uint64_t)in->disp);
+    return true;
+}
+
 /* Makes the memory operand point at target; may change disp in the bytes. */
 static bool aim(const Mode *m, Case *c, uint64_t target)
 {
@@ -335,14 +362,9 @@ static bool aim(const Mode *m, Case *c, uint64_t target)
     bool has_disp = in->modrm >= 0x40 || in->base >= INSN_REG_RIP;
     unsigned sib = (in->modrm & 7) == 4, modrm_at = 0;
     uint64_t mask = in->adsize == 8 ? ~0ull : 0xffffffff;
-    if (in->adsize == 2) {
-        return false;
-    }
     bool vsib = strstr(c->info->operands, "vm");
     uint64_t index = 0;
-    if (in->seg == SEG_GS) {
-        target -= native_gs_base();
-    }
+    target = offset_of(m, in, target);
     /* Where the displacement is: from the end, behind it only the immediate. */
     for (unsigned i = 0; i + 1 < in->len; i++) {
         if (in->bytes[i] == in->opcode && in->bytes[i + 1] == in->modrm) {
@@ -351,6 +373,9 @@ static bool aim(const Mode *m, Case *c, uint64_t target)
     }
     if (!modrm_at) {
         return false;
+    }
+    if (in->adsize == 2) {
+        return aim16(c, target, modrm_at + 1);
     }
     unsigned disp_at = modrm_at + 1 + sib;
     if (in->index != INSN_REG_NONE && !vsib) {
@@ -365,7 +390,7 @@ static bool aim(const Mode *m, Case *c, uint64_t target)
     if (in->base < INSN_REG_RIP) {
         uint64_t base = target - index - (uint64_t)in->disp;
         r->gpr[in->base] = in->adsize == 8 ? base : (base & mask) | (rnd() & ~mask);
-        return m->bits == 64 || (base >> 32) + 1 <= 1 || true;
+        return true;
     }
     if (!has_disp || disp_len != 4) {
         return false;
@@ -416,7 +441,7 @@ static void gen_regs(const Mode *m, const Case *c, Regs *r)
     for (int i = 0; i < 16; i++) {
         r->gpr[i] = rnd_int();
     }
-    r->gpr[REG_RSP] = MIDDLE + (rnd() % 512) - 256;
+    r->gpr[REG_RSP] = MIDDLE - m->data_base + (rnd() % 512) - 256;
     if (chance(90)) {
         r->gpr[REG_RSP] &= ~7ull;
     }
@@ -442,24 +467,22 @@ static void set_implied(const Mode *m, Case *c)
     const Insn *in = &c->in;
     uint64_t *g = r->gpr;
     if (in_ops(in->op, strings)) {
-        g[REG_RSI] = pick_address(8, false, 3);
-        g[REG_RDI] = chance(30) ? g[REG_RSI] + rnd() % 32 : pick_address(8, false, 3);
+        uint64_t src = pick_address(8, false, 3);
+        uint64_t dst = chance(30) ? src + rnd() % 32 : pick_address(8, false, 3);
+        g[REG_RSI] = offset_of(m, in, src);
+        g[REG_RDI] = dst - m->data_base;
         g[REG_RCX] = rnd() % 24;
-        if (in->seg == SEG_GS) {
-            g[REG_RSI] -= native_gs_base();
-        }
         r->flags ^= chance(40) ? FLAG_DF : 0;
         if (chance(50)) {
             memset(native_data() + 1024, rnd() & 1 ? 0 : 0x55, DATA_SIZE - 2048);
             g[REG_RAX] = 0x5555555555555555 * (rnd() & 1);
         }
     } else if (in_ops(in->op, masked)) {
-        g[REG_RDI] =
-            pick_address(16, false, 3) - (in->seg == SEG_GS ? native_gs_base() : 0);
+        g[REG_RDI] = offset_of(m, in, pick_address(16, false, 3));
     } else if (in->op == OP_XLAT) {
-        g[REG_RBX] = pick_address(8, false, 3) - (in->seg == SEG_GS ? native_gs_base() : 0);
+        g[REG_RBX] = offset_of(m, in, pick_address(8, false, 3));
     } else if (in->op == OP_LEAVE || in->op == OP_ENTER) {
-        g[REG_RBP] = MIDDLE + rnd() % 512;
+        g[REG_RBP] = MIDDLE - m->data_base + rnd() % 512;
     } else if (in->op == OP_DIV || in->op == OP_IDIV) {
         if (chance(60)) {
             g[REG_RDX] = in->op == OP_IDIV && chance(50) ? ~0ull : 0;
@@ -476,7 +499,7 @@ static void set_implied(const Mode *m, Case *c)
         }
     }
     if (in->op == OP_RET) {
-        uint64_t t = code_target(m), sp = g[REG_RSP];
+        uint64_t t = code_target(m), sp = g[REG_RSP] + m->data_base;
         if (sp >= DATA_LIN && sp + 8 <= DATA_LIN + DATA_SIZE) {
             memcpy(native_data() + (sp - DATA_LIN), &t, 8);
         }
@@ -572,12 +595,10 @@ static void fix_immediates(const Mode *m, Case *c)
     }
     for (unsigned i = 0; i < in->nr_opd; i++) {
         if (in->opd[i].kind == OPD_MEM && !in->has_modrm) { /* moffs */
-            uint64_t t = pick_address(in->opd[i].size, false, 3);
-            t -= in->seg == SEG_GS ? native_gs_base() : 0;
+            uint64_t t = offset_of(m, in, pick_address(in->opd[i].size, false, 3));
             memcpy(c->bytes + in->len - in->adsize, &t, in->adsize);
         }
     }
-    (void)m;
 }
 
 bool gen_case(const Mode *m, const Form *f, Case *c)

@@ -86,13 +86,18 @@ void guest_set_mode(const Mode *m)
     uint32_t code = SEG_CODE | SEG_RW | SEG_ACCESSED | SEG_S | SEG_DPL | SEG_P |
                     (m->bits == 16 ? 0 : SEG_G);
     code |= m->bits == 64 ? SEG_L : m->bits == 32 ? SEG_DB : 0;
-    for (int i = 0; i < NR_SEGS; i++) {
-        cpu->seg[i] = (Segment) { .sel = 0x2b, .attr = data, .limit = UINT32_MAX };
-    }
+    bool small = m->bits == 16;
+    Segment flat = { .sel = m->ss,
+                     .attr = small ? data & ~(uint32_t)(SEG_DB | SEG_G) : data,
+                     .limit = small ? 0xffff : UINT32_MAX,
+                     .base = m->data_base };
+    cpu->seg[SEG_DS] = cpu->seg[SEG_ES] = cpu->seg[SEG_SS] = flat;
+    /* FS and GS: null selectors as native_init leaves them, with a base in 64-bit code only
+     */
+    cpu->seg[SEG_FS] = (Segment) { .attr = m->bits == 64 ? data : SEG_UNUSABLE };
+    cpu->seg[SEG_GS] = cpu->seg[SEG_FS];
     cpu->seg[SEG_CS] =
         (Segment) { m->cs, code, m->bits == 16 ? 0xffff : UINT32_MAX, m->cs_base };
-    cpu->seg[SEG_SS].sel = m->ss;
-    cpu->seg[SEG_FS].sel = cpu->seg[SEG_GS].sel = 0; /* as native_init leaves them */
     cpu->seg[SEG_GS].base = native_gs_base();
     cpu->eflags = FLAG_IF;
     cpu->rip = CODE_LIN + CODE_AT - m->cs_base;

@@ -9,8 +9,10 @@
 #include <string.h>
 
 static const Mode modes[] = {
-    { "64-bit", 64, MODE_PE | MODE_LMA | MODE_CS64, 0x33, 0x2b, 0 },
-    { "32-bit", 32, MODE_PE | MODE_LMA | MODE_CS32, 0x23, 0x2b, 0 },
+    { "64-bit", 64, MODE_PE | MODE_LMA | MODE_CS64, 0x33, 0x2b, 0, 0 },
+    { "32-bit", 32, MODE_PE | MODE_LMA | MODE_CS32, 0x23, 0x2b, 0, 0 },
+    /* segments of the LDT: 64 KiB, code at CODE_AT, data at 6000 */
+    { "16-bit", 16, MODE_PE | MODE_LMA, 0x07, 0x0f, CODE_LIN, DATA_LIN - 0x6000 },
 };
 
 static struct {
@@ -357,10 +359,11 @@ static unsigned run_mode(const Mode *m, unsigned test, unsigned *failed)
 
 static int usage(void)
 {
-    printf("oracle [--seed N] [--runs N] [--op NAME] [--bits 64|32] [--show N] [--strict]\n"
-           "Compares the interpreter with this host's processor. --runs: per form; --show: "
-           "failing\n"
-           "cases printed per form; --strict: undefined flags must agree too.\n");
+    printf(
+        "oracle [--seed N] [--runs N] [--op NAME] [--bits 64|32|16] [--show N] [--strict]\n"
+        "Compares the interpreter with this host's processor. --runs: per form; --show: "
+        "failing\n"
+        "cases printed per form; --strict: undefined flags must agree too.\n");
     return 1;
 }
 
@@ -403,7 +406,7 @@ int main(int argc, char **argv)
         if (options.bits && options.bits != modes[i].bits) {
             continue;
         }
-        if (!native_has_mode(&modes[i])) {
+        if (!native_set_mode(&modes[i])) {
             printf("# %s skipped: this kernel runs no such code\n", modes[i].name);
             continue;
         }

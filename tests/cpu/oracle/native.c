@@ -217,32 +217,39 @@ bool native_init(void)
     for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
         sigaction(signals[i], &sa, NULL);
     }
-    /* 32-bit code needs usable data segments; 64-bit code does not look at them. */
-    __asm__ volatile("mov %0, %%ds; mov %0, %%es" ::"r"(0x2b));
     return syscall(SYS_arch_prctl, ARCH_SET_GS, native_gs_base()) == 0;
 }
 
-bool native_has_mode(const Mode *m)
+static bool set_ldt(uint16_t selector, uint64_t base, unsigned contents)
 {
-    if (m->bits == 64) {
-        return true;
+    struct user_desc d = { .entry_number = selector >> 3,
+                           .base_addr = base,
+                           .limit = 0xffff,
+                           .contents = contents,
+                           .useable = 1 };
+    return syscall(SYS_modify_ldt, 1, &d, sizeof(d)) == 0;
+}
+
+bool native_set_mode(const Mode *m)
+{
+    if (m->bits == 16 && (!set_ldt(m->cs, m->cs_base, MODIFY_LDT_CONTENTS_CODE) ||
+                          !set_ldt(m->ss, m->data_base, MODIFY_LDT_CONTENTS_DATA))) {
+        return false;
     }
-    if (m->bits == 32) { /* the kernel's own 32-bit code segment */
+    if (m->bits == 32) { /* the kernel's own 32-bit code segment, if it has one */
         unsigned rights;
         bool ok;
         __asm__("lar %2, %0; setz %1"
                 : "=r"(rights), "=q"(ok)
                 : "r"((unsigned)m->cs)
                 : "cc");
-        return ok;
+        if (!ok) {
+            return false;
+        }
     }
-    struct user_desc d = { .entry_number = m->cs >> 3,
-                           .base_addr = m->cs_base,
-                           .limit = 0xffff,
-                           .seg_32bit = 0,
-                           .contents = MODIFY_LDT_CONTENTS_CODE,
-                           .useable = 1 };
-    return syscall(SYS_modify_ldt, 1, &d, sizeof(d)) == 0;
+    /* 64-bit code does not look at them. */
+    __asm__ volatile("mov %0, %%ds; mov %0, %%es" ::"r"((unsigned)m->ss));
+    return true;
 }
 
 static bool host_cpuid_has(CpuFeature f)

@@ -27,10 +27,11 @@ enum {
 
 typedef struct Mode {
     const char *name;
-    unsigned bits;    /* 16, 32, 64 */
-    uint32_t mode;    /* MODE_ for the decoder */
-    uint16_t cs, ss;  /* selectors on the host */
-    uint64_t cs_base; /* CODE_LIN - cs_base is the instruction page's offset */
+    unsigned bits;      /* 16, 32, 64 */
+    uint32_t mode;      /* MODE_ for the decoder */
+    uint16_t cs, ss;    /* selectors on the host */
+    uint64_t cs_base;   /* CODE_LIN - cs_base is the offset of the code page */
+    uint64_t data_base; /* of DS, ES and SS */
 } Mode;
 
 /* One thing to test. */
@@ -85,7 +86,7 @@ Form *forms_make(const Mode *m, const char *op, unsigned *nr);
 /* ---- native.c ---- */
 /* Maps the pages, installs handlers; false: this host cannot (the reason is printed). */
 bool native_init(void);
-bool native_has_mode(const Mode *m);
+bool native_set_mode(const Mode *m); /* false: not on this kernel */
 /* Host's features, for rows it cannot run. */
 bool native_has_feature(CpuFeature f);
 /* Puts the code in place and runs it. */
