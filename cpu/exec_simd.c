@@ -76,6 +76,13 @@ static void exec_vzero(CpuState *cpu, const Insn *in)
     }
 }
 
+/* The operand's address was cut to the address size; what lies behind it in the operand is not
+ * wrapped by that, as with any operand. */
+static uint64_t element_offset(const CpuState *cpu, uint64_t ea, unsigned at)
+{
+    return cpu->mode & MODE_CS64 ? ea + at : (uint32_t)(ea + at);
+}
+
 /* MASKMOVQ, MASKMOVDQU, VMASKMOVDQU: the bytes of the first operand whose mask byte has its top
  * bit set go to DS:rDI. No byte is written unless all can be. */
 static void exec_maskmov(CpuState *cpu, const Insn *in)
@@ -90,7 +97,7 @@ static void exec_maskmov(CpuState *cpu, const Insn *in)
     uint64_t lin[16];
     for (unsigned i = 0; i < n; i++) {
         if (mask[i] & 0x80) {
-            uint64_t off = (cpu->gpr[REG_RDI] + i) & address_mask(in);
+            uint64_t off = element_offset(cpu, cpu->gpr[REG_RDI] & address_mask(in), i);
             lin[i] = seg_lin(cpu, in->seg, off, 1, true);
             lin_probe(cpu, lin[i], 1, true, MEM_CPL);
         }
@@ -124,7 +131,7 @@ static void exec_vmaskmov(CpuState *cpu, const Insn *in)
         if (!(mask->u8[(i + 1) * esize - 1] & 0x80)) {
             continue;
         }
-        lin[i] = seg_lin(cpu, in->seg, (ea + i * esize) & address_mask(in), esize, store);
+        lin[i] = seg_lin(cpu, in->seg, element_offset(cpu, ea, i * esize), esize, store);
         if (store) {
             lin_probe(cpu, lin[i], esize, true, MEM_CPL);
         } else {
