@@ -221,6 +221,11 @@ static inline int box_teardown(void **state)
     Box *b = *state;
     mmu_free(b->cpu);
     free(b->cpu);
+    vm_lock();
+    address_space_fini(&b->m.memory);
+    address_space_fini(&b->m.io);
+    vm_unlock();
+    ram_block_free(b->ram);
     free(b);
     return 0;
 }
