@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * ATA disks: the "ide-hd" device and its commands (ATA8-ACS). Left out: security, SMART beyond
- * saying that all is well, the host protected area, NCQ (no IDE controller has it), streaming.
+ * ATA disks (ATA8-ACS), and the commands that CD drives share with them. Left out: security, SMART,
+ * setting a host protected area, NCQ (no IDE controller has it), streaming.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "hw/ide/ide.h"
-#include "util/version.h"
+
+#include <string.h>
 
 enum {
     CMD_NOP = 0x00, CMD_DSM = 0x06, CMD_DEVICE_RESET = 0x08, CMD_RECALIBRATE = 0x10,
@@ -16,7 +13,7 @@ enum {
     CMD_WRITE_NORETRY = 0x31, CMD_WRITE_EXT = 0x34, CMD_WRITE_DMA_EXT = 0x35,
     CMD_WRITE_MULTIPLE_EXT = 0x39, CMD_WRITE_DMA_FUA_EXT = 0x3d, CMD_VERIFY = 0x40,
     CMD_VERIFY_NORETRY = 0x41, CMD_VERIFY_EXT = 0x42, CMD_SEEK = 0x70, CMD_INIT_PARAMS = 0x91,
-    CMD_PACKET = 0xa0, CMD_IDENTIFY_PACKET = 0xa1, CMD_SMART = 0xb0, CMD_READ_MULTIPLE = 0xc4,
+    CMD_PACKET = 0xa0, CMD_IDENTIFY_PACKET = 0xa1, CMD_READ_MULTIPLE = 0xc4,
     CMD_WRITE_MULTIPLE = 0xc5, CMD_SET_MULTIPLE = 0xc6, CMD_READ_DMA = 0xc8,
     CMD_READ_DMA_NORETRY = 0xc9, CMD_WRITE_DMA = 0xca, CMD_WRITE_DMA_NORETRY = 0xcb,
     CMD_WRITE_MULTIPLE_FUA_EXT = 0xce, CMD_STANDBY_NOW = 0xe0, CMD_IDLE_NOW = 0xe1,
@@ -24,7 +21,7 @@ enum {
     CMD_FLUSH = 0xe7, CMD_FLUSH_EXT = 0xea, CMD_IDENTIFY = 0xec, CMD_SET_FEATURES = 0xef,
     CMD_NATIVE_MAX = 0xf8,
 };
-enum { MAX_MULTIPLE = 16 };
+enum { MAX_MULTIPLE = 16, MAX_TRIM_BLOCKS = 8 };
 
 static uint64_t nr_sectors(const IdeDevice *d)
 {
@@ -90,16 +87,20 @@ static bool prepare(IdeDevice *d, bool lba48)
     d->sectors_left = get_count(d, lba48);
     if (!get_sector(d, lba48, &d->sector) || d->sector >= total ||
         d->sectors_left > total - d->sector) {
-        ide_abort_command(d, ER_IDNF | ER_ABRT);
+        ide_abort_command(d, ER_IDNF);
         return false;
     }
     return true;
 }
 
+/* The registers name the first sector of the piece that failed. */
 void ata_transfer_error(IdeDevice *d)
 {
-    put_sector(d, d->sector);
-    ide_abort_command(d, d->is_write ? ER_ABRT : ER_UNC);
+    bool reading = d->task == TASK_READ || d->task == TASK_VERIFY;
+    if (reading || d->task == TASK_WRITE) {
+        put_sector(d, d->sector);
+    }
+    ide_abort_command(d, reading ? ER_UNC : ER_ABRT);
 }
 
 static void read_write(IdeDevice *d, bool write, bool dma, bool lba48, unsigned multiple)
@@ -111,10 +112,9 @@ static void read_write(IdeDevice *d, bool write, bool dma, bool lba48, unsigned 
     if (!prepare(d, lba48)) {
         return;
     }
-    d->is_write = write;
     d->use_dma = dma;
     d->block = multiple * BLOCK_SECTOR;
-    ide_start_transfer(d);
+    ide_start_task(d, write ? TASK_WRITE : TASK_READ);
 }
 
 static void read_write_multiple(IdeDevice *d, bool write, bool lba48)
@@ -128,7 +128,7 @@ static void read_write_multiple(IdeDevice *d, bool write, bool lba48)
 
 /* ---- IDENTIFY DEVICE (ATA8-ACS 7.16) ---- */
 
-static void put_string(uint16_t *words, unsigned nr, const char *text)
+void ide_put_string(uint16_t *words, unsigned nr, const char *text)
 {
     size_t len = strlen(text);
     for (unsigned i = 0; i < nr * 2; i++) {
@@ -142,22 +142,23 @@ static void identify(IdeDevice *d)
     uint16_t w[256] = { 0 };
     uint64_t total = nr_sectors(d);
     uint32_t lba28 = (uint32_t)MIN(total, 0x0fffffffull);
-    uint32_t chs = (uint32_t)MIN((uint64_t)d->cylinders * d->default_heads * d->default_track,
-                                 total);
+    uint32_t per_cylinder = (uint32_t)d->heads * d->track;
+    uint32_t cylinders = (uint32_t)MIN(total / per_cylinder, 65535ull);
+    uint32_t chs = cylinders * per_cylinder;
     w[0] = 0x0040;
     w[1] = d->cylinders;
     w[3] = d->default_heads;
     w[6] = d->default_track;
-    put_string(w + 10, 10, d->serial);
-    put_string(w + 23, 4, d->version);
-    put_string(w + 27, 20, d->model);
+    ide_put_string(w + 10, 10, d->serial);
+    ide_put_string(w + 23, 4, d->version);
+    ide_put_string(w + 27, 20, d->model);
     w[47] = 0x8000 | MAX_MULTIPLE;
     w[48] = 1; /* 32-bit data port accesses */
     w[49] = 1 << 11 | 1 << 9 | 1 << 8; /* IORDY, LBA, DMA */
     w[50] = 1 << 14;
     w[51] = w[52] = 0x200;
     w[53] = 7; /* words 54-58, 64-70 and 88 are valid */
-    w[54] = d->cylinders;
+    w[54] = (uint16_t)cylinders;
     w[55] = d->heads;
     w[56] = d->track;
     w[57] = (uint16_t)chs;
@@ -171,21 +172,21 @@ static void identify(IdeDevice *d)
     w[69] = 1 << 14; /* deterministic reads after TRIM */
     w[80] = 0xf0; /* ATA-4 to ATA-7 */
     w[81] = 0x16;
-    w[82] = 1 << 14 | 1 << 5; /* NOP, write cache */
+    w[82] = 1 << 14 | 1 << 5 | 1 << 3; /* NOP, write cache, power management */
     w[83] = 1 << 14 | 1 << 13 | 1 << 12 | 1 << 10; /* FLUSH EXT, FLUSH, 48-bit */
     w[84] = 1 << 14 | 1 << 6; /* WRITE DMA FUA EXT */
-    w[85] = 1 << 14 | (d->write_cache ? 1 << 5 : 0);
+    w[85] = 1 << 14 | 1 << 3 | (d->write_cache ? 1 << 5 : 0);
     w[86] = 1 << 13 | 1 << 12 | 1 << 10;
     w[87] = 1 << 14 | 1 << 6;
     w[88] = 0x3f | ((d->dma_mode & 0xf8) == 0x40 ? 0x100 << (d->dma_mode & 7) : 0);
-    w[93] = 0x600b; /* device 0 passed, 80-conductor cable */
+    w[93] = d->unit ? 0x6b00 : 0x600b; /* passed its diagnostics; 80-conductor cable */
     memcpy(w + 100, &total, 8);
+    w[105] = MAX_TRIM_BLOCKS;
     w[106] = 0x4000;
     w[169] = 1; /* DATA SET MANAGEMENT: TRIM */
     w[217] = 1; /* does not rotate */
     memcpy(d->buffer, w, sizeof(w));
-    d->next = NEXT_DONE;
-    ide_start_pio_in(d, sizeof(w), sizeof(w));
+    ide_start_reply(d, sizeof(w), sizeof(w));
 }
 
 /* ---- other commands ---- */
@@ -194,7 +195,10 @@ static void set_features(IdeDevice *d)
 {
     switch (d->feature) {
     case 0x02: d->write_cache = true; break;
-    case 0x82: d->write_cache = false; ide_flush(d); return;
+    case 0x82:
+        d->write_cache = false;
+        ide_start_task(d, TASK_FLUSH);
+        return;
     case 0x03: { /* transfer mode in COUNT */
         uint8_t kind = d->count & 0xf8;
         bool known = d->count <= 1 || kind == 0x08 || (kind == 0x20 && (d->count & 7) <= 2) ||
@@ -212,17 +216,17 @@ static void set_features(IdeDevice *d)
     ide_command_done(d);
 }
 
-static void smart(IdeDevice *d)
+/* Trim is the one thing to do with it; the guest's list of ranges comes by DMA. */
+static void data_set_management(IdeDevice *d)
 {
-    if (d->lba_mid != 0x4f || d->lba_high != 0xc2) {
+    uint32_t blocks = d->count | (uint32_t)d->hob_count << 8;
+    if (!(d->feature & 1) || !blocks || blocks > MAX_TRIM_BLOCKS || drive_is_readonly(d->drive)) {
         ide_abort_command(d, ER_ABRT);
         return;
     }
-    switch (d->feature) {
-    case 0xd8: case 0xd9: ide_command_done(d); break;
-    case 0xda: ide_command_done(d); break; /* RETURN STATUS: 4F/C2 as given: healthy */
-    default: ide_abort_command(d, ER_ABRT);
-    }
+    d->sectors_left = blocks;
+    d->use_dma = true;
+    ide_start_task(d, TASK_TRIM);
 }
 
 static void native_max(IdeDevice *d, bool ext)
@@ -277,17 +281,17 @@ static void disk_command(IdeDevice *d, uint8_t command)
     case CMD_WRITE_DMA_EXT: case CMD_WRITE_DMA_FUA_EXT: read_write(d, true, true, true, 1); break;
     case CMD_VERIFY: case CMD_VERIFY_NORETRY: case CMD_VERIFY_EXT:
         if (prepare(d, command == CMD_VERIFY_EXT)) {
-            ide_command_done(d);
+            ide_start_task(d, TASK_VERIFY);
         }
         break;
+    case CMD_DSM: data_set_management(d); break;
     case CMD_IDENTIFY: identify(d); break;
     case CMD_SET_FEATURES: set_features(d); break;
     case CMD_SET_MULTIPLE: set_multiple(d); break;
     case CMD_INIT_PARAMS: init_params(d); break;
-    case CMD_FLUSH: case CMD_FLUSH_EXT: ide_flush(d); break;
+    case CMD_FLUSH: case CMD_FLUSH_EXT: ide_start_task(d, TASK_FLUSH); break;
     case CMD_NATIVE_MAX: native_max(d, false); break;
     case CMD_NATIVE_MAX_EXT: native_max(d, true); break;
-    case CMD_SMART: smart(d); break;
     case CMD_STANDBY_NOW: case CMD_STANDBY: case CMD_SLEEP:
         d->standby = true;
         ide_command_done(d);
@@ -325,7 +329,10 @@ static void cd_command(IdeDevice *d, uint8_t command)
     switch (command) {
     case CMD_PACKET: start_packet(d); break;
     case CMD_IDENTIFY_PACKET: atapi_identify(d); break;
-    case CMD_DEVICE_RESET: ide_device_soft_reset(d); break;
+    case CMD_DEVICE_RESET:
+        ide_device_soft_reset(d);
+        ide_bus_refresh(d->bus);
+        break;
     case CMD_SET_FEATURES: set_features(d); break;
     case CMD_STANDBY_NOW: case CMD_IDLE_NOW: case CMD_SLEEP: ide_command_done(d); break;
     case CMD_CHECK_POWER:
@@ -342,13 +349,9 @@ static void cd_command(IdeDevice *d, uint8_t command)
 
 void ata_command(IdeDevice *d, uint8_t command)
 {
-    bool running = d->phase != IDE_IDLE || d->busy || (d->status & ST_BSY);
-    if (running && !(d->is_cd && command == CMD_DEVICE_RESET)) {
-        return;
-    }
     d->command = command;
     d->error = 0;
-    d->next = NEXT_DONE;
+    d->use_dma = false;
     d->status = ST_DRDY | ST_DSC;
     if (d->is_cd) {
         cd_command(d, command);
@@ -357,161 +360,3 @@ void ata_command(IdeDevice *d, uint8_t command)
         disk_command(d, command);
     }
 }
-
-/* ---- the device ---- */
-
-/* What a PC BIOS of the time would make of the size: 16 heads, 63 sectors. */
-static void set_geometry(IdeDevice *d)
-{
-    d->default_heads = d->heads = 16;
-    d->default_track = d->track = 63;
-    d->cylinders = (uint16_t)MIN(nr_sectors(d) / (16 * 63), 16383ull);
-    d->cylinders = d->cylinders < 2 ? 2 : d->cylinders;
-}
-
-static void ide_reset_device(Device *dev)
-{
-    IdeDevice *d = container_of(dev, IdeDevice, dev);
-    d->heads = d->default_heads;
-    d->track = d->default_track;
-    ide_device_soft_reset(d);
-}
-
-static bool hd_realize(Device *dev, Error **errp)
-{
-    IdeDevice *d = container_of(dev, IdeDevice, dev);
-    static const DriveUser user = { 0 };
-    if (!d->drive_id) {
-        return error_set(errp, "ide-hd needs drive=ID of a -drive if=none");
-    }
-    d->drive = drive_find(d->drive_id);
-    if (!d->drive) {
-        return error_set(errp, "there is no drive '%s'", d->drive_id);
-    }
-    if (nr_sectors(d) == 0) {
-        return error_set(errp, "drive '%s' is empty: a disk needs at least one sector",
-                         d->drive_id);
-    }
-    char *path = object_path(&dev->obj);
-    bool ok = drive_attach(d->drive, &user, d, path, errp);
-    free(path);
-    set_geometry(d);
-    if (ok && !d->serial) {
-        const char *serial = drive_serial(d->drive);
-        char generated[16];
-        snprintf(generated, sizeof(generated), "VD%05u", d->unit + 1);
-        d->serial = strdup(serial ? serial : generated);
-    }
-    return ok;
-}
-
-static void ide_unrealize(Device *dev)
-{
-    IdeDevice *d = container_of(dev, IdeDevice, dev);
-    if (d->drive) {
-        drive_detach(d->drive);
-    }
-}
-
-static const Property hd_props[] = {
-    PROP_U32("unit", IdeDevice, unit, .def = UINT32_MAX, .help = "0 or 1; first free one"),
-    PROP_DRIVE("drive", IdeDevice, drive_id, .help = "the drive's id"),
-    PROP_STR("serial", IdeDevice, serial, .help = "serial number, up to 20 characters"),
-    PROP_STR("model", IdeDevice, model, .def_str = "Vireo HARDDISK",
-             .help = "model name, up to 40 characters"),
-    PROP_STR("ver", IdeDevice, version, .def_str = VIREO_VERSION, .help = "firmware revision"),
-    PROP_I32("bootindex", IdeDevice, bootindex, .def = (uint64_t)-1, .help = "boot order"),
-    PROP_END,
-};
-
-static const char *const hd_aliases[] = { "ide-drive", NULL };
-
-DEVICE_TYPE(ide_hd) = {
-    DEVICE_INFO("ide-hd", BUS_IDE, IdeDevice, "IDE disk"),
-    .aliases = hd_aliases,
-    .props = hd_props,
-    .state = ide_device_state,
-    .state_version = 1,
-    .realize = hd_realize,
-    .unrealize = ide_unrealize,
-    .reset = ide_reset_device,
-};
-
-/* ---- the CD drive, whose commands are in atapi.c ---- */
-
-static void cd_media_changed(void *opaque, bool loaded)
-{
-    atapi_set_media_present(opaque, loaded);
-}
-
-static void cd_eject_requested(void *opaque, bool force)
-{
-    IdeDevice *d = opaque;
-    (void)force;
-    d->media_event = 1; /* EjectRequest: GET EVENT STATUS tells the guest */
-}
-
-static bool cd_tray_open(void *opaque)
-{
-    return ((IdeDevice *)opaque)->tray_open;
-}
-
-static bool cd_locked(void *opaque)
-{
-    return ((IdeDevice *)opaque)->locked;
-}
-
-static bool cd_realize(Device *dev, Error **errp)
-{
-    IdeDevice *d = container_of(dev, IdeDevice, dev);
-    static const DriveUser user = { cd_media_changed, cd_eject_requested, cd_tray_open, cd_locked,
-                                    NULL };
-    d->is_cd = true;
-    if (!d->drive_id) { /* an empty tray of its own */
-        Dict *opts = dict_new();
-        dict_setf(opts, "id", "%s-cd%u", d->bus->bus.obj.name, d->unit);
-        dict_set(opts, "media", "cdrom");
-        d->drive = drive_create(opts, errp);
-        dict_free(opts);
-    } else {
-        d->drive = drive_find(d->drive_id);
-        if (!d->drive) {
-            error_set(errp, "there is no drive '%s'", d->drive_id);
-        }
-    }
-    if (!d->drive) {
-        return false;
-    }
-    if (!drive_is_cdrom(d->drive)) {
-        return error_set(errp, "drive '%s' is a disk; ide-cd needs media=cdrom",
-                         drive_id(d->drive));
-    }
-    char *path = object_path(&dev->obj);
-    bool ok = drive_attach(d->drive, &user, d, path, errp);
-    free(path);
-    if (ok && !d->serial) {
-        d->serial = strdup("VC00001");
-    }
-    return ok;
-}
-
-static const Property cd_props[] = {
-    PROP_U32("unit", IdeDevice, unit, .def = UINT32_MAX, .help = "0 or 1; first free one"),
-    PROP_DRIVE("drive", IdeDevice, drive_id, .help = "the drive's id; none: an empty tray"),
-    PROP_STR("serial", IdeDevice, serial, .help = "serial number, up to 20 characters"),
-    PROP_STR("model", IdeDevice, model, .def_str = "Vireo DVD-ROM",
-             .help = "model name, up to 40 characters"),
-    PROP_STR("ver", IdeDevice, version, .def_str = VIREO_VERSION, .help = "firmware revision"),
-    PROP_I32("bootindex", IdeDevice, bootindex, .def = (uint64_t)-1, .help = "boot order"),
-    PROP_END,
-};
-
-DEVICE_TYPE(ide_cd) = {
-    DEVICE_INFO("ide-cd", BUS_IDE, IdeDevice, "IDE CD-ROM drive"),
-    .props = cd_props,
-    .state = ide_device_state,
-    .state_version = 1,
-    .realize = cd_realize,
-    .unrealize = ide_unrealize,
-    .reset = ide_reset_device,
-};

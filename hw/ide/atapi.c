@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * ATAPI CD/DVD-ROM drives: the packet commands (MMC-5, SPC-3) of a read-only drive with one data
- * track. Left out: audio, multi-session, CSS, writing.
+ * track. Left out: audio, multi-session, raw sectors, DVD structures and CSS, writing.
  */
 #include <errno.h>
 #include <string.h>
@@ -9,12 +9,12 @@
 
 enum {
     CDB_TEST_UNIT_READY = 0x00, CDB_REQUEST_SENSE = 0x03, CDB_INQUIRY = 0x12,
-    CDB_MODE_SELECT_6 = 0x15, CDB_MODE_SENSE_6 = 0x1a, CDB_START_STOP = 0x1b, CDB_PREVENT = 0x1e,
+    CDB_MODE_SENSE_6 = 0x1a, CDB_START_STOP = 0x1b, CDB_PREVENT = 0x1e,
     CDB_READ_CAPACITY = 0x25, CDB_READ_10 = 0x28, CDB_SEEK = 0x2b, CDB_SYNC_CACHE = 0x35,
     CDB_READ_SUBCHANNEL = 0x42, CDB_READ_TOC = 0x43, CDB_GET_CONFIGURATION = 0x46,
     CDB_GET_EVENT = 0x4a, CDB_READ_DISC_INFO = 0x51, CDB_READ_TRACK_INFO = 0x52,
-    CDB_MODE_SELECT_10 = 0x55, CDB_MODE_SENSE_10 = 0x5a, CDB_READ_12 = 0xa8,
-    CDB_READ_DVD_STRUCTURE = 0xad, CDB_SET_SPEED = 0xbb, CDB_MECHANISM_STATUS = 0xbd,
+    CDB_MODE_SENSE_10 = 0x5a, CDB_READ_12 = 0xa8,
+    CDB_SET_SPEED = 0xbb, CDB_MECHANISM_STATUS = 0xbd,
     CDB_READ_CD = 0xbe,
 };
 enum { SENSE_NONE = 0, SENSE_NOT_READY = 2, SENSE_MEDIUM = 3, SENSE_ILLEGAL = 5, SENSE_ATTENTION = 6 };
@@ -65,13 +65,24 @@ static void packet_done(IdeDevice *d)
     ide_command_done(d);
 }
 
-static void check_condition(IdeDevice *d, uint8_t key, uint8_t asc)
+static void check_condition_q(IdeDevice *d, uint8_t key, uint8_t asc, uint8_t ascq)
 {
     d->sense_key = key;
     d->asc = asc;
-    d->ascq = 0;
+    d->ascq = ascq;
     d->count = (uint8_t)((d->count & ~7) | IR_IO | IR_COD);
     ide_abort_command(d, (uint8_t)(key << 4 | (key == SENSE_ILLEGAL ? ER_ABRT : 0)));
+}
+
+static void check_condition(IdeDevice *d, uint8_t key, uint8_t asc)
+{
+    check_condition_q(d, key, asc, 0);
+}
+
+/* With the tray's place in the qualifier: guests offer to close it. */
+static void no_medium(IdeDevice *d)
+{
+    check_condition_q(d, SENSE_NOT_READY, ASC_NO_MEDIUM, d->tray_open ? 2 : 1);
 }
 
 void atapi_data_done(IdeDevice *d)
@@ -82,7 +93,7 @@ void atapi_data_done(IdeDevice *d)
 void atapi_transfer_error(IdeDevice *d, int error)
 {
     if (error == ENOMEDIUM) {
-        check_condition(d, SENSE_NOT_READY, ASC_NO_MEDIUM);
+        no_medium(d);
     } else {
         check_condition(d, SENSE_MEDIUM, ASC_NO_READ);
     }
@@ -100,15 +111,10 @@ static uint32_t pio_block(const IdeDevice *d, uint32_t len)
 static void reply(IdeDevice *d, uint32_t len, uint32_t room)
 {
     len = MIN(len, room);
-    if (!len) {
-        packet_done(d);
-    } else if (d->use_dma) {
-        d->sectors_left = 0;
-        ide_start_dma_buffer(d, len);
+    if (len) {
+        ide_start_reply(d, len, pio_block(d, len));
     } else {
-        d->next = NEXT_DONE;
-        d->sectors_left = 0;
-        ide_start_pio_in(d, len, pio_block(d, len));
+        packet_done(d);
     }
 }
 
@@ -123,14 +129,17 @@ static uint8_t *cleared(IdeDevice *d, size_t len)
 static void request_sense(IdeDevice *d)
 {
     uint8_t *b = cleared(d, 18);
+    if (d->attention && !d->sense_key) { /* SPC-3 6.27: pending, and told now */
+        d->attention = false;
+        d->sense_key = SENSE_ATTENTION;
+        d->asc = ASC_CHANGED;
+        d->ascq = 0;
+    }
     b[0] = 0x70;
     b[2] = d->sense_key;
     b[7] = 10;
     b[12] = d->asc;
     b[13] = d->ascq;
-    if (d->attention && d->sense_key == SENSE_ATTENTION) {
-        d->attention = false;
-    }
     reply(d, 18, d->packet[4]);
 }
 
@@ -162,8 +171,11 @@ static void start_stop(IdeDevice *d)
     bool load_eject = d->packet[4] & 2, start = d->packet[4] & 1;
     if (load_eject && !start) {
         if (d->locked) {
-            check_condition(d, SENSE_ILLEGAL, ASC_PREVENTED);
+            check_condition_q(d, SENSE_ILLEGAL, ASC_PREVENTED, 2);
             return;
+        }
+        if (!d->tray_open && drive_has_media(d->drive)) {
+            d->media_event = EVENT_REMOVED;
         }
         d->tray_open = true;
     } else if (load_eject) {
@@ -194,10 +206,9 @@ static void read_sectors(IdeDevice *d, uint32_t lba, uint32_t n)
         return;
     }
     d->sector = lba;
-    d->sectors_left = MIN(n, 65536u);
-    d->is_write = false;
+    d->sectors_left = n;
     d->block = pio_block(d, IDE_BUFFER);
-    ide_start_transfer(d);
+    ide_start_task(d, TASK_READ);
 }
 
 /* Only whole user data of 2048 bytes, which is what READ CD of a data track boils down to. */
@@ -294,7 +305,7 @@ static void get_configuration(IdeDevice *d)
     uint16_t profile = current_profile(d), from = (uint16_t)get_be16(d->packet + 2);
     unsigned type = d->packet[1] & 3;
     put_be16(b + 6, profile);
-    if (from == 0 || type == 0) { /* profile list */
+    if (from == 0) { /* profile list */
         p = add_feature(p, 0, true, 8);
         put_be16(p, PROFILE_DVD_ROM);
         p[2] = profile == PROFILE_DVD_ROM;
@@ -302,12 +313,12 @@ static void get_configuration(IdeDevice *d)
         p[6] = profile == PROFILE_CD_ROM;
         p += 8;
     }
-    if ((from <= 1 && type != 2) || from == 1) { /* core: ATAPI */
+    if (type == 2 ? from == 1 : from <= 1) { /* core: ATAPI */
         p = add_feature(p, 1, true, 8);
         put_be32(p, 2);
         p += 8;
     }
-    if ((from <= 3 && type != 2) || from == 3) { /* removable: tray, eject, lock */
+    if (type == 2 ? from == 3 : from <= 3) { /* removable: tray, eject, lock */
         p = add_feature(p, 3, true, 4);
         p[0] = 0x29;
         p += 4;
@@ -429,7 +440,7 @@ static bool needs_disc(uint8_t op)
     switch (op) {
     case CDB_TEST_UNIT_READY: case CDB_READ_CAPACITY: case CDB_READ_10: case CDB_READ_12:
     case CDB_READ_CD: case CDB_READ_TOC: case CDB_SEEK: case CDB_READ_DISC_INFO:
-    case CDB_READ_TRACK_INFO: case CDB_READ_SUBCHANNEL: case CDB_READ_DVD_STRUCTURE:
+    case CDB_READ_TRACK_INFO: case CDB_READ_SUBCHANNEL:
         return true;
     default: return false;
     }
@@ -479,40 +490,35 @@ void atapi_command(IdeDevice *d)
         d->attention = false;
         check_condition(d, SENSE_ATTENTION, ASC_CHANGED);
     } else if (needs_disc(op) && !has_disc(d)) {
-        check_condition(d, SENSE_NOT_READY, ASC_NO_MEDIUM);
+        no_medium(d);
     } else {
         execute(d);
     }
 }
 
+/* From the host's side: taking a disc out opens the tray, putting one in closes it. */
 void atapi_set_media_present(IdeDevice *d, bool loaded)
 {
     d->attention = loaded;
     d->media_event = loaded ? EVENT_NEW_MEDIA : EVENT_REMOVED;
-    d->tray_open = false;
-    if (!loaded) {
-        d->locked = false;
-    }
+    d->tray_open = !loaded;
+    d->locked = d->locked && loaded;
+}
+
+void atapi_request_eject(IdeDevice *d)
+{
+    d->media_event = EVENT_EJECT_REQUEST; /* GET EVENT STATUS tells the guest */
 }
 
 /* ---- IDENTIFY PACKET DEVICE (ATA/ATAPI-6 8.17) ---- */
-
-static void put_string(uint16_t *words, unsigned nr, const char *text)
-{
-    size_t len = strlen(text);
-    for (unsigned i = 0; i < nr * 2; i++) {
-        uint8_t c = i < len ? (uint8_t)text[i] : ' ';
-        words[i / 2] = i % 2 ? (words[i / 2] & 0xff00) | c : (uint16_t)(c << 8);
-    }
-}
 
 void atapi_identify(IdeDevice *d)
 {
     uint16_t w[256] = { 0 };
     w[0] = 0x85c0; /* ATAPI, CD-ROM, removable, DRQ within 50 us, 12-byte packets */
-    put_string(w + 10, 10, d->serial);
-    put_string(w + 23, 4, d->version);
-    put_string(w + 27, 20, d->model);
+    ide_put_string(w + 10, 10, d->serial);
+    ide_put_string(w + 23, 4, d->version);
+    ide_put_string(w + 27, 20, d->model);
     w[48] = 1;
     w[49] = 1 << 11 | 1 << 9 | 1 << 8;
     w[53] = 7;
@@ -528,7 +534,5 @@ void atapi_identify(IdeDevice *d)
     w[87] = 1 << 14;
     w[88] = 0x3f | ((d->dma_mode & 0xf8) == 0x40 ? 0x100 << (d->dma_mode & 7) : 0);
     memcpy(d->buffer, w, sizeof(w));
-    d->next = NEXT_DONE;
-    d->sectors_left = 0;
-    ide_start_pio_in(d, sizeof(w), sizeof(w));
+    ide_start_reply(d, sizeof(w), sizeof(w));
 }

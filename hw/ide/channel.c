@@ -11,9 +11,9 @@ enum { REG_DATA, REG_ERROR, REG_COUNT, REG_LOW, REG_MID, REG_HIGH, REG_SELECT, R
 const StateField ide_bus_state[] = {
     STATE_U8(IdeBus, select),
     STATE_U8(IdeBus, control),
-    STATE_BOOL(IdeBus, irq_pending),
+    STATE_BOOL(IdeBus, line),
     STATE_U8(IdeBus, bm_command, .mask = BM_START | BM_TO_MEMORY),
-    STATE_U8(IdeBus, bm_status),
+    STATE_U8(IdeBus, bm_status, .mask = 0x67),
     STATE_U32(IdeBus, bm_prd),
     STATE_U32(IdeBus, bm_at),
     STATE_U32(IdeBus, bm_addr),
@@ -29,17 +29,17 @@ const StateField ide_device_state[] = {
     STATE_U8(IdeDevice, hob_low), STATE_U8(IdeDevice, hob_mid), STATE_U8(IdeDevice, hob_high),
     STATE_U8(IdeDevice, status), STATE_U8(IdeDevice, error),
     STATE_U8(IdeDevice, phase, .max = NR_IDE_PHASES - 1),
-    STATE_U8(IdeDevice, next, .max = NR_IDE_NEXT - 1),
-    STATE_U8(IdeDevice, command),
-    STATE_BOOL(IdeDevice, is_write), STATE_BOOL(IdeDevice, use_dma),
+    STATE_U8(IdeDevice, task, .max = NR_IDE_TASKS - 1),
+    STATE_U8(IdeDevice, command), STATE_BOOL(IdeDevice, irq_pending),
+    STATE_BOOL(IdeDevice, use_dma),
     STATE_BOOL(IdeDevice, lba48),
     STATE_U32(IdeDevice, block, .max = IDE_BUFFER),
     STATE_U32(IdeDevice, pos, .max = IDE_BUFFER), STATE_U32(IdeDevice, len, .max = IDE_BUFFER),
     STATE_U32(IdeDevice, block_end, .max = IDE_BUFFER),
     STATE_U64(IdeDevice, sector),
-    STATE_U32(IdeDevice, sectors_left, .max = 65536),
+    STATE_U32(IdeDevice, sectors_left),
     STATE_U32(IdeDevice, sectors_now, .max = 256),
-    STATE_U16(IdeDevice, multiple, .max = 128, .reset = 16),
+    STATE_U16(IdeDevice, multiple, .max = 16, .reset = 16),
     STATE_U16(IdeDevice, heads, .max = 16), STATE_U16(IdeDevice, track, .max = 255),
     STATE_U8(IdeDevice, dma_mode, .reset = 0x45),
     STATE_BOOL(IdeDevice, write_cache, .reset = true), STATE_BOOL(IdeDevice, standby),
@@ -64,27 +64,33 @@ static IdeDevice *selected(const IdeBus *b)
     return b->unit[(b->select & SEL_DEV) != 0];
 }
 
-/* The line is driven by the selected device's pending interrupt, unless nIEN. */
+/* The selected device drives the line, unless nIEN; the other one's interrupt waits. */
 void ide_bus_refresh(IdeBus *b)
 {
-    irq_set(&b->irq, b->irq_pending && !(b->control & CTL_NIEN));
+    const IdeDevice *d = selected(b);
+    bool line = d && d->irq_pending && !(b->control & CTL_NIEN);
+    if (line && !b->line) {
+        b->bm_status |= BMS_INTR; /* BMIDE 2.2 */
+    }
+    b->line = line;
+    irq_set(&b->irq, line);
+}
+
+static void set_pending(IdeDevice *d, bool pending)
+{
+    d->irq_pending = pending;
+    ide_bus_refresh(d->bus);
 }
 
 void ide_irq(IdeDevice *d)
 {
-    IdeBus *b = d->bus;
-    if (selected(b) != d) {
-        return; /* the other device may not drive the line */
-    }
-    b->irq_pending = true;
-    b->bm_status |= BMS_INTR;
-    ide_bus_refresh(b);
+    set_pending(d, true);
 }
 
 /* ATA8-ACS 9.12 */
 void ide_set_signature(IdeDevice *d)
 {
-    d->select = (uint8_t)(d->unit ? SEL_DEV : 0);
+    d->select = 0;
     d->count = d->lba_low = 1;
     d->lba_mid = d->is_cd ? 0x14 : 0;
     d->lba_high = d->is_cd ? 0xeb : 0;
@@ -115,6 +121,7 @@ void ide_device_soft_reset(IdeDevice *d)
         return;
     }
     d->phase = IDE_IDLE;
+    d->irq_pending = false;
     d->error = 1; /* diagnostic code: passed */
     d->status = d->is_cd ? 0 : ST_DRDY | ST_DSC;
     ide_set_signature(d);
@@ -122,12 +129,24 @@ void ide_device_soft_reset(IdeDevice *d)
 
 void ide_bus_reset(IdeBus *b)
 {
-    b->irq_pending = false;
     for (unsigned i = 0; i < 2; i++) {
         if (b->unit[i]) {
             ide_device_soft_reset(b->unit[i]);
         }
     }
+    b->select &= (uint8_t)~SEL_DEV;
+    ide_bus_refresh(b);
+}
+
+void ide_device_check(IdeDevice *d)
+{
+    d->len = MIN(d->len, (uint32_t)IDE_BUFFER);
+    d->block_end = MIN(d->block_end, d->len);
+    d->pos = MIN(d->pos, d->phase == IDE_DMA ? d->len : d->block_end);
+    d->block = d->block ? d->block : BLOCK_SECTOR;
+    d->heads = d->heads ? d->heads : 16;
+    d->track = d->track ? d->track : 63;
+    d->sectors_now = MIN(d->sectors_now, d->sectors_left);
 }
 
 /* ---- registers ---- */
@@ -160,8 +179,9 @@ static void write_data(IdeDevice *d, uint64_t val, unsigned size)
     }
 }
 
-/* No device: device 0 answers for an absent device 1 with zeroes; with neither, the bus floats
- * and the host's pull-down keeps D7 low. */
+/* No device: device 0 answers for an absent device 1 (ATA8-ACS says with its own registers but
+ * for a zero status; all zeroes tells drivers sooner). With neither, the bus floats and the
+ * host's pull-down keeps D7 low. */
 static uint8_t absent_value(const IdeBus *b)
 {
     return b->unit[0] || b->unit[1] ? 0 : 0x7f;
@@ -181,8 +201,9 @@ uint64_t ide_read(IdeBus *b, uint64_t offset, unsigned size)
     }
     if (offset == REG_STATUS) {
         uint8_t status = ide_read_alt_status(b);
-        b->irq_pending = false;
-        ide_bus_refresh(b);
+        if (d) {
+            set_pending(d, false);
+        }
         return status;
     }
     if (!d) {
@@ -190,7 +211,7 @@ uint64_t ide_read(IdeBus *b, uint64_t offset, unsigned size)
     }
     bool hob = b->control & CTL_HOB;
     switch (offset) {
-    case REG_ERROR: return hob ? d->hob_feature : d->error;
+    case REG_ERROR: return d->error;
     case REG_COUNT: return hob ? d->hob_count : d->count;
     case REG_LOW: return hob ? d->hob_low : d->lba_low;
     case REG_MID: return hob ? d->hob_mid : d->lba_mid;
@@ -199,10 +220,15 @@ uint64_t ide_read(IdeBus *b, uint64_t offset, unsigned size)
     }
 }
 
+static bool is_running(const IdeDevice *d)
+{
+    return d && (d->phase != IDE_IDLE || d->busy || (d->status & ST_BSY));
+}
+
 static void write_register(IdeDevice *d, uint64_t offset, uint8_t val)
 {
-    if (d->status & (ST_BSY | ST_DRQ) && d->phase != IDE_IDLE) {
-        return; /* not while a command runs */
+    if (is_running(d)) {
+        return;
     }
     switch (offset) {
     case REG_ERROR: d->hob_feature = d->feature; d->feature = val; break;
@@ -212,6 +238,29 @@ static void write_register(IdeDevice *d, uint64_t offset, uint8_t val)
     case REG_HIGH: d->hob_high = d->lba_high; d->lba_high = val; break;
     default: d->select = val; break;
     }
+}
+
+static void write_command(IdeBus *b, uint8_t command)
+{
+    IdeDevice *d = selected(b);
+    if (b->control & CTL_SRST) {
+        return;
+    }
+    if (command == 0x90) { /* EXECUTE DEVICE DIAGNOSTIC goes to both */
+        if (is_running(b->unit[0]) || is_running(b->unit[1])) {
+            return;
+        }
+        ide_bus_reset(b);
+        if (b->unit[0]) {
+            ide_irq(b->unit[0]);
+        }
+        return;
+    }
+    if (!d || (is_running(d) && !(d->is_cd && command == 0x08))) {
+        return; /* only DEVICE RESET gets through to a busy device */
+    }
+    set_pending(d, false);
+    ata_command(d, command);
 }
 
 void ide_write(IdeBus *b, uint64_t offset, uint64_t val, unsigned size)
@@ -224,24 +273,7 @@ void ide_write(IdeBus *b, uint64_t offset, uint64_t val, unsigned size)
         return;
     }
     if (offset == REG_STATUS) {
-        if (b->control & CTL_SRST) {
-            return;
-        }
-        b->irq_pending = false;
-        ide_bus_refresh(b);
-        if ((uint8_t)val == 0x90) { /* EXECUTE DEVICE DIAGNOSTIC goes to both */
-            for (unsigned i = 0; i < 2; i++) {
-                if (b->unit[i]) {
-                    ide_device_soft_reset(b->unit[i]);
-                }
-            }
-            b->select &= (uint8_t)~SEL_DEV;
-            if (b->unit[0]) {
-                ide_irq(b->unit[0]);
-            }
-        } else if (d) {
-            ata_command(d, (uint8_t)val);
-        }
+        write_command(b, (uint8_t)val);
         return;
     }
     b->control &= (uint8_t)~CTL_HOB; /* ATA8-ACS 4.1.2: any write returns to the current values */
@@ -265,10 +297,11 @@ void ide_write_control(IdeBus *b, uint8_t val)
             if (b->unit[i]) {
                 b->unit[i]->reset_pending = b->unit[i]->busy;
                 b->unit[i]->phase = IDE_IDLE;
+                b->unit[i]->irq_pending = false;
                 b->unit[i]->status = ST_BSY;
             }
         }
-        b->select = 0;
+        b->select &= (uint8_t)~SEL_DEV;
     } else if (was && !(val & CTL_SRST)) {
         ide_bus_reset(b);
     }

@@ -4,7 +4,8 @@
  * Master IDE Controller 1.0).
  *
  * A channel is part of its controller (piix3_ide.c). The parts: channel.c task file and interrupt,
- * ata.c disks, atapi.c CD drives, transfer.c what moves between buffer, guest and drive.
+ * ide_device.c what plugs in, ata.c disks, atapi.c CD drives, transfer.c what moves between
+ * buffer, guest and drive.
  */
 #ifndef HW_IDE_IDE_H
 #define HW_IDE_IDE_H
@@ -32,18 +33,21 @@ typedef enum IdePhase {
     IDE_PIO_IN,     /* guest reads the buffer */
     IDE_PIO_OUT,    /* guest fills the buffer */
     IDE_PACKET,     /* guest writes a command packet */
-    IDE_DMA_WAIT,   /* DMA command accepted, bus master not started */
+    IDE_DMA,        /* the bus master moves the buffer, or will once it is started */
     IDE_DISK,       /* a request to the drive is under way */
     NR_IDE_PHASES
 } IdePhase;
 
-/* What happens when the buffer was read, or filled, or the drive is done. */
-typedef enum IdeNext {
-    NEXT_DONE,      /* command complete */
-    NEXT_READ,      /* more sectors from the drive */
-    NEXT_BUFFER,    /* DMA of what is in the buffer already */
-    NR_IDE_NEXT
-} IdeNext;
+/* What the command does with the medium, piece by piece of the buffer's size. */
+typedef enum IdeTask {
+    TASK_REPLY,     /* nothing: the buffer's content goes to the guest */
+    TASK_READ,
+    TASK_WRITE,
+    TASK_VERIFY,    /* reads, and the guest gets nothing */
+    TASK_TRIM,      /* ranges from the guest, discarded one by one */
+    TASK_FLUSH,
+    NR_IDE_TASKS
+} IdeTask;
 
 struct IdeDevice {
     Device dev;
@@ -55,14 +59,15 @@ struct IdeDevice {
     uint8_t feature, count, lba_low, lba_mid, lba_high, select;
     uint8_t hob_feature, hob_count, hob_low, hob_mid, hob_high;
     uint8_t status, error;
-    uint8_t phase, next;
+    uint8_t phase, task;
     uint8_t command;
-    bool is_write, use_dma, lba48;
+    bool irq_pending;    /* INTRQ, seen on the cable while this device is selected */
+    bool use_dma, lba48;
     uint32_t block;      /* bytes between interrupts in PIO */
     uint32_t pos, len;   /* of the data in buffer */
     uint32_t block_end;  /* pos at which the next interrupt or end comes */
     uint64_t sector;     /* next one, in units of the medium */
-    uint32_t sectors_left, sectors_now;
+    uint32_t sectors_left, sectors_now; /* of the command; of them in the buffer */
     uint16_t multiple;   /* SET MULTIPLE MODE; 0: off */
     uint16_t heads, track; /* INITIALIZE DEVICE PARAMETERS */
     uint8_t dma_mode;    /* SET FEATURES transfer mode byte */
@@ -93,7 +98,7 @@ struct IdeBus {
     PciDevice *pci;   /* for DMA */
     /* state of the channel */
     uint8_t select, control;
-    bool irq_pending;
+    bool line;        /* INTRQ as the host sees it: its rising edge sets BMS_INTR */
     uint8_t bm_command, bm_status;
     uint32_t bm_prd;      /* descriptor table */
     uint32_t bm_at;       /* next descriptor */
@@ -111,6 +116,7 @@ void ide_write_control(IdeBus *b, uint8_t val);
 void ide_bus_refresh(IdeBus *b);
 void ide_bus_reset(IdeBus *b);
 void ide_irq(IdeDevice *d);
+void ide_device_check(IdeDevice *d); /* after a load: fields that must agree do */
 void ide_set_signature(IdeDevice *d);
 void ide_abort_command(IdeDevice *d, uint8_t error); /* status ERR, interrupt */
 void ide_command_done(IdeDevice *d);                 /* status ready, interrupt */
@@ -119,22 +125,22 @@ void ide_device_soft_reset(IdeDevice *d);
 /* ata.c, atapi.c */
 void ata_command(IdeDevice *d, uint8_t command);
 void ata_transfer_error(IdeDevice *d);
+void ide_put_string(uint16_t *words, unsigned nr, const char *text); /* IDENTIFY's byte order */
 void atapi_command(IdeDevice *d);            /* the packet is complete */
 void atapi_data_done(IdeDevice *d);          /* all data of the packet command moved */
 void atapi_transfer_error(IdeDevice *d, int error);
 void atapi_identify(IdeDevice *d);
 void atapi_set_media_present(IdeDevice *d, bool loaded);
+void atapi_request_eject(IdeDevice *d);
 
 /* transfer.c */
-/* Data that is in the buffer already, by DMA once the engine runs (ATAPI). */
-void ide_start_dma_buffer(IdeDevice *d, uint32_t len);
-void ide_start_pio_in(IdeDevice *d, uint32_t len, uint32_t block); /* buffer[0..len) to the guest */
-void ide_start_transfer(IdeDevice *d); /* sector, sectors_left, is_write, use_dma are set */
-void ide_data_block_done(IdeDevice *d);      /* pos reached block_end */
+/* buffer[0..len) to the guest, by PIO in blocks or by DMA as use_dma says. */
+void ide_start_reply(IdeDevice *d, uint32_t len, uint32_t block);
+/* sector, sectors_left, use_dma and (PIO) block are set. */
+void ide_start_task(IdeDevice *d, IdeTask task);
+void ide_data_block_done(IdeDevice *d);      /* PIO: pos reached block_end */
 void ide_bm_start(IdeBus *b);
-void ide_flush(IdeDevice *d);
-/* Moves len bytes between buffer and PRDs; returns how many fitted. */
-uint32_t ide_dma(IdeBus *b, uint8_t *buf, uint32_t len, bool to_memory);
+void ide_resume(IdeDevice *d);               /* after a load: the request that was under way */
 uint32_t ide_sector_size(const IdeDevice *d);
 
 #endif

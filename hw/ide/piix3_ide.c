@@ -26,13 +26,26 @@ static const uint16_t command_port[2] = { 0x1f0, 0x170 }, control_port[2] = { 0x
 static uint64_t command_read(void *opaque, uint64_t offset, unsigned size)
 {
     struct Channel *c = opaque;
-    return ide_read(c->bus, offset, size);
+    uint64_t val = 0;
+    if (offset == 0) {
+        return ide_read(c->bus, 0, size);
+    }
+    for (unsigned i = 0; i < size; i++) { /* only the data register is wider than a byte */
+        val |= ide_read(c->bus, offset + i, 1) << i * 8;
+    }
+    return val;
 }
 
 static void command_write(void *opaque, uint64_t offset, uint64_t val, unsigned size)
 {
     struct Channel *c = opaque;
-    ide_write(c->bus, offset, val, size);
+    if (offset == 0) {
+        ide_write(c->bus, 0, val, size);
+        return;
+    }
+    for (unsigned i = 0; i < size; i++) {
+        ide_write(c->bus, offset + i, val >> i * 8 & 0xff, 1);
+    }
 }
 
 static uint64_t control_read(void *opaque, uint64_t offset, unsigned size)
@@ -49,7 +62,6 @@ static void control_write(void *opaque, uint64_t offset, uint64_t val, unsigned 
     ide_write_control(c->bus, (uint8_t)val);
 }
 
-/* Only the data register is wider than a byte. */
 static const RegionOps command_ops = { command_read, command_write, .sizes = 1 | 2 | 4 };
 static const RegionOps control_ops = { control_read, control_write, .sizes = 1 };
 
@@ -117,12 +129,12 @@ static void config_write(PciDevice *pci, unsigned reg, uint32_t val, unsigned si
     update_decode(container_of(pci, Piix3Ide, pci));
 }
 
+/* Firmware that leaves the timings alone still finds its disks. */
 static void piix3_ide_reset(Device *dev)
 {
     Piix3Ide *s = container_of(dev, Piix3Ide, pci.dev);
-    for (unsigned i = 0; i < 2; i++) {
-        ide_bus_reset(&s->bus[i]);
-    }
+    pci_put16(s->pci.config + CFG_IDETIM, IDETIM_ENABLE << 8);
+    pci_put16(s->pci.config + CFG_IDETIM + 2, IDETIM_ENABLE << 8);
 }
 
 static void piix3_ide_refresh(Device *dev)
@@ -194,20 +206,11 @@ static bool piix3_ide_realize(Device *dev, Error **errp)
     }
     region_init_io(&s->bm, dev, &bm_ops, s, BM_SIZE);
     pci_register_bar(&s->pci, 4, PCI_BAR_IO, &s->bm);
-    /* Firmware that leaves the timings alone still finds its disks. */
     for (unsigned i = 0; i < 2; i++) {
         pci_put16(s->pci.wmask + CFG_IDETIM + i * 2, 0xffff);
     }
     s->pci.wmask[CFG_SIDETIM] = 0xff;
     return true;
-}
-
-static void piix3_ide_after_reset(Device *dev)
-{
-    Piix3Ide *s = container_of(dev, Piix3Ide, pci.dev);
-    piix3_ide_reset(dev);
-    pci_put16(s->pci.config + CFG_IDETIM, 0x8000);
-    pci_put16(s->pci.config + CFG_IDETIM + 2, 0x8000);
 }
 
 static const PciInfo piix3_ide_info = {
@@ -224,6 +227,6 @@ DEVICE_TYPE(piix3_ide) = {
     .state = piix3_ide_state,
     .state_version = 1,
     .realize = piix3_ide_realize,
-    .reset = piix3_ide_after_reset,
+    .reset = piix3_ide_reset,
     .refresh = piix3_ide_refresh,
 };

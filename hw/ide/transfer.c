@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * How an IDE device's data moves: from the drive into the buffer and on to the guest by PIO or
- * bus-master DMA, and the other way. Requests go in pieces of the buffer's size.
+ * bus-master DMA, and the other way, in pieces of the buffer's size.
+ *
+ *   READ:   drive -> buffer -> guest, again       VERIFY: drive -> buffer, again
+ *   WRITE:  guest -> buffer -> drive, again       TRIM:   guest -> buffer, one discard a range
+ *   REPLY:  buffer -> guest                       FLUSH:  drive
+ *
+ * The bus master may be started before or after the command, and may be stopped or run out of
+ * descriptors at any byte: the device then waits, as a real one does, for a new start or a reset.
  */
 #include <errno.h>
 #include <string.h>
@@ -12,51 +19,87 @@ uint32_t ide_sector_size(const IdeDevice *d)
     return d->is_cd ? CD_SECTOR : BLOCK_SECTOR;
 }
 
-/* ---- bus master ---- */
+static bool is_packet(const IdeDevice *d)
+{
+    return d->is_cd && d->command == 0xa0;
+}
 
-/* Reads descriptors until one has bytes left; false at the end of the table. */
+static void finish(IdeDevice *d)
+{
+    if (is_packet(d)) {
+        atapi_data_done(d);
+    } else {
+        ide_command_done(d);
+    }
+}
+
+static void fail(IdeDevice *d, int error)
+{
+    if (is_packet(d)) {
+        atapi_transfer_error(d, error);
+    } else {
+        ata_transfer_error(d);
+    }
+}
+
+/* ---- bus master (BMIDE 1.2, 2) ---- */
+
+/* The engine stops by itself: at the table's end, or (error) where the bus refuses it. */
+static void engine_stops(IdeBus *b, bool error)
+{
+    b->bm_status &= (uint8_t)~BMS_ACTIVE;
+    b->bm_status |= error ? BMS_ERROR : 0;
+}
+
+/* Has the engine bytes left in a descriptor? Takes the next one. */
 static bool next_prd(IdeBus *b)
 {
-    while (!b->bm_left) {
-        uint8_t prd[8];
-        if (b->bm_last) {
-            return false;
-        }
-        pci_dma_read(b->pci, b->bm_at, prd, sizeof(prd));
-        b->bm_addr = pci_get32(prd) & ~1u;
-        b->bm_left = pci_get16(prd + 4) & 0xfffe;
-        b->bm_left = b->bm_left ? b->bm_left : 65536;
-        b->bm_last = prd[7] & 0x80;
-        /* a table lies within 64 KiB (BMIDE 1.2) and wraps there, so that a table without an end
-         * is read in circles only as long as data lasts */
-        b->bm_at = (b->bm_at & 0xffff0000u) | ((b->bm_at + 8) & 0xffff);
+    uint8_t prd[8];
+    if (b->bm_left) {
+        return true;
     }
+    if (b->bm_last || !pci_dma_read(b->pci, b->bm_at, prd, sizeof(prd))) {
+        engine_stops(b, !b->bm_last);
+        return false;
+    }
+    b->bm_addr = pci_get32(prd) & ~1u;
+    b->bm_left = pci_get16(prd + 4) & 0xfffe;
+    b->bm_left = b->bm_left ? b->bm_left : 65536;
+    b->bm_last = prd[7] & 0x80;
+    /* A table does not cross 64 KiB (BMIDE 1.2): it wraps there, so that one without an end is
+     * read in circles only as long as data lasts. */
+    b->bm_at = (b->bm_at & 0xffff0000u) | ((b->bm_at + 8) & 0xffff);
     return true;
 }
 
-uint32_t ide_dma(IdeBus *b, uint8_t *buf, uint32_t len, bool to_memory)
+static bool engine_runs(const IdeBus *b)
 {
-    uint32_t done = 0;
-    while (done < len && next_prd(b)) {
-        uint32_t n = MIN(len - done, b->bm_left);
-        if (to_memory) {
-            pci_dma_write(b->pci, b->bm_addr, buf + done, n);
-        } else {
-            pci_dma_read(b->pci, b->bm_addr, buf + done, n);
+    return (b->bm_command & BM_START) && (b->bm_status & BMS_ACTIVE);
+}
+
+/* Moves what is left of the buffer as far as the engine goes; true if that is all of it. */
+static bool dma_move(IdeDevice *d, bool to_memory)
+{
+    IdeBus *b = d->bus;
+    while (d->pos < d->len && engine_runs(b) && next_prd(b)) {
+        uint32_t n = MIN(d->len - d->pos, b->bm_left);
+        uint8_t *at = d->buffer + d->pos;
+        bool ok = to_memory ? pci_dma_write(b->pci, b->bm_addr, at, n)
+                            : pci_dma_read(b->pci, b->bm_addr, at, n);
+        if (!ok) {
+            log_guest("%s: DMA of %u bytes at %08x: no memory there", d->dev.type->name, n,
+                      b->bm_addr);
+            engine_stops(b, true);
+            return false;
         }
         b->bm_addr += n;
         b->bm_left -= n;
-        done += n;
+        d->pos += n;
     }
-    return done;
-}
-
-/* The device has no more to move: the engine stops unless descriptors are left over. */
-static void dma_finished(IdeBus *b)
-{
-    if (b->bm_last && !b->bm_left) {
-        b->bm_status &= (uint8_t)~BMS_ACTIVE;
+    if (d->pos == d->len && b->bm_last && !b->bm_left) {
+        engine_stops(b, false);
     }
+    return d->pos == d->len;
 }
 
 /* ---- PIO ---- */
@@ -65,7 +108,7 @@ static void present_block(IdeDevice *d)
 {
     d->block_end = MIN(d->pos + d->block, d->len);
     d->status = ST_DRDY | ST_DSC | ST_DRQ;
-    if (d->is_cd && d->command == 0xa0) {
+    if (is_packet(d)) {
         uint32_t n = d->block_end - d->pos;
         d->lba_mid = (uint8_t)n;
         d->lba_high = (uint8_t)(n >> 8);
@@ -73,144 +116,128 @@ static void present_block(IdeDevice *d)
     }
 }
 
-void ide_start_pio_in(IdeDevice *d, uint32_t len, uint32_t block)
-{
-    d->phase = IDE_PIO_IN;
-    d->pos = 0;
-    d->len = len;
-    d->block = block;
-    present_block(d);
-    ide_irq(d);
-}
-
-static void read_more(IdeDevice *d);
-
-static void start_pio_out(IdeDevice *d, bool interrupt)
-{
-    d->phase = IDE_PIO_OUT;
-    d->pos = 0;
-    d->sectors_now = MIN(d->sectors_left, IDE_BUFFER / ide_sector_size(d));
-    d->len = d->sectors_now * ide_sector_size(d);
-    present_block(d);
-    if (interrupt) {
-        ide_irq(d);
-    }
-}
+/* ---- the drive ---- */
 
 static void drive_done(BlkRequest *req);
 
 static void submit(IdeDevice *d, BlkOp op, uint64_t offset, uint32_t len)
 {
+    bool fua = d->command == 0x3d || d->command == 0xce; /* WRITE ... FUA EXT */
+    bool data = op == BLK_READ || op == BLK_WRITE;
     d->phase = IDE_DISK;
     d->status = (uint8_t)((d->status & ~ST_DRQ) | ST_BSY);
     d->iov = (struct iovec){ d->buffer, len };
-    d->req = (BlkRequest){ .drive = d->drive, .op = op, .offset = offset, .iov = &d->iov,
-                           .niov = op == BLK_FLUSH ? 0 : 1, .len = len, .done = drive_done,
-                           .fua = op == BLK_WRITE && !d->write_cache };
+    d->req = (BlkRequest){ .drive = d->drive, .op = op, .offset = offset, .len = len,
+                           .iov = &d->iov, .niov = data ? 1 : 0, .done = drive_done,
+                           .fua = op == BLK_WRITE && (fua || !d->write_cache) };
     d->busy = true;
     blk_submit(&d->req);
 }
 
-static void write_buffer(IdeDevice *d)
+static void next_piece(IdeDevice *d, bool interrupt);
+
+/* A piece went all its way. */
+static void piece_done(IdeDevice *d)
 {
-    submit(d, BLK_WRITE, d->sector * ide_sector_size(d), d->len);
+    d->sector += d->task == TASK_TRIM ? 0 : d->sectors_now;
+    d->sectors_left -= d->sectors_now;
+    d->sectors_now = 0;
+    if (d->sectors_left) {
+        next_piece(d, true);
+    } else {
+        finish(d);
+    }
 }
 
-void ide_data_block_done(IdeDevice *d)
+/* Discards the range before pos, or takes the next one (ATA8-ACS 7.6). */
+static void trim_range(IdeDevice *d)
 {
-    if (d->phase == IDE_PACKET) {
-        memcpy(d->packet, d->buffer, sizeof(d->packet));
-        d->status = ST_BSY;
-        atapi_command(d);
-        return;
+    while (d->pos + 8 <= d->len) {
+        const uint8_t *entry = d->buffer + d->pos;
+        uint64_t first = pci_get32(entry) | (uint64_t)pci_get16(entry + 4) << 32;
+        uint64_t n = pci_get16(entry + 6), total = drive_size(d->drive) / BLOCK_SECTOR;
+        d->pos += 8;
+        if (n && (first >= total || n > total - first)) {
+            fail(d, EIO);
+            return;
+        }
+        if (n) {
+            submit(d, BLK_DISCARD, first * BLOCK_SECTOR, (uint32_t)n * BLOCK_SECTOR);
+            return;
+        }
     }
-    if (d->pos < d->len) {
-        present_block(d);
-        ide_irq(d);
-        return;
+    piece_done(d);
+}
+
+/* The request that the task makes of the drive now; the buffer is ready for it. */
+static void ask_drive(IdeDevice *d)
+{
+    switch (d->task) {
+    case TASK_READ:
+    case TASK_VERIFY:
+        submit(d, BLK_READ, d->sector * ide_sector_size(d), d->len);
+        break;
+    case TASK_WRITE: submit(d, BLK_WRITE, d->sector * ide_sector_size(d), d->len); break;
+    case TASK_TRIM: trim_range(d); break;
+    case TASK_FLUSH: submit(d, BLK_FLUSH, 0, 0); break;
+    default: finish(d); break;
     }
-    if (d->phase == IDE_PIO_OUT) {
-        write_buffer(d);
-    } else if (d->next == NEXT_READ && d->sectors_left) {
-        read_more(d);
-    } else if (d->is_cd && d->command == 0xa0) {
-        atapi_data_done(d);
+}
+
+static bool is_from_guest(const IdeDevice *d)
+{
+    return d->task == TASK_WRITE || d->task == TASK_TRIM;
+}
+
+/* The guest has read, or filled, all of the buffer. */
+static void buffer_moved(IdeDevice *d)
+{
+    if (is_from_guest(d)) {
+        d->pos = 0;
+        ask_drive(d);
+    } else if (d->task == TASK_READ && (d->sectors_left > d->sectors_now || d->use_dma)) {
+        piece_done(d);
+    } else if (d->use_dma || is_packet(d)) {
+        finish(d);
     } else {
         d->phase = IDE_IDLE; /* PIO in ends without an interrupt */
         d->status = ST_DRDY | ST_DSC;
     }
 }
 
-/* ---- drive ---- */
+static void dma_pump(IdeDevice *d)
+{
+    if (dma_move(d, !is_from_guest(d))) {
+        buffer_moved(d);
+    }
+}
 
-static void read_more(IdeDevice *d)
+/* The buffer is the guest's turn. */
+static void move_buffer(IdeDevice *d, bool interrupt)
+{
+    d->pos = 0;
+    if (d->use_dma) {
+        d->phase = IDE_DMA;
+        d->block_end = d->len;
+        d->status = ST_DRDY | ST_DSC | ST_DRQ;
+        dma_pump(d);
+        return;
+    }
+    d->phase = is_from_guest(d) ? IDE_PIO_OUT : IDE_PIO_IN;
+    present_block(d);
+    if (interrupt) {
+        ide_irq(d);
+    }
+}
+
+static void next_piece(IdeDevice *d, bool interrupt)
 {
     d->sectors_now = MIN(d->sectors_left, IDE_BUFFER / ide_sector_size(d));
     d->len = d->sectors_now * ide_sector_size(d);
-    submit(d, BLK_READ, d->sector * ide_sector_size(d), d->len);
-}
-
-static void all_done(IdeDevice *d)
-{
-    if (d->use_dma) {
-        dma_finished(d->bus);
-    }
-    if (d->is_cd) {
-        atapi_data_done(d);
+    if (is_from_guest(d)) {
+        move_buffer(d, interrupt);
     } else {
-        ide_command_done(d);
-    }
-}
-
-static void transfer_error(IdeDevice *d, int error)
-{
-    if (d->use_dma) {
-        d->bus->bm_status &= (uint8_t)~BMS_ACTIVE;
-        d->bus->bm_status |= BMS_ERROR;
-    }
-    if (d->is_cd) {
-        atapi_transfer_error(d, error);
-    } else {
-        ata_transfer_error(d);
-    }
-}
-
-static void advance(IdeDevice *d)
-{
-    d->sector += d->sectors_now;
-    d->sectors_left -= d->sectors_now;
-}
-
-/* A DMA command with the engine running: the next piece. */
-static void dma_piece(IdeDevice *d)
-{
-    if (!d->is_write) {
-        read_more(d);
-        return;
-    }
-    d->sectors_now = MIN(d->sectors_left, IDE_BUFFER / ide_sector_size(d));
-    d->len = d->sectors_now * ide_sector_size(d);
-    if (ide_dma(d->bus, d->buffer, d->len, false) < d->len) {
-        transfer_error(d, EIO); /* the table is shorter than the command */
-        return;
-    }
-    write_buffer(d);
-}
-
-static void read_arrived(IdeDevice *d)
-{
-    advance(d);
-    if (!d->use_dma) {
-        d->next = NEXT_READ;
-        ide_start_pio_in(d, d->len, d->block);
-        return;
-    }
-    if (ide_dma(d->bus, d->buffer, d->len, true) < d->len) {
-        transfer_error(d, EIO);
-    } else if (d->sectors_left) {
-        dma_piece(d);
-    } else {
-        all_done(d);
+        ask_drive(d);
     }
 }
 
@@ -222,70 +249,56 @@ static void drive_done(BlkRequest *req)
         d->reset_pending = false;
         if (!(d->bus->control & CTL_SRST)) {
             ide_device_soft_reset(d);
-        }
-    } else if (d->use_dma && req->op != BLK_FLUSH && !(d->bus->bm_command & BM_START)) {
-        d->phase = IDE_IDLE; /* the driver gave up on it */
-        d->error = ER_ABRT;
-        d->status = ST_DRDY | ST_DSC | ST_ERR;
-    } else if (req->op == BLK_FLUSH) {
-        if (req->error) {
-            ide_abort_command(d, ER_ABRT);
-        } else {
-            ide_command_done(d);
+            ide_bus_refresh(d->bus);
         }
     } else if (req->error) {
-        transfer_error(d, req->error);
-    } else if (req->op == BLK_READ) {
-        read_arrived(d);
+        fail(d, req->error);
+    } else if (d->task == TASK_READ) {
+        move_buffer(d, true);
+    } else if (d->task == TASK_TRIM) {
+        trim_range(d);
+    } else if (d->task == TASK_FLUSH) {
+        finish(d);
     } else {
-        advance(d);
-        if (!d->sectors_left) {
-            all_done(d);
-        } else if (d->use_dma) {
-            dma_piece(d);
-        } else {
-            start_pio_out(d, true);
-        }
+        piece_done(d);
     }
 }
 
-void ide_flush(IdeDevice *d)
-{
-    submit(d, BLK_FLUSH, 0, 0);
-}
+/* ---- in and out ---- */
 
-void ide_start_transfer(IdeDevice *d)
+void ide_data_block_done(IdeDevice *d)
 {
-    d->next = NEXT_DONE;
-    d->error = 0;
-    if (d->use_dma) {
-        d->phase = IDE_DMA_WAIT;
-        d->status = ST_DRDY | ST_DSC | ST_DRQ;
-        if (d->bus->bm_status & BMS_ACTIVE && d->bus->bm_command & BM_START) {
-            dma_piece(d);
-        }
-    } else if (d->is_write) {
-        start_pio_out(d, false); /* the first block comes without an interrupt */
+    if (d->phase == IDE_PACKET) {
+        memcpy(d->packet, d->buffer, sizeof(d->packet));
+        d->phase = IDE_DISK;
+        d->status = ST_BSY;
+        atapi_command(d);
+    } else if (d->pos < d->len) {
+        present_block(d);
+        ide_irq(d);
     } else {
-        read_more(d);
+        buffer_moved(d);
     }
 }
 
-/* Data of an ATAPI command that is in the buffer already goes out at once. */
-static void dma_buffer(IdeDevice *d)
+void ide_start_reply(IdeDevice *d, uint32_t len, uint32_t block)
 {
-    ide_dma(d->bus, d->buffer, d->len, true);
-    all_done(d);
-}
-
-void ide_start_dma_buffer(IdeDevice *d, uint32_t len)
-{
+    d->task = TASK_REPLY;
+    d->sectors_left = d->sectors_now = 0;
     d->len = len;
-    d->next = NEXT_BUFFER;
-    d->phase = IDE_DMA_WAIT;
-    d->status = ST_DRDY | ST_DSC | ST_DRQ;
-    if (d->bus->bm_status & BMS_ACTIVE && d->bus->bm_command & BM_START) {
-        dma_buffer(d);
+    d->block = block;
+    move_buffer(d, true);
+}
+
+void ide_start_task(IdeDevice *d, IdeTask task)
+{
+    d->task = task;
+    d->error = 0;
+    if (task == TASK_FLUSH) {
+        d->sectors_left = d->sectors_now = d->len = 0;
+        ask_drive(d);
+    } else {
+        next_piece(d, false); /* the first block of PIO out comes without an interrupt */
     }
 }
 
@@ -295,15 +308,21 @@ void ide_bm_start(IdeBus *b)
     b->bm_at = b->bm_prd;
     b->bm_left = 0;
     b->bm_last = false;
+    unsigned first = (b->select & SEL_DEV) != 0;
     for (unsigned i = 0; i < 2; i++) {
-        IdeDevice *d = b->unit[i];
-        if (d && d->phase == IDE_DMA_WAIT) {
-            if (d->next == NEXT_BUFFER) {
-                dma_buffer(d);
-            } else {
-                dma_piece(d);
-            }
+        IdeDevice *d = b->unit[first ^ i];
+        if (d && d->phase == IDE_DMA) {
+            dma_pump(d);
             return;
         }
+    }
+}
+
+/* A TRIM under way goes on with its next range: discarding one twice does no harm, leaving one
+ * out does none either. */
+void ide_resume(IdeDevice *d)
+{
+    if (d->phase == IDE_DISK && !d->busy) {
+        ask_drive(d);
     }
 }

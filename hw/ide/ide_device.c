@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * What plugs into an IDE channel: ide-hd, ide-cd, and ide-drive, which is one or the other as its
+ * drive's medium says. Commands are in ata.c and atapi.c.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "hw/ide/ide.h"
+#include "util/alloc.h"
+#include "util/version.h"
+
+/* What a PC BIOS of the time would make of the size: 16 heads, 63 sectors. */
+static void set_geometry(IdeDevice *d)
+{
+    uint64_t nr_sectors = drive_size(d->drive) / BLOCK_SECTOR;
+    d->default_heads = 16;
+    d->default_track = 63;
+    d->cylinders = (uint16_t)MIN(nr_sectors / (16 * 63), 16383ull);
+    d->cylinders = MAX(d->cylinders, 1);
+}
+
+/* 0 to 3: by channel and unit. */
+static unsigned plug_number(const IdeDevice *d)
+{
+    const char *dot = strrchr(d->bus->bus.obj.name, '.');
+    return (dot ? (unsigned)atoi(dot + 1) : 0) * 2 + d->unit;
+}
+
+/* The first string that is not NULL, for a property the user left out. */
+static void set_default(char **field, const char *text)
+{
+    if (!*field) {
+        *field = xstrdup(text);
+    }
+}
+
+static void set_identity(IdeDevice *d, const char *model, const char *serial_prefix)
+{
+    char serial[21];
+    snprintf(serial, sizeof(serial), "%s%05u", serial_prefix, plug_number(d) + 1);
+    set_default(&d->serial, drive_serial(d->drive));
+    set_default(&d->serial, serial);
+    set_default(&d->model, model);
+    set_default(&d->version, VIREO_VERSION);
+}
+
+static bool check_text(const char *prop, const char *text, size_t max, Error **errp)
+{
+    if (text && strlen(text) > max) {
+        return error_set(errp, "%s=%s: at most %zu characters fit", prop, text, max);
+    }
+    return true;
+}
+
+static bool attach(IdeDevice *d, const DriveUser *user, Error **errp)
+{
+    if (!check_text("serial", d->serial ? d->serial : drive_serial(d->drive), 20, errp) ||
+        !check_text("model", d->model, 40, errp) || !check_text("ver", d->version, 8, errp)) {
+        return false;
+    }
+    char *path = object_path(&d->dev.obj);
+    bool ok = drive_attach(d->drive, user, d, path, errp);
+    free(path);
+    return ok;
+}
+
+static bool find_drive(IdeDevice *d, Error **errp)
+{
+    d->drive = drive_find(d->drive_id);
+    return d->drive || error_set(errp, "there is no drive '%s'", d->drive_id);
+}
+
+/* ---- disk ---- */
+
+static bool hd_realize(Device *dev, Error **errp)
+{
+    IdeDevice *d = container_of(dev, IdeDevice, dev);
+    static const DriveUser user = { 0 };
+    if (!d->drive_id) {
+        return error_set(errp, "%s needs drive=ID of a -drive if=none,id=ID", dev->type->name);
+    }
+    if (!find_drive(d, errp)) {
+        return false;
+    }
+    if (drive_is_cdrom(d->drive)) {
+        return error_set(errp, "drive '%s' is a CD-ROM; give it to an ide-cd", d->drive_id);
+    }
+    if (drive_size(d->drive) < BLOCK_SECTOR) {
+        return error_set(errp, "drive '%s' is empty: a disk needs at least one sector",
+                         d->drive_id);
+    }
+    if (!attach(d, &user, errp)) {
+        return false;
+    }
+    set_geometry(d);
+    set_identity(d, "Vireo HARDDISK", "VD");
+    return true;
+}
+
+/* ---- CD ---- */
+
+static void cd_media_changed(void *opaque, bool loaded)
+{
+    atapi_set_media_present(opaque, loaded);
+}
+
+static void cd_eject_requested(void *opaque, bool force)
+{
+    (void)force;
+    atapi_request_eject(opaque);
+}
+
+static bool cd_tray_open(void *opaque)
+{
+    return ((IdeDevice *)opaque)->tray_open;
+}
+
+static bool cd_locked(void *opaque)
+{
+    return ((IdeDevice *)opaque)->locked;
+}
+
+/* An empty tray of its own: "ide1-cd0". */
+static bool make_drive(IdeDevice *d, Error **errp)
+{
+    Dict *opts = dict_new();
+    dict_setf(opts, "id", "ide%u-cd%u", plug_number(d) / 2, d->unit);
+    dict_set(opts, "media", "cdrom");
+    d->drive = drive_create(opts, errp);
+    dict_free(opts);
+    return d->drive != NULL;
+}
+
+static bool cd_realize(Device *dev, Error **errp)
+{
+    IdeDevice *d = container_of(dev, IdeDevice, dev);
+    static const DriveUser user = { .media_changed = cd_media_changed,
+                                    .eject_requested = cd_eject_requested,
+                                    .is_tray_open = cd_tray_open, .is_locked = cd_locked };
+    d->is_cd = true;
+    if (!(d->drive_id ? find_drive(d, errp) : make_drive(d, errp)) || !attach(d, &user, errp)) {
+        return false;
+    }
+    drive_make_cdrom(d->drive);
+    set_geometry(d);
+    set_identity(d, "Vireo DVD-ROM", "VC");
+    return true;
+}
+
+static bool drive_realize(Device *dev, Error **errp)
+{
+    IdeDevice *d = container_of(dev, IdeDevice, dev);
+    const Drive *drive = d->drive_id ? drive_find(d->drive_id) : NULL;
+    return drive && drive_is_cdrom(drive) ? cd_realize(dev, errp) : hd_realize(dev, errp);
+}
+
+/* ---- both ---- */
+
+static void ide_unrealize(Device *dev)
+{
+    drive_detach(container_of(dev, IdeDevice, dev)->drive);
+}
+
+static void ide_reset_device(Device *dev)
+{
+    IdeDevice *d = container_of(dev, IdeDevice, dev);
+    if (d->busy) { /* only what failed on the host and waits for a retry: the rest was drained */
+        blk_cancel(&d->req);
+    }
+    d->busy = d->reset_pending = false;
+    d->heads = d->default_heads;
+    d->track = d->default_track;
+    ide_device_soft_reset(d);
+}
+
+static void ide_refresh_device(Device *dev)
+{
+    IdeDevice *d = container_of(dev, IdeDevice, dev);
+    ide_device_check(d);
+    ide_bus_refresh(d->bus);
+    ide_resume(d);
+}
+
+#define COMMON_PROPS(drive_help)                                                                   \
+    PROP_U32("unit", IdeDevice, unit, .def = UINT32_MAX, .help = "0 or 1; first free one"),        \
+    PROP_DRIVE("drive", IdeDevice, drive_id, .help = drive_help),                                  \
+    PROP_STR("serial", IdeDevice, serial, .help = "serial number, up to 20 characters"),           \
+    PROP_STR("model", IdeDevice, model, .help = "model name, up to 40 characters"),                \
+    PROP_STR("ver", IdeDevice, version, .help = "firmware revision, up to 8 characters"),          \
+    PROP_I32("bootindex", IdeDevice, bootindex, .def = (uint64_t)-1, .help = "boot order"),        \
+    PROP_END
+
+static const Property hd_props[] = { COMMON_PROPS("the drive's id") };
+static const Property cd_props[] = { COMMON_PROPS("the drive's id; none: an empty tray") };
+
+#define COMMON(realize_)                                                                           \
+    .state = ide_device_state, .state_version = 1, .realize = (realize_),                          \
+    .unrealize = ide_unrealize, .reset = ide_reset_device, .refresh = ide_refresh_device
+
+DEVICE_TYPE(ide_hd) = {
+    DEVICE_INFO("ide-hd", BUS_IDE, IdeDevice, "IDE disk"),
+    .props = hd_props,
+    COMMON(hd_realize),
+};
+
+DEVICE_TYPE(ide_cd) = {
+    DEVICE_INFO("ide-cd", BUS_IDE, IdeDevice, "IDE CD-ROM drive"),
+    .props = cd_props,
+    COMMON(cd_realize),
+};
+
+DEVICE_TYPE(ide_drive) = {
+    DEVICE_INFO("ide-drive", BUS_IDE, IdeDevice, "IDE disk or CD-ROM drive, as the drive says"),
+    .props = hd_props,
+    COMMON(drive_realize),
+};
