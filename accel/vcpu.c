@@ -208,6 +208,20 @@ static void wait_for_safepoint(CpuState *cpu, uint32_t epoch)
     }
 }
 
+/* A vCPU that waits for vm_lock (in a device access, or to acknowledge an interrupt) counts as
+ * outside guest code: the lock's holder may be the one who waits for its safepoint. It holds no
+ * host address meanwhile. */
+static void lock_wait(bool waiting)
+{
+    static __thread uint32_t was;
+    CpuState *self = current_cpu;
+    if (self && waiting) {
+        was = __atomic_exchange_n(&self->guest_code, 0, __ATOMIC_SEQ_CST);
+    } else if (self) {
+        __atomic_store_n(&self->guest_code, was, __ATOMIC_SEQ_CST);
+    }
+}
+
 /* Machines whose vCPUs may hold write permissions. */
 static List protectable = LIST_INIT(protectable);
 static pthread_rwlock_t protectable_lock = PTHREAD_RWLOCK_INITIALIZER;
@@ -300,6 +314,7 @@ bool vcpus_create(Machine *m, const Engine *e, const Dict *opts, Error **errp)
     list_insert(&protectable, &m->vcpu_listener->node);
     pthread_rwlock_unlock(&protectable_lock);
     ram_protect_hook = protect_ram;
+    vm_lock_wait_hook = lock_wait;
     return true;
 }
 

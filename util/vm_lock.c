@@ -46,6 +46,13 @@ static void wait_granted(Waiter *w)
     }
 }
 
+static void no_hook(bool waiting)
+{
+    (void)waiting;
+}
+
+void (*vm_lock_wait_hook)(bool waiting) = no_hook;
+
 static void take_turn(void)
 {
     if (turn_cas(FREE, HELD)) {
@@ -69,7 +76,9 @@ static void take_turn(void)
     }
     last = &me;
     pthread_mutex_unlock(&queue_mutex);
+    vm_lock_wait_hook(true);
     wait_granted(&me);
+    vm_lock_wait_hook(false);
 }
 
 static void pass_turn(void)

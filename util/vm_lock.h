@@ -13,6 +13,9 @@ void vm_lock(void);
 void vm_unlock(void);
 /* Does the calling thread hold it? */
 bool vm_locked(void);
+/* Called in a thread that has to wait for the lock, before (true) and after (false) the wait; set
+ * by the accelerator layer: whoever holds the lock must not wait for such a thread in turn. */
+extern void (*vm_lock_wait_hook)(bool waiting);
 /* pthread_cond_wait with the lock as its mutex. */
 void vm_cond_wait(pthread_cond_t *cond);
 
