@@ -105,6 +105,12 @@ void console_free(Console *c)
         return;
     }
     list_remove(&c->node);
+    list_for_each_safe(pos, &displays) {
+        Display *d = container_of(pos, Display, node);
+        if (d->gone) {
+            d->gone(d, c);
+        }
+    }
     pixman_image_unref(c->surface);
     free(c->name);
     free(c);

@@ -38,6 +38,7 @@ typedef struct Display {
     const char *name;
     void (*resized)(struct Display *d, Console *c);
     void (*damaged)(struct Display *d, Console *c, int x, int y, int w, int h);
+    void (*gone)(struct Display *d, Console *c); /* no longer on the list, freed afterwards */
     List node;
 } Display;
 

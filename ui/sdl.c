@@ -122,6 +122,18 @@ static void show(Console *c)
     }
 }
 
+/* A text console whose chardev was removed. The window shows something in any case. */
+static void on_gone(Display *d, Console *c)
+{
+    (void)d;
+    if (c == sdl.console) {
+        if (!console_by_index(0)) {
+            sdl.nothing = console_new("no screen", NULL, NULL);
+        }
+        show(console_by_index(0));
+    }
+}
+
 /* ---- what the user does ---- */
 
 static void on_message(const SdlMsg *m)
@@ -234,7 +246,9 @@ static bool sdl_init(Machine *m, const Dict *opts, Error **errp)
     sdl.visible = true;
     pixman_region32_init(&sdl.damage);
     timer_init_on(&sdl.refresh, TIMER_HOST, refresh, NULL);
-    sdl.display = (Display) { .name = "sdl", .resized = on_resized, .damaged = on_damaged };
+    sdl.display = (Display) {
+        .name = "sdl", .resized = on_resized, .damaged = on_damaged, .gone = on_gone
+    };
     display_register(&sdl.display);
     if (!console_by_index(0)) {
         sdl.nothing = console_new("no screen", NULL, NULL);
@@ -249,8 +263,8 @@ static bool sdl_init(Machine *m, const Dict *opts, Error **errp)
 
 static void sdl_fini(void)
 {
-    vc_consoles_stop();
     display_unregister(&sdl.display);
+    vc_consoles_stop();
     timer_cancel(&sdl.refresh);
     sdl_window_close(sdl.window);
     sdl.window = NULL;

@@ -12,9 +12,10 @@ static const struct {
     const char *why;
 } unbuilt[] = {
     { "netdev redir smb tftp bootp", "networks are not built yet; leave it away" },
-    { "vnc spice curses gtk full-screen alt-grab ctrl-grab no-quit no-frame portrait rotate k "
-      "g show-cursor window-close",
+    { "vnc spice curses gtk alt-grab ctrl-grab no-frame portrait rotate k g",
       "not built yet; -display sdl and -display none are" },
+    { "full-screen show-cursor", "say -display sdl,full-screen=on or sdl,show-cursor=on" },
+    { "no-quit window-close", "say -display sdl,window-close=off" },
     { "usb usbdevice", "USB is not built yet; keyboard and mouse are PS/2" },
     { "audio audiodev soundhw audio-help", "sound is not built yet; leave it away" },
     { "qmp qmp-pretty", "QMP is not built yet; -monitor gives the human monitor" },
