@@ -78,8 +78,9 @@ void exec_BOUND(CpuState *cpu, const Insn *in)
     uint64_t second = (ea + in->opsize) & exec_mask(in->adsize);
     int64_t index = (int64_t)(cpu->gpr[in->opd[0].reg] << shift) >> shift;
     int64_t low = (int64_t)(seg_load(cpu, in->seg, ea, in->opsize) << shift) >> shift;
-    int64_t high = (int64_t)(seg_load(cpu, in->seg, second, in->opsize) << shift) >> shift;
-    if (index < low || index > high) {
+    /* The upper bound is not even loaded when the lower one is violated. */
+    if (index < low ||
+        index > (int64_t)(seg_load(cpu, in->seg, second, in->opsize) << shift) >> shift) {
         cpu_raise_plain(cpu, EXC_BR);
     }
 }
