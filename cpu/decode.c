@@ -841,6 +841,7 @@ DecodeResult insn_decode(const uint8_t *bytes, unsigned len, uint32_t mode,
     out->cond = 0;
     out->modrm = out->has_modrm = 0;
     out->nr_opd = 0;
+    out->opd[0].kind = OPD_NONE;
     out->base = out->index = INSN_REG_NONE;
     out->scale = 0;
     out->disp = out->imm = out->imm2 = 0;

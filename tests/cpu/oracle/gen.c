@@ -582,6 +582,9 @@ static void set_memory(const Mode *m, Case *c, uint64_t target, unsigned size)
 static void fix_immediates(const Mode *m, Case *c)
 {
     Insn *in = &c->in;
+    if (in->nr_opd == 0) {
+        return;
+    }
     if (in->opd[0].kind == OPD_REL && in->opd[0].size >= 2) {
         int32_t v = rnd() % 1000;
         v = chance(50) ? v : -v - 20;
