@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "block/drive_impl.h"
 #include "util/alloc.h"
@@ -79,8 +80,13 @@ static bool open_medium(Drive *d, const char *filename, const char *format, Erro
     if (!check_format(format, errp)) {
         return false;
     }
-    bool direct = d->direct;
-    BlockNode *n = block_file_open(filename, d->readonly || d->snapshot, &direct, errp);
+    bool direct = d->direct, readonly = d->readonly || d->snapshot;
+    if (!readonly && d->auto_readonly && access(filename, W_OK) && access(filename, R_OK) == 0) {
+        warn_report("drive '%s': '%s' may only be read, and so the guest may (auto-read-only)",
+                    d->id, filename);
+        d->readonly = readonly = true;
+    }
+    BlockNode *n = block_file_open(filename, readonly, !d->no_lock, &direct, errp);
     if (!n) {
         return false;
     }
@@ -99,9 +105,10 @@ static bool open_medium(Drive *d, const char *filename, const char *format, Erro
         return false;
     }
     if (d->direct && !direct) {
-        warn_report("drive '%s': cache=%s: '%s' lies where there is no direct I/O, the host's page "
-                    "cache is used",
-                    d->id, d->cache, filename);
+        warn_report("drive '%s': '%s' lies where there is no direct I/O, the host's page cache is "
+                    "used",
+                    d->id, filename);
+        d->direct = false;
     }
     round_size(d, n);
     if (d->snapshot && !d->readonly) {
@@ -147,10 +154,28 @@ static bool get_choice(const Dict *opts, const char *key, const char *const *cho
 }
 
 static const char *const drive_keys[] = {
-    "file", "if", "id", "index", "bus", "unit", "media", "format", "readonly", "snapshot",
-    "cache", "aio", "discard", "detect-zeroes", "werror", "rerror", "serial", "driver",
-    "file.driver", "file.filename", "boot", NULL,
+    "file", "if", "id", "index", "bus", "unit", "media", "format", "readonly", "read-only",
+    "auto-read-only", "snapshot", "cache", "cache.direct", "cache.no-flush", "cache.writeback",
+    "aio", "discard", "detect-zeroes", "werror", "rerror", "serial", "driver", "file.driver",
+    "file.filename", "file.locking", "boot", NULL,
 };
+
+/* Others that users of this kind of program know; a key "throttling.X" is found by its begin. */
+static const char *const unbuilt_keys[] = {
+    "throttling", "bps", "iops", "group", "copy-on-read", "backing", "node-name", "share-rw",
+    "l2-cache-size", "encrypt", "addr", "force-share", NULL,
+};
+
+static bool is_unbuilt(const char *key)
+{
+    for (const char *const *k = unbuilt_keys; *k; k++) {
+        size_t len = strlen(*k);
+        if (!strncmp(*k, key, len) && (!key[len] || strchr("._", key[len]))) {
+            return true;
+        }
+    }
+    return false;
+}
 
 static bool check_keys(const Dict *opts, Error **errp)
 {
@@ -158,6 +183,9 @@ static bool check_keys(const Dict *opts, Error **errp)
         const char *const *k = drive_keys;
         while (*k && strcmp(*k, dict_key(opts, i))) {
             k++;
+        }
+        if (!*k && is_unbuilt(dict_key(opts, i))) {
+            return error_set(errp, "the option '%s' is not built yet", dict_key(opts, i));
         }
         if (!*k) {
             const char *near = suggest(dict_key(opts, i), drive_keys);
@@ -167,6 +195,37 @@ static bool check_keys(const Dict *opts, Error **errp)
         }
     }
     return true;
+}
+
+/* file.locking=off is for who knows better; "auto" is what happens anyway. */
+static bool get_locking(const Dict *opts, Drive *d, Error **errp)
+{
+    static const char *const choices[] = { "auto", "on", "off", NULL };
+    const char *text = "auto";
+    bool ok = get_choice(opts, "file.locking", choices, &text, errp);
+    d->no_lock = !strcmp(text, "off");
+    return ok;
+}
+
+static bool check_protocol(const Dict *opts, Error **errp)
+{
+    const char *name = dict_get(opts, "file.driver");
+    if (!name || !strcmp(name, "file") || !strcmp(name, "host_device") ||
+        !strcmp(name, "host_cdrom")) {
+        return true;
+    }
+    return error_set(errp, "file.driver=%s is not built yet; only files and block devices are", name);
+}
+
+/* cache.direct and the others override what cache= stands for. */
+static bool get_cache(const Dict *opts, Drive *d, const char *cache, Error **errp)
+{
+    d->direct = !strcmp(cache, "none") || !strcmp(cache, "directsync");
+    d->no_flush = !strcmp(cache, "unsafe");
+    d->writeback = strcmp(cache, "writethrough") && strcmp(cache, "directsync");
+    return dict_get_bool(opts, "cache.direct", &d->direct, errp) &&
+           dict_get_bool(opts, "cache.no-flush", &d->no_flush, errp) &&
+           dict_get_bool(opts, "cache.writeback", &d->writeback, errp);
 }
 
 static bool drive_configure(Drive *d, const Dict *opts, Error **errp)
@@ -184,12 +243,16 @@ static bool drive_configure(Drive *d, const Dict *opts, Error **errp)
         !get_choice(opts, "aio", aios, &aio, errp) ||
         !get_choice(opts, "discard", discards, &discard, errp) ||
         !get_choice(opts, "detect-zeroes", zeroes, &detect, errp) ||
-        !dict_get_bool(opts, "snapshot", &d->snapshot, errp)) {
+        !dict_get_bool(opts, "snapshot", &d->snapshot, errp) ||
+        !get_cache(opts, d, cache, errp)) {
         return false;
     }
     d->cdrom = !strcmp(media, "cdrom");
     d->readonly = d->cdrom;
     if (!dict_get_bool(opts, "readonly", &d->readonly, errp) ||
+        !dict_get_bool(opts, "read-only", &d->readonly, errp) ||
+        !dict_get_bool(opts, "auto-read-only", &d->auto_readonly, errp) ||
+        !get_locking(opts, d, errp) || !check_protocol(opts, errp) ||
         !get_on_error(opts, "werror", ON_ERROR_ENOSPC, &d->on_write_error, errp) ||
         !get_on_error(opts, "rerror", ON_ERROR_REPORT, &d->on_read_error, errp)) {
         return false;
@@ -200,13 +263,9 @@ static bool drive_configure(Drive *d, const Dict *opts, Error **errp)
     if (strcmp(aio, "threads")) {
         warn_report("drive '%s': aio=%s is not built yet, worker threads do the same", d->id, aio);
     }
-    d->direct = !strcmp(cache, "none") || !strcmp(cache, "directsync");
-    d->no_flush = !strcmp(cache, "unsafe");
     d->detect_zeroes = !strcmp(detect, "off") ? ZEROES_OFF
                        : !strcmp(detect, "on") ? ZEROES_ON
                                                : ZEROES_UNMAP;
-    d->writeback = strcmp(cache, "writethrough") && strcmp(cache, "directsync");
-    d->cache = xstrdup(cache);
     d->discard = !strcmp(discard, "unmap") || !strcmp(discard, "on");
     d->serial = xstrdup(dict_get(opts, "serial"));
     return true;
@@ -217,7 +276,6 @@ static void drive_free(Drive *d)
     block_close(d->node);
     free(d->id);
     free(d->serial);
-    free(d->cache);
     free(d->user_path);
     free(d);
 }

@@ -11,9 +11,10 @@ typedef enum OnError { ON_ERROR_REPORT, ON_ERROR_IGNORE, ON_ERROR_STOP, ON_ERROR
 typedef enum DetectZeroes { ZEROES_OFF, ZEROES_ON, ZEROES_UNMAP } DetectZeroes;
 
 struct Drive {
-    char *id, *serial, *cache;
+    char *id, *serial;
     BlockNode *node; /* NULL: no medium */
-    bool cdrom, readonly, snapshot;
+    bool cdrom, readonly, auto_readonly, snapshot;
+    bool no_lock;    /* file.locking=off */
     bool direct;     /* cache=none, directsync */
     bool writeback;  /* else each write is flushed */
     bool no_flush;   /* cache=unsafe */

@@ -330,7 +330,7 @@ static bool process_has_open(const char *pid, const struct stat *st)
 static void find_holder(const struct stat *st, char *text, size_t size)
 {
     DIR *d = opendir("/proc");
-    snprintf(text, size, "another program");
+    snprintf(text, size, "another drive of this guest, or a program that cannot be seen from here");
     for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
         if (e->d_name[0] < '1' || e->d_name[0] > '9' || atoi(e->d_name) == getpid() ||
             !process_has_open(e->d_name, st)) {
@@ -353,7 +353,8 @@ static void find_holder(const struct stat *st, char *text, size_t size)
     }
 }
 
-static bool check_open(const char *filename, int fd, bool readonly, struct stat *st, Error **errp)
+static bool check_open(const char *filename, int fd, bool readonly, bool lock, struct stat *st,
+                       Error **errp)
 {
     if (fstat(fd, st)) {
         return error_set_errno(errp, errno, "'%s'", filename);
@@ -364,7 +365,7 @@ static bool check_open(const char *filename, int fd, bool readonly, struct stat 
     if (!S_ISREG(st->st_mode) && !S_ISBLK(st->st_mode)) {
         return error_set(errp, "'%s' is neither a file nor a block device", filename);
     }
-    if (lock_fd(fd, readonly) && (errno == EAGAIN || errno == EACCES)) {
+    if (lock && lock_fd(fd, readonly) && (errno == EAGAIN || errno == EACCES)) {
         char holder[128];
         find_holder(st, holder, sizeof(holder));
         return error_set(errp,
@@ -439,7 +440,8 @@ static int open_image(const char *filename, bool readonly, bool *direct, Error *
     return fd;
 }
 
-BlockNode *block_file_open(const char *filename, bool readonly, bool *direct, Error **errp)
+BlockNode *block_file_open(const char *filename, bool readonly, bool lock, bool *direct,
+                           Error **errp)
 {
     if (is_protocol(filename, errp)) {
         return NULL;
@@ -452,7 +454,7 @@ BlockNode *block_file_open(const char *filename, bool readonly, bool *direct, Er
         return NULL;
     }
     struct stat st;
-    if (!check_open(filename, fd, readonly, &st, errp)) {
+    if (!check_open(filename, fd, readonly, lock, &st, errp)) {
         close(fd);
         return NULL;
     }

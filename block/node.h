@@ -32,9 +32,10 @@ struct BlockNode {
     char *store; /* where written data goes if that is not filename; NULL else */
 };
 
-/* A file or host block device. *direct: past the host's page cache, if it goes there; false
+/* A file or host block device, locked against other writers (or readers) if lock. *direct: past the host's page cache, if it goes there; false
  * afterwards if it does not. NULL with *errp: one line that says what and what to do. */
-BlockNode *block_file_open(const char *filename, bool readonly, bool *direct, Error **errp);
+BlockNode *block_file_open(const char *filename, bool readonly, bool lock, bool *direct,
+                           Error **errp);
 /* Writes go to an unnamed temporary file, base (taken) is never changed. */
 BlockNode *block_overlay_open(BlockNode *base, Error **errp);
 void block_close(BlockNode *n); /* NULL allowed */

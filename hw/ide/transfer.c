@@ -149,7 +149,7 @@ static void piece_done(IdeDevice *d)
     }
 }
 
-/* Discards the range before pos, or takes the next one (ATA8-ACS 7.6). */
+/* Discards the range before pos, or takes the next one (ACS-2, DATA SET MANAGEMENT). */
 static void trim_range(IdeDevice *d)
 {
     while (d->pos + 8 <= d->len) {

@@ -768,5 +768,51 @@ def test_no_room():
     os.unlink(path)
 
 
+def test_reset_after_failure():
+    """A reset forgets the request that waits for room."""
+    path = tempfile.mktemp(prefix="vireo-ide-")
+    with open(path, "wb") as f:
+        f.truncate(1 << 20)
+    with Ide("-drive", "file=%s,format=raw,index=0,id=hd,werror=stop" % path,
+             monitor=True) as ide:
+        ide.path = path
+        pid = ide.vm.proc.pid
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
+        ide.command(0x30, 100)
+        ide.wait(True)
+        ide.pio_out(pattern(100))
+        end = time.monotonic() + 10
+        while "io-error" not in ide.hmp("info status") and time.monotonic() < end:
+            time.sleep(0.01)
+        check("info block", True, "waits for cont" in ide.hmp("info block"))
+        ide.hmp("system_reset")
+        while "io-error" in ide.hmp("info status") and time.monotonic() < end:
+            time.sleep(0.01)
+        check("paused", True, "VM status: paused" in ide.hmp("info status"))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE,
+                         (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        ide.hmp("cont")
+        ide.vm.pci_write(ide.devfn, 0x20, BM)
+        ide.vm.pci_write(ide.devfn, 4, 5, 2)
+        check("signature", 1, ide.vm.inb(ide.base + 2))
+        ide.command(0x20, 100)
+        ide.wait(True)
+        check("never written", bytes(512), ide.pio_in(512))
+
+
+def test_monitor_stop_during_dma():
+    with disk(monitor=True) as ide:
+        for _ in range(5):
+            ide.prds(*[(DATA + i * 65536, 0) for i in range(8)])
+            ide.command(0x25, 0, 1024, ext=True)
+            ide.bm_start(True)
+            ide.hmp("stop")
+            ide.hmp("cont")
+            ide.wait_bm(7, 4, "read")
+            ide.status()
+            ide.bm_stop()
+        check("data", pattern(0, 1024), ide.vm.read(DATA, 1024 * 512))
+
+
 if __name__ == "__main__":
     main()

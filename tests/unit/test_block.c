@@ -531,6 +531,12 @@ static void test_bad_images(void **state)
     opts = xasprintf("file=%s,frmat=raw", path);
     open_fails(opts, "did you mean 'format'?");
     free(opts);
+    opts = xasprintf("file=%s,throttling.bps-total=1000", path);
+    open_fails(opts, "not built yet");
+    free(opts);
+    opts = xasprintf("file=%s,file.driver=nbd", path);
+    open_fails(opts, "not built yet");
+    free(opts);
     opts = xasprintf("file=%s,werror=maybe", path);
     open_fails(opts, "one of report, ignore, stop, enospc");
     free(opts);
@@ -584,9 +590,10 @@ static void test_lock(void **state)
     int status;
     waitpid(child, &status, 0);
     assert_int_equal(status, 0);
-    assert_non_null(open_ok("id=a,readonly=on", path)); /* many may read */
+    assert_non_null(open_ok("id=a,read-only=on", path)); /* many may read */
     assert_non_null(open_ok("id=b,readonly=on", path));
     open_fails(opts, "in use by");
+    assert_non_null(open_ok("id=c,file.locking=off", path));
     free(holder);
     free(opts);
     free(ro);
