@@ -135,10 +135,32 @@ static void set_grab(SdlWindow *w, bool on)
     }
 }
 
+static int clamp(int pos, int size, int from, int room)
+{
+    return MAX(from, MIN(pos, from + room - size));
+}
+
+/* As far as the desktop has room; the window does not leave it. */
 static void set_window_size(SdlWindow *w, int width, int height)
 {
+    SDL_Rect desk;
+    int x, y, top = 0, left = 0, bottom = 0, right = 0;
+    SDL_GetWindowPosition(w->window, &x, &y);
+    SDL_GetWindowBordersSize(w->window, &top, &left, &bottom, &right);
+    bool known = !SDL_GetDisplayUsableBounds(SDL_GetWindowDisplayIndex(w->window), &desk);
+    if (known) {
+        desk = (SDL_Rect) { desk.x + left, desk.y + top, desk.w - left - right,
+                            desk.h - top - bottom };
+        SdlLayout fit = sdl_layout(MAX(desk.w, 1), MAX(desk.h, 1), width, height);
+        width = MIN(width, fit.w);
+        height = MIN(height, fit.h);
+    }
     w->resize_ms = SDL_GetTicks();
     SDL_SetWindowSize(w->window, width, height);
+    if (known && (x + width > desk.x + desk.w || y + height > desk.y + desk.h)) {
+        SDL_SetWindowPosition(w->window, clamp(x, width, desk.x, desk.w),
+                              clamp(y, height, desk.y, desk.h));
+    }
     w->repaint = true;
 }
 
