@@ -4,8 +4,7 @@
  *
  *   BAR 0  video memory      BAR 2  000h EDID, 400h ports 3C0h-3DFh, 500h VBE, 600h byte order
  *
- * Left out: EDID (reads zeroes, which drivers take as none), big-endian frame buffers,
- * interlace, and the VGA's own interrupt, which no PC wires.
+ * Left out: big-endian frame buffers, interlace, and the VGA's own interrupt, which no PC wires.
  */
 #include "hw/display/vga.h"
 
@@ -25,7 +24,9 @@ static uint64_t mmio_read(void *opaque, uint64_t offset, unsigned size)
 {
     Vga *s = opaque;
     uint64_t val = 0;
-    if (offset >= MMIO_PORTS && offset < MMIO_PORTS_END) {
+    if (offset + size <= EDID_SIZE && s->has_edid) {
+        memcpy(&val, &s->edid[offset], size);
+    } else if (offset >= MMIO_PORTS && offset < MMIO_PORTS_END) {
         for (unsigned i = 0; i < size; i++) {
             val |= (uint64_t)vga_port_read(s, (unsigned)(offset - MMIO_PORTS) + i) << 8 * i;
         }
@@ -82,6 +83,7 @@ static bool vga_realize(Device *dev, Error **errp)
         ram_block_free(s->vram);
         return error_set(errp, "no memory for the screen");
     }
+    edid_fill(s->edid, s->xres, s->yres);
     ram_track(s->vram, DIRTY_DISPLAY, true);
     region_init_ram(&s->vram_bar, "vga.vram", s->vram, 0, size);
     region_init_io(&s->mmio_bar, dev, &mmio_ops, s, MMIO_SIZE);
@@ -133,6 +135,11 @@ static void vga_refresh(Device *dev)
 static const Property vga_props[] = {
     PROP_U32("vgamem_mb", Vga, vgamem_mb, .def = 16, .min = 1, .max = 256,
              .help = "video memory in MiB, a power of two"),
+    PROP_BOOL("edid", Vga, has_edid, .def = true, .help = "the monitor describes itself"),
+    PROP_U32("xres", Vga, xres, .def = 1280, .min = 64, .max = EDID_MAX_PIXELS,
+             .help = "preferred width"),
+    PROP_U32("yres", Vga, yres, .def = 800, .min = 64, .max = EDID_MAX_PIXELS,
+             .help = "preferred height"),
     PROP_END,
 };
 

@@ -9,6 +9,7 @@
 #ifndef HW_DISPLAY_VGA_H
 #define HW_DISPLAY_VGA_H
 
+#include "hw/display/edid.h"
 #include "hw/pci/pci.h"
 #include "ui/console.h"
 
@@ -51,7 +52,8 @@ typedef struct VgaMode {
 
 typedef struct Vga {
     PciDevice pci;
-    uint32_t vgamem_mb; /* property */
+    uint32_t vgamem_mb, xres, yres; /* properties */
+    bool has_edid;
     /* state */
     uint8_t misc, feature, enable;
     uint8_t seq_index, seq[VGA_NR_SEQ];
@@ -64,6 +66,7 @@ typedef struct Vga {
     uint32_t latch;
     uint16_t vbe_index, vbe[VBE_NR];
     /* wiring */
+    uint8_t edid[EDID_SIZE];
     RamBlock *vram;
     Region vram_bar, mmio_bar; /* BARs 0 and 2 */
     Region window;             /* A0000h, through the planes */

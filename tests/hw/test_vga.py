@@ -164,6 +164,19 @@ def test_pci():
         check("64 KiB banks of 8 MiB", 128, vm.vbe_read(MEMORY))
 
 
+def test_edid():
+    with Vga("-global", "VGA.xres=1440", "-global", "VGA.yres=900") as vm:
+        edid = vm.read(BAR2, 128)
+        check("header", "00ffffffffffff00", edid[:8].hex())
+        check("checksum", 0, sum(edid) & 0xff)
+        check("preferred", (1440, 900), (edid[56] | (edid[58] & 0xf0) << 4,
+                                         edid[59] | (edid[61] & 0xf0) << 4))
+        check("60 Hz", 60, round((edid[54] | edid[55] << 8) * 10000 /
+                                 (1440 + 160) / (900 + edid[60])))
+    with Vga("-global", "VGA.edid=off") as vm:
+        check("none", bytes(128), vm.read(BAR2, 128))
+
+
 def test_registers():
     with Vga() as vm:
         vm.outb(0x3c2, 0x67)
