@@ -34,13 +34,15 @@ const FeatureRow feature_rows[NR_FEATURES] = {
 };
 
 static const CpuModel models[] = {
-    /* made in model_features and identify */
+    /* Features are made in model_features. Family and model are a Skylake client's: guests that
+     * choose code by them instead of by feature bits (GCC's target_clones) must not find a part
+     * that never came without AVX-512. */
     { "max",
       "Everything the engine implements (default)",
       "GenuineIntel",
       6,
-      143,
-      8,
+      94,
+      3,
       0x1f,
       0x80000008,
       40,
