@@ -425,7 +425,7 @@ void exec_SCAS(CpuState *cpu, const Insn *in)
     compare_loop(&s, scas_run, scas_one);
 }
 
-/* ---- INS, OUTS: each element is a bus access of its own ---- */
+/* ---- INS, OUTS: a bus access an element, many in one call where the device offers that ---- */
 
 static uint16_t str_port(const Str *s)
 {
@@ -450,11 +450,38 @@ static void ins_one(Str *s)
     str_commit(s, false, true, 1);
 }
 
+static bool ins_run(Str *s)
+{
+    CpuState *cpu = s->cpu;
+    uint8_t buf[PAGE_SIZE];
+    uint64_t to = dst_lin(s, true);
+    uint64_t n = str_run(s, SEG_ES, str_dst(s), to);
+    Target t;
+    if (n < 2 || !target_open(cpu, to, (unsigned)n * s->size, &t)) {
+        return false; /* what the port gave must not be lost to a fault */
+    }
+    n = port_in_string(cpu, str_port(s), buf, s->size, (unsigned)n);
+    if (!n) {
+        return false;
+    }
+    unsigned len = (unsigned)n * s->size;
+    if (target_open(cpu, to, len, &t)) { /* again: RAM may have moved meanwhile */
+        memcpy(t.host, buf, len);
+        target_close(cpu, &t, len);
+    } else {
+        for (unsigned i = 0; i < len; i += s->size) {
+            lin_store(cpu, to + i, peek(buf + i, s->size), s->size, MEM_CPL);
+        }
+    }
+    str_commit(s, false, true, n);
+    return true;
+}
+
 void exec_INS(CpuState *cpu, const Insn *in)
 {
     Str s = str_begin(cpu, in);
     task_check_io(cpu, str_port(&s), s.size);
-    str_loop(&s, NULL, ins_one);
+    str_loop(&s, ins_run, ins_one);
 }
 
 static void outs_one(Str *s)
@@ -466,9 +493,26 @@ static void outs_one(Str *s)
     str_commit(s, true, false, 1);
 }
 
+static bool outs_run(Str *s)
+{
+    CpuState *cpu = s->cpu;
+    uint8_t buf[PAGE_SIZE];
+    uint64_t from = src_lin(s);
+    uint64_t n = str_run(s, s->in->seg, str_src(s), from);
+    unsigned len = (unsigned)n * s->size;
+    const uint8_t *src = n < 2 ? NULL : source_open(cpu, from, len);
+    if (!src) {
+        return false;
+    }
+    memcpy(buf, src, len);
+    n = port_out_string(cpu, str_port(s), buf, s->size, (unsigned)n);
+    str_commit(s, true, false, n);
+    return n != 0;
+}
+
 void exec_OUTS(CpuState *cpu, const Insn *in)
 {
     Str s = str_begin(cpu, in);
     task_check_io(cpu, str_port(&s), s.size);
-    str_loop(&s, NULL, outs_one);
+    str_loop(&s, outs_run, outs_one);
 }

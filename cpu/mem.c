@@ -330,6 +330,22 @@ void port_out(CpuState *cpu, uint16_t port, uint64_t val, unsigned size)
     io_end(cpu);
 }
 
+unsigned port_in_string(CpuState *cpu, uint16_t port, void *buf, unsigned size, unsigned n)
+{
+    io_begin(cpu);
+    unsigned done = address_space_load_string(&cpu->machine->io, port, buf, size, n);
+    io_end(cpu);
+    return done;
+}
+
+unsigned port_out_string(CpuState *cpu, uint16_t port, const void *buf, unsigned size, unsigned n)
+{
+    io_begin(cpu);
+    unsigned done = address_space_store_string(&cpu->machine->io, port, buf, size, n);
+    io_end(cpu);
+    return done;
+}
+
 /* ---- loads and stores ---- */
 
 /* SDM 3A 6.15, vector 17; 17.2.4 */

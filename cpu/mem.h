@@ -52,6 +52,10 @@ bool phys_cas(CpuState *cpu, uint64_t gpa, uint64_t old, uint64_t val, unsigned 
 /* Ports: one bus access; permission was checked by the caller. */
 uint64_t port_in(CpuState *cpu, uint16_t port, unsigned size);
 void port_out(CpuState *cpu, uint16_t port, uint64_t val, unsigned size);
+/* Up to n accesses to one port in one go, if the device offers that: how many were made. Host
+ * addresses from before are stale afterwards. */
+unsigned port_in_string(CpuState *cpu, uint16_t port, void *buf, unsigned size, unsigned n);
+unsigned port_out_string(CpuState *cpu, uint16_t port, const void *buf, unsigned size, unsigned n);
 
 /* Translation caches: after CR3, CR0, CR4, EFER changes, INVLPG, INVPCID. Own CPU only. */
 void tlb_flush(CpuState *cpu);

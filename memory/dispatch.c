@@ -282,6 +282,43 @@ void address_space_store(AddressSpace *as, uint64_t addr, uint64_t val, unsigned
     vm_unlock();
 }
 
+/* ---- strings ---- */
+
+/* The device range that holds the whole access; the log shows accesses one by one. */
+static const FlatRange *find_io(AddressSpace *as, uint64_t addr, unsigned size)
+{
+    const FlatRange *fr = log_on(LOG_IO) ? NULL : flat_view_find(as->view, addr);
+    return fr && !fr->host && fr->size - (addr - fr->start) >= size ? fr : NULL;
+}
+
+unsigned address_space_load_string(AddressSpace *as, uint64_t addr, void *buf, unsigned size,
+                                   unsigned n)
+{
+    bool taken = lock_if_needed();
+    const FlatRange *fr = find_io(as, addr, size);
+    Region *r = fr ? fr->region : NULL;
+    unsigned done = r && r->ops->read_string
+                        ? r->ops->read_string(r->opaque, fr->offset + (addr - fr->start), buf,
+                                              size, n)
+                        : 0;
+    unlock_if(taken);
+    return done;
+}
+
+unsigned address_space_store_string(AddressSpace *as, uint64_t addr, const void *buf,
+                                    unsigned size, unsigned n)
+{
+    bool taken = lock_if_needed();
+    const FlatRange *fr = find_io(as, addr, size);
+    Region *r = fr && !fr->readonly ? fr->region : NULL;
+    unsigned done = r && r->ops->write_string
+                        ? r->ops->write_string(r->opaque, fr->offset + (addr - fr->start), buf,
+                                               size, n)
+                        : 0;
+    unlock_if(taken);
+    return done;
+}
+
 /* ---- any length ---- */
 
 /* The next access of a run over registers: aligned, at most 8 bytes. */

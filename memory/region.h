@@ -26,6 +26,11 @@ typedef struct RegionOps {
     void (*write)(void *opaque, uint64_t offset, uint64_t val, unsigned size);
     unsigned sizes; /* allowed access sizes, or-ed: 1|2|4|8; 0 means all */
     bool unaligned; /* the callback copes with unaligned offsets */
+    /* REP INS and OUTS: up to n accesses of size bytes at one offset; returns how many were made,
+     * 0 to have them made one by one. For data ports; may be NULL. */
+    unsigned (*read_string)(void *opaque, uint64_t offset, void *buf, unsigned size, unsigned n);
+    unsigned (*write_string)(void *opaque, uint64_t offset, const void *buf, unsigned size,
+                             unsigned n);
 } RegionOps;
 
 typedef enum RegionKind { REGION_CONTAINER, REGION_IO, REGION_RAM, REGION_ALIAS } RegionKind;
@@ -131,6 +136,12 @@ const FlatRange *flat_view_find(const FlatView *v, uint64_t addr);
 /* One bus access of 1, 2, 4 or 8 bytes as a CPU makes it: any alignment, split over ranges. */
 uint64_t address_space_load(AddressSpace *as, uint64_t addr, unsigned size);
 void address_space_store(AddressSpace *as, uint64_t addr, uint64_t val, unsigned size);
+/* Up to n accesses of size bytes at one address, if the device there has a string callback: how
+ * many were made. */
+unsigned address_space_load_string(AddressSpace *as, uint64_t addr, void *buf, unsigned size,
+                                   unsigned n);
+unsigned address_space_store_string(AddressSpace *as, uint64_t addr, const void *buf,
+                                    unsigned size, unsigned n);
 /* The same through a range already looked up; the whole access lies inside it. For engines. */
 uint64_t flat_range_load(const FlatRange *fr, uint64_t addr, unsigned size);
 void flat_range_store(const FlatRange *fr, uint64_t addr, uint64_t val, unsigned size);

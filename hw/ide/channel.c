@@ -179,6 +179,36 @@ static void write_data(IdeDevice *d, uint64_t val, unsigned size)
     }
 }
 
+unsigned ide_read_string(IdeBus *b, void *buf, unsigned size, unsigned n)
+{
+    IdeDevice *d = selected(b);
+    if (!d || d->phase != IDE_PIO_IN || !(d->status & ST_DRQ)) {
+        return 0;
+    }
+    n = MIN(n, (d->block_end - d->pos) / size); /* a rest is read_data's */
+    memcpy(buf, d->buffer + d->pos, (size_t)n * size);
+    d->pos += n * size;
+    if (n && d->pos >= d->block_end) {
+        ide_data_block_done(d);
+    }
+    return n;
+}
+
+unsigned ide_write_string(IdeBus *b, const void *buf, unsigned size, unsigned n)
+{
+    IdeDevice *d = selected(b);
+    if (!d || (d->phase != IDE_PIO_OUT && d->phase != IDE_PACKET) || !(d->status & ST_DRQ)) {
+        return 0;
+    }
+    n = MIN(n, (d->block_end - d->pos) / size);
+    memcpy(d->buffer + d->pos, buf, (size_t)n * size);
+    d->pos += n * size;
+    if (n && d->pos >= d->block_end) {
+        ide_data_block_done(d);
+    }
+    return n;
+}
+
 /* No device: device 0 answers for an absent device 1 (ATA8-ACS says with its own registers but
  * for a zero status; all zeroes tells drivers sooner). With neither, the bus floats and the
  * host's pull-down keeps D7 low. */

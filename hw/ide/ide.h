@@ -111,6 +111,9 @@ extern const StateField ide_bus_state[], ide_device_state[];
 void ide_bus_init(IdeBus *b, const char *name, PciDevice *pci);
 uint64_t ide_read(IdeBus *b, uint64_t offset, unsigned size);   /* command block, offset 0-7 */
 void ide_write(IdeBus *b, uint64_t offset, uint64_t val, unsigned size);
+/* The data register, up to n times within one DRQ block; how many. */
+unsigned ide_read_string(IdeBus *b, void *buf, unsigned size, unsigned n);
+unsigned ide_write_string(IdeBus *b, const void *buf, unsigned size, unsigned n);
 uint8_t ide_read_alt_status(IdeBus *b);
 void ide_write_control(IdeBus *b, uint8_t val);
 void ide_bus_refresh(IdeBus *b);

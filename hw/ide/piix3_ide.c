@@ -62,7 +62,23 @@ static void control_write(void *opaque, uint64_t offset, uint64_t val, unsigned 
     ide_write_control(c->bus, (uint8_t)val);
 }
 
-static const RegionOps command_ops = { command_read, command_write, .sizes = 1 | 2 | 4 };
+static unsigned command_read_string(void *opaque, uint64_t offset, void *buf, unsigned size,
+                                    unsigned n)
+{
+    struct Channel *c = opaque;
+    return offset == 0 && size > 1 ? ide_read_string(c->bus, buf, size, n) : 0;
+}
+
+static unsigned command_write_string(void *opaque, uint64_t offset, const void *buf, unsigned size,
+                                     unsigned n)
+{
+    struct Channel *c = opaque;
+    return offset == 0 && size > 1 ? ide_write_string(c->bus, buf, size, n) : 0;
+}
+
+static const RegionOps command_ops = { command_read, command_write, .sizes = 1 | 2 | 4,
+                                       .read_string = command_read_string,
+                                       .write_string = command_write_string };
 static const RegionOps control_ops = { control_read, control_write, .sizes = 1 };
 
 /* ---- bus master (BMIDE 2) ---- */
