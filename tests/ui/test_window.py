@@ -11,6 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "hw"))
@@ -18,6 +19,11 @@ from qtest import VIREO, Failure, QTest, check, main, skip  # pylint: disable=wr
 
 TIMEOUT = float(os.environ.get("QTEST_TIMEOUT", "20"))
 ROMS = ("/usr/share/seabios/vgabios-stdvga.bin", "/usr/share/qemu/vgabios-stdvga.bin")
+# SDL leaves D-Bus's library with what it has; the leak sanitizer would blame us.
+SUPPRESSIONS = tempfile.NamedTemporaryFile("w", prefix="vireo-lsan-")
+SUPPRESSIONS.write("leak:libdbus-1.so\n")
+SUPPRESSIONS.flush()
+os.environ["LSAN_OPTIONS"] = "print_suppressions=0:suppressions=" + SUPPRESSIONS.name
 NEEDS = {"Xvfb": "xvfb", "xdotool": "xdotool", "xwd": "x11-apps"}
 
 
