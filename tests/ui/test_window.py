@@ -313,6 +313,42 @@ def test_keyboard():
         check("nothing more", 0, vm.inb(0x64) & 1)
 
 
+def test_mouse():
+    vm, win = window_vm()
+    with vm:
+        vm.outb(0x64, 0x60)
+        vm.outb(0x60, 0x40)
+        vm.outb(0x64, 0xd4)
+        vm.outb(0x60, 0xf4)
+        check("acknowledged", 0xfa, wait_byte(vm))
+        width, height = win.size()
+        tool("mousemove", "--window", win.id, width // 2, height // 2, "click", 1)
+        win.wait_title("Vireo (guest) - Press Ctrl+Alt+G to release grab")
+        time.sleep(0.2)
+        while vm.inb(0x64) & 1:  # how it got there
+            vm.inb(0x60)
+            vm.clock_step(1000000)
+        moved = [0, 0]
+
+        def move():
+            """Steps to the right and up, until they arrive."""
+            tool("mousemove_relative", "--", 5, -3)
+            vm.clock_step(50000000)
+            while vm.inb(0x64) & 1:
+                head, dx, dy = (wait_byte(vm) for _ in range(3))
+                moved[0] += dx - (256 if head & 0x10 else 0)
+                moved[1] += dy - (256 if head & 0x20 else 0)
+                vm.clock_step(50000000)
+            return moved[0] > 0 and moved[1] > 0, moved
+
+        wait_until("movement to the right and up", move)
+        tool("mousedown", 3)
+        check("right button down", 0x0a, wait_byte(vm) & 0x0f)
+        check("no movement", (0, 0), (wait_byte(vm), wait_byte(vm)))
+        tool("mouseup", 3)
+        check("right button up", 0x08, wait_byte(vm) & 0x0f)
+
+
 def test_grab_and_size():
     vm, win = window_vm()
     grabbed = "Vireo (guest) - Press Ctrl+Alt+G to release grab"
