@@ -7,7 +7,8 @@
 
 #include "hw/display/vga.h"
 
-enum { LINES_MAX = 4096 };
+/* A guest's registers must not make the host fetch memory without limit. */
+enum { LINES_MAX = 4096, PIXELS_MAX = 64 << 20 };
 
 /* ---- CRTC ---- */
 
@@ -79,7 +80,7 @@ void vga_set_mode(Vga *s, VgaMode *m)
     }
     if (m->picture == PICTURE_VBE) {
         m->width = s->vbe[VBE_XRES];
-        m->height = s->vbe[VBE_YRES];
+        m->height = MIN(s->vbe[VBE_YRES], PIXELS_MAX / m->width);
         return;
     }
     uint8_t clocking = s->seq[SEQ_CLOCKING];

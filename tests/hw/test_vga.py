@@ -2,6 +2,7 @@
 """VGA: registers, the data path of the planes, the Bochs display interface, pictures."""
 
 import os
+import random
 import socket
 import struct
 import tempfile
@@ -463,6 +464,32 @@ def test_retrace():
             seen.add(vm.inb(0x3da) & 9)
             vm.clock_step(37000)
         check("display, blank, retrace", {0, 1, 9}, seen)
+
+
+def test_random_registers():
+    """Nothing a guest writes ends the process, and every picture has its size."""
+    random.seed(17)
+    with Vga() as vm:
+        for mode in (MODE_3, MODE_4, MODE_12, MODE_13) * 3:
+            vm.set_mode(mode)
+            for _ in range(60):
+                kind = random.randrange(6)
+                if kind == 0:
+                    vm.crtc(random.randrange(32), random.randrange(256))
+                elif kind == 1:
+                    vm.seq(random.randrange(8), random.randrange(256))
+                elif kind == 2:
+                    vm.gfx(random.randrange(16), random.randrange(256))
+                elif kind == 3:
+                    vm.attr(random.randrange(32), random.randrange(256))
+                elif kind == 4:
+                    vm.write(0xa0000 + random.randrange(0x1ff00), random.randbytes(64))
+                else:
+                    vm.vbe(random.randrange(12), random.choice((0, 1, 4, 8, 15, 16, 24, 32, 640,
+                                                                random.randrange(65536))))
+                if random.randrange(8) == 0:
+                    p = vm.picture()
+                    check("a picture", True, p.width > 0 and p.height > 0)
 
 
 main()
