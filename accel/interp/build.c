@@ -567,14 +567,17 @@ static bool build_fast(Builder *b)
         emit(b, op_setcc_r)->dst = reg_offset(&in->opd[0]);
         b->ops[b->nr_ops - 1].cond = in->cond;
         return true;
-    case OP_XADD: case OP_CMPXCHG:
+    case OP_XADD: case OP_CMPXCHG: {
         if (in->opd[0].kind != OPD_MEM) {
             return false;
         }
         flags_needed(b);
-        emit_mem(b, (in->op == OP_XADD ? xadd_ops : cmpxchg_ops)[log2_size(in->opd[0].size)],
-                 in->opd[0].size, true)->src = reg_offset(&in->opd[1]);
+        bool lock = in->prefixes & PFX_LOCK;
+        unsigned sz = log2_size(in->opd[0].size);
+        OpFn *fn = in->op == OP_XADD ? xadd_ops[lock][sz] : cmpxchg_ops[lock][sz];
+        emit_mem(b, fn, in->opd[0].size, true)->src = reg_offset(&in->opd[1]);
         return true;
+    }
     case OP_CBW:
         if (in->opsize != 8) {
             return false;

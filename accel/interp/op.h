@@ -225,7 +225,7 @@ extern OpFn *const movx_ops[2][2][4][4];            /* ZX, SX; R, M; from; to */
 extern OpFn *const lea_ops[4];
 extern OpFn *const xchg_ops[2][4];                  /* RR, MR (atomic) */
 extern OpFn *const cmov_ops[2][4];                  /* R, M */
-extern OpFn *const xadd_ops[4], *const cmpxchg_ops[4]; /* memory destination, always atomic */
+extern OpFn *const xadd_ops[2][4], *const cmpxchg_ops[2][4]; /* M; plain, LOCKed */
 extern OpFn *const jcc_ops[16], *const jcc32_ops[16]; /* 64-bit mode; the others, if flat */
 
 /* For instructions that are not worth a handler a form: fn works on exec_get/exec_put. */

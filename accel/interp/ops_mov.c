@@ -172,28 +172,28 @@ const Op *op_setcc_r(CpuState *cpu, const Op *op)
     NEXT;
 }
 
-/* ---- LOCKed read-modify-write with results in registers ---- */
+/* ---- read-modify-write with results in registers, plain and LOCKed ---- */
 
-#define XADD(N, ...)                                                                               \
-    static const Op *xadd_mr##N(CpuState *cpu, const Op *op)                                       \
+#define XADD(N, form, lock, how)                                                                   \
+    static const Op *xadd_##form##N(CpuState *cpu, const Op *op)                                       \
     {                                                                                              \
         uint64_t lin = op_lin(cpu, op);                                                            \
-        MEM_WRITE(t##N, p, lin, SLOW_RMW | SLOW_LOCK);                                             \
+        MEM_WRITE(t##N, p, lin, how);                                                              \
         t##N v = REG(t##N, op->src);                                                               \
         unsigned cc;                                                                               \
-        __asm__ volatile("lock xadd %1, %0" SAVE_FLAGS                                             \
+        __asm__ volatile(lock "xadd %1, %0" SAVE_FLAGS                                             \
                          : "+m"(*p), "+r"(v), "=&a"(cc) : : "cc", "memory");                       \
         put##N(cpu, op->src, v);                                                                   \
         cpu->cc = (uint16_t)cc;                                                                    \
         NEXT;                                                                                      \
     }                                                                                              \
-    static const Op *cmpxchg_mr##N(CpuState *cpu, const Op *op)                                    \
+    static const Op *cmpxchg_##form##N(CpuState *cpu, const Op *op)                                    \
     {                                                                                              \
         uint64_t lin = op_lin(cpu, op);                                                            \
-        MEM_WRITE(t##N, p, lin, SLOW_RMW | SLOW_LOCK);                                             \
+        MEM_WRITE(t##N, p, lin, how);                                                              \
         t##N v = REG(t##N, op->src);                                                               \
         uint64_t acc = cpu->gpr[REG_RAX], flags;                                                   \
-        __asm__ volatile("lock cmpxchg %3, %0\n\tmov %%rax, %2\n\tlahf\n\tseto %%al\n\t"           \
+        __asm__ volatile(lock "cmpxchg %3, %0\n\tmov %%rax, %2\n\tlahf\n\tseto %%al\n\t"           \
                          "movzwl %%ax, %%eax\n\txchg %%rax, %2"                                    \
                          : "+m"(*p), "+a"(acc), "=&r"(flags) : "r"(v) : "cc", "memory");           \
         if (!(flags & CC_ZF)) { /* equal: the accumulator keeps its upper half */                  \
@@ -202,9 +202,10 @@ const Op *op_setcc_r(CpuState *cpu, const Op *op)
         cpu->cc = (uint16_t)flags;                                                                 \
         NEXT;                                                                                      \
     }
-SIZES(XADD)
-OpFn *const xadd_ops[4] = BY_SIZE(xadd_mr);
-OpFn *const cmpxchg_ops[4] = BY_SIZE(cmpxchg_mr);
+SIZES(XADD, mr, "", SLOW_RMW)
+SIZES(XADD, lock, "lock ", SLOW_RMW | SLOW_LOCK)
+OpFn *const xadd_ops[2][4] = { BY_SIZE(xadd_mr), BY_SIZE(xadd_lock) };
+OpFn *const cmpxchg_ops[2][4] = { BY_SIZE(cmpxchg_mr), BY_SIZE(cmpxchg_lock) };
 
 /* ---- the 64-bit stack ---- */
 
