@@ -57,6 +57,7 @@ bool drive_is_readonly(const Drive *d);
 /* Where writes go on the host, for messages: the image, or the directory of a snapshot. */
 const char *drive_store(const Drive *d);
 uint64_t drive_size(const Drive *d); /* bytes; 0 without a medium */
+bool drive_wants_boot(const Drive *d);    /* boot=on: as its device's bootindex=0 */
 const char *drive_serial(const Drive *d); /* serial=, NULL if not given */
 
 void blk_submit(BlkRequest *req);

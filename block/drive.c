@@ -53,6 +53,30 @@ static const char *foreign_format(BlockNode *n)
     return NULL;
 }
 
+static uint32_t get_le32(const uint8_t *p)
+{
+    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+/* Half a download boots, and fails later in odd ways: the volume descriptor knows its size
+ * (ISO 9660 8.4.8). */
+static void check_iso_complete(const Drive *d, BlockNode *n)
+{
+    uint8_t volume[CD_SECTOR] = { 0 };
+    struct iovec v = { volume, sizeof(volume) };
+    if (!d->cdrom || n->size < 17 * CD_SECTOR ||
+        n->driver->readv(n, 16 * CD_SECTOR, &v, 1, sizeof(volume)) ||
+        memcmp(volume, "\1CD001", 6)) {
+        return;
+    }
+    uint64_t want = (uint64_t)get_le32(volume + 80) * CD_SECTOR;
+    if (n->size < want) {
+        warn_report("drive '%s': '%s' is cut short: it has %" PRIu64 " of the %" PRIu64 " bytes that "
+                    "its own header names; was it downloaded to the end?",
+                    d->id, n->filename, n->size, want);
+    }
+}
+
 static bool check_format(const char *format, Error **errp)
 {
     static const char *const later[] = { "qcow2", "qcow", "vmdk", "vdi", "vpc", "vhdx", "qed",
@@ -111,6 +135,7 @@ static bool open_medium(Drive *d, const char *filename, const char *format, Erro
         d->direct = false;
     }
     round_size(d, n);
+    check_iso_complete(d, n);
     if (d->snapshot && !d->readonly) {
         n = block_overlay_open(n, errp);
     }
@@ -252,6 +277,7 @@ static bool drive_configure(Drive *d, const Dict *opts, Error **errp)
     if (!dict_get_bool(opts, "readonly", &d->readonly, errp) ||
         !dict_get_bool(opts, "read-only", &d->readonly, errp) ||
         !dict_get_bool(opts, "auto-read-only", &d->auto_readonly, errp) ||
+        !dict_get_bool(opts, "boot", &d->boot, errp) ||
         !get_locking(opts, d, errp) || !check_protocol(opts, errp) ||
         !get_on_error(opts, "werror", ON_ERROR_ENOSPC, &d->on_write_error, errp) ||
         !get_on_error(opts, "rerror", ON_ERROR_REPORT, &d->on_read_error, errp)) {
@@ -382,6 +408,11 @@ bool drive_is_readonly(const Drive *d)
 void drive_make_cdrom(Drive *d)
 {
     d->cdrom = d->readonly = true;
+}
+
+bool drive_wants_boot(const Drive *d)
+{
+    return d->boot;
 }
 
 const char *drive_store(const Drive *d)

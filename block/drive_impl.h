@@ -15,6 +15,7 @@ struct Drive {
     BlockNode *node; /* NULL: no medium */
     bool cdrom, readonly, auto_readonly, snapshot;
     bool no_lock;    /* file.locking=off */
+    bool boot;       /* boot=on */
     bool direct;     /* cache=none, directsync */
     bool writeback;  /* else each write is flushed */
     bool no_flush;   /* cache=unsafe */

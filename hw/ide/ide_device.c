@@ -61,6 +61,9 @@ static bool attach(IdeDevice *d, const DriveUser *user, Error **errp)
     char *path = object_path(&d->dev.obj);
     bool ok = drive_attach(d->drive, user, d, path, errp);
     free(path);
+    if (ok && drive_wants_boot(d->drive) && d->bootindex < 0) {
+        d->bootindex = 0;
+    }
     return ok;
 }
 

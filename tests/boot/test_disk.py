@@ -89,6 +89,8 @@ def test_order():
         check("-boot d", "C", run(directory, *both, "-boot", "d")[0])
         check("-boot order=dc", "C", run(directory, *both, "-boot", "order=dc")[0])
         check("-boot once=d", "C", run(directory, *both, "-boot", "once=d")[0])
+        check("boot=on", "C", run(directory, "-drive", "file=%s,format=raw,id=h" % hd, "-drive",
+                                  "index=3,media=cdrom,boot=on,file=" + cd)[0])
         plugs = ("-drive", "if=none,id=h,format=raw,file=" + hd, "-drive",
                  "if=none,id=c,media=cdrom,file=" + cd)
         check("bootindex, CD first", "C", run(

@@ -632,6 +632,32 @@ static bool is_locked(void *opaque)
     return tray.locked;
 }
 
+/* Half a CD is told by what its volume descriptor says. */
+static void test_short_iso(void **state)
+{
+    (void)state;
+    char *path = make_image("short.iso", 40 * 2048), *log = path_of("stderr");
+    static const uint8_t volume[] = { 1, 'C', 'D', '0', '0', '1', 1 }, blocks[] = { 41, 0, 0, 0 };
+    FILE *f = fopen(path, "r+");
+    fseek(f, 16 * 2048, SEEK_SET);
+    fwrite(volume, 1, sizeof(volume), f);
+    fseek(f, 16 * 2048 + 80, SEEK_SET);
+    fwrite(blocks, 1, sizeof(blocks), f);
+    fclose(f);
+    fflush(stderr);
+    int saved = dup(2), fd = open(log, O_CREAT | O_RDWR | O_TRUNC, 0600);
+    dup2(fd, 2);
+    assert_non_null(open_ok("id=cd,media=cdrom", path));
+    dup2(saved, 2);
+    char text[1000] = "";
+    assert_true(pread(fd, text, sizeof(text) - 1, 0) > 0);
+    assert_non_null(strstr(text, "has 81920 of the 83968 bytes"));
+    close(fd);
+    close(saved);
+    free(log);
+    free(path);
+}
+
 static void test_media(void **state)
 {
     (void)state;
@@ -680,7 +706,8 @@ int main(void)
         TEST(test_snapshot), TEST(test_no_room), TEST(test_policies), TEST(test_cancel_kept),
         TEST(test_cancel_in_flight), TEST(test_drain_from_thread),
         TEST(test_main_loop_completes), TEST(test_bad_images), TEST(test_permission),
-        TEST(test_lock), TEST(test_media),
+        TEST(test_lock), TEST(test_short_iso),
+        TEST(test_media),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, setup, teardown);
