@@ -2,6 +2,7 @@
 """PIIX3 IDE: task file, PIO, bus-master DMA, ATAPI, media, and what hostile drivers do."""
 
 import os
+import random
 import resource
 import socket
 import struct
@@ -812,6 +813,48 @@ def test_monitor_stop_during_dma():
             ide.status()
             ide.bm_stop()
         check("data", pattern(0, 1024), ide.vm.read(DATA, 1024 * 512))
+
+
+def test_random():
+    """Nothing a driver does upsets the controller; afterwards it works. Seed in $SEED."""
+    seed = int(os.environ.get("SEED", "1"))
+    rnd = random.Random(seed)
+    cd = image(64, 2048)
+    commands = (0x20, 0x24, 0x25, 0x30, 0x34, 0x35, 0xc4, 0xc5, 0xc8, 0xca, 0x06, 0x40, 0xa0, 0xa1,
+                0xec, 0xe7, 0x08, 0x90, 0xc6, 0xef, 0x91)
+    with disk("-drive", "file=%s,format=raw,index=1,media=cdrom" % cd) as ide:
+        os.unlink(cd)
+        vm = ide.vm
+        for i in range(32):
+            vm.write(PRD + 8 * i, struct.pack("<II", rnd.choice((DATA, 0, 0xa0000, 0xfffffff0)),
+                                              rnd.choice((2, 512, 0, 4096, 0x80000200))))
+        for _ in range(int(os.environ.get("STEPS", "3000"))):
+            what = rnd.randrange(12)
+            if what < 3:
+                vm.outb(ide.base + rnd.randrange(1, 7), rnd.choice((0, 1, 2, 8, 0xff, 0xe0, 0xf0,
+                                                                   rnd.randrange(256))))
+            elif what < 5:
+                vm.outb(ide.base + 7, rnd.choice(commands))
+            elif what == 5:
+                vm.inw(ide.base)
+            elif what == 6:
+                vm.outw(ide.base, rnd.choice((0, 0x28, 0x4a, rnd.randrange(65536))))
+            elif what == 7:
+                vm.outb(ide.bm + rnd.choice((0, 2)), rnd.choice((0, 1, 8, 9, 6)))
+            elif what == 8:
+                vm.outl(ide.bm + 4, PRD + 8 * rnd.randrange(32))
+            elif what == 9:
+                vm.inl(ide.base + rnd.randrange(8))
+            elif what == 10 and rnd.randrange(8) == 0:
+                vm.outb(ide.ctl, rnd.choice((0, 2, 4, 0x80)))
+            else:
+                ide.pio_in(32)
+        vm.outb(ide.ctl, 4)
+        vm.outb(ide.ctl, 0)
+        ide.bm_stop()
+        ide.wait()
+        ide.command(0x20, SECTORS - 1)
+        check("seed %d: answers" % seed, DRDY | 0x10 | DRQ, ide.wait(True))
 
 
 if __name__ == "__main__":
