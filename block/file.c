@@ -389,8 +389,8 @@ static bool is_protocol(const char *filename, Error **errp)
     for (const char *const *k = known; *k; k++) {
         if (strlen(*k) == len && !strncmp(*k, filename, len)) {
             error_set(errp, "'%s': the protocol '%s:' is not built yet, only files and block devices "
-                            "are; ./%s would be a file",
-                      filename, *k, filename);
+                            "are",
+                      filename, *k);
             return true;
         }
     }

@@ -114,8 +114,8 @@ bool drives_open(MachineConfig *c, const Options *o, Error **errp)
         bool ok = open_one(c, d, i, errp);
         const char *file = dict_get(d, "file");
         if (!ok) {
-            error_prefix(errp, "-%s %s%s", o->drive[i].spelt, file ? file : "",
-                         file ? ": " : "");
+            error_prefix(errp, "-%s%s%s: ", o->drive[i].spelt, file ? " " : "",
+                         file ? file : "");
         }
         dict_free(d);
         if (!ok) {

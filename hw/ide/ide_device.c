@@ -56,7 +56,7 @@ static bool attach(IdeDevice *d, const DriveUser *user, Error **errp)
 {
     if (!check_text("serial", d->serial ? d->serial : drive_serial(d->drive), 20, errp) ||
         !check_text("model", d->model, 40, errp) || !check_text("ver", d->version, 8, errp)) {
-        return false;
+        return error_prefix(errp, "drive '%s': ", drive_id(d->drive));
     }
     char *path = object_path(&d->dev.obj);
     bool ok = drive_attach(d->drive, user, d, path, errp);

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What users get wrong with drives: one line that says what and what to do, and status 1."""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "hw"))
+from qtest import VIREO, Failure, QTest, check, main  # pylint: disable=wrong-import-position
+
+DIR = tempfile.TemporaryDirectory(prefix="vireo-drives-")
+BASE = [VIREO, "-nodefaults", "-display", "none", "-accel", "test", "-S"]
+
+
+def image(name, data=b"", size=1 << 20):
+    path = os.path.join(DIR.name, name)
+    with open(path, "wb") as f:
+        f.write(data)
+        f.truncate(size)
+    return path
+
+
+def fails(*args, wants):
+    run = subprocess.run(BASE + list(args), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                         timeout=20, check=False)
+    text = run.stderr.decode()
+    check("status of %s" % " ".join(args), 1, run.returncode)
+    check("lines of '%s'" % text, 1, text.count("\n"))
+    for want in wants:
+        if want not in text:
+            raise Failure("%s: want '%s' in '%s'" % (" ".join(args), want, text))
+
+
+def test_files():
+    fails("-hda", "absent.img", wants=["-hda absent.img: drive 'ide0-hd0'", "does not exist"])
+    fails("-hda", DIR.name, wants=["is a directory"])
+    fails("-hda", image("empty.img", size=0), wants=["is empty"])
+    fails("-hda", image("q.img", b"QFI\xfb\0\0\0\3"), wants=["looks like qcow2", "qemu-img convert"])
+    fails("-cdrom", "https://example.org/x.iso", wants=["protocol 'https:'", "not built yet"])
+    fails("-drive", "fil=x", wants=["-drive: drive", "did you mean 'file'?"])
+
+
+def test_plugs():
+    path = image("a.img")
+    both = "file=%s,format=raw,if=none,id=a" % path
+    fails("-drive", both, "-device", "ide-hd,drive=b", wants=["there is no drive 'b'"])
+    fails("-drive", both, "-device", "ide-hd", wants=["needs drive=ID"])
+    fails("-drive", both, "-device", "ide-hd,drive=a", "-device", "ide-hd,drive=a",
+          wants=["drive 'a' belongs to /machine/"])
+    fails("-drive", both, "-device", "ide-hd,drive=a,bus=ide.7", wants=["ide.0, ide.1"])
+    fails("-drive", both, "-device", "ide-hd,drive=a,unit=2", wants=["no unit 2"])
+    fails("-drive", both + ",media=cdrom", "-device", "ide-hd,drive=a", wants=["ide-cd"])
+    fails("-drive", "file=%s,format=raw,serial=%s" % (path, "x" * 21),
+          wants=["drive 'ide0-hd0'", "at most 20"])
+    fails("-hda", path, "-hdb", path, wants=["in use by another drive of this guest"])
+
+
+def test_locked():
+    path = image("b.img")
+    with QTest("-M", "pc", "-hda", path) as vm:
+        fails("-hda", path, wants=["in use by process %d (" % vm.proc.pid])
+        fails("-hda", path, "-snapshot", wants=["in use by process %d (" % vm.proc.pid])
+    with QTest("-M", "pc", "-drive", "readonly=on,format=raw,file=" + path):
+        with QTest("-M", "pc", "-hda", path, "-snapshot"):
+            pass
+
+
+main()
