@@ -68,7 +68,7 @@ class Monitor:
                 if time.monotonic() > end:
                     raise Fail("no monitor within 20 s")
                 time.sleep(.05)
-        self.sock.settimeout(60)
+        self.sock.settimeout(120)  # a busy host
         self._prompt()
 
     def _prompt(self):
