@@ -48,7 +48,8 @@ static void probe_write(void *opaque, uint64_t offset, uint64_t val, unsigned si
 static void probe_init(Probe *p, unsigned sizes, bool unaligned)
 {
     memset(p, 0, sizeof(*p));
-    p->ops = (RegionOps){ probe_read, probe_write, sizes, unaligned };
+    p->ops = (RegionOps){ .read = probe_read, .write = probe_write, .sizes = sizes,
+                          .unaligned = unaligned };
     for (unsigned i = 0; i < sizeof(p->reg); i++) {
         p->reg[i] = 0x10 + i;
     }
