@@ -128,7 +128,7 @@ size_t fd_stream_write(FdStream *s, const uint8_t *buf, size_t len)
             return done;
         } else {
             /* Told later: the caller may be deep inside a device. */
-            s->out_failed = true;
+            s->out_failed = errno;
             bh_schedule(&s->gone_bh);
             return len;
         }

@@ -12,7 +12,8 @@ typedef struct FdStream {
     Chardev *chr;
     int in, out; /* may be the same; -1: none */
     FdWatch *in_watch, *out_watch; /* one watch serves both when in == out */
-    bool active, want_write, out_failed;
+    bool active, want_write;
+    int out_failed; /* errno of the write that ended output; 0: it goes on */
     /* End of input, hangup, or a write that failed: the peer is gone. Never from inside a write.
      * May stop the stream. */
     void (*gone)(Chardev *chr);

@@ -20,11 +20,11 @@ typedef struct FileChardev {
 static void file_gone(Chardev *chr)
 {
     FileChardev *s = container_of(chr, FileChardev, chr);
-    bool failed = s->stream.out_failed;
+    int failed = s->stream.out_failed;
     fd_stream_stop(&s->stream);
     if (failed) {
-        warn_report("chardev '%s': writing to %s failed; its output is lost from here on", chr->id,
-                    chr->filename);
+        warn_report("chardev '%s': writing to %s failed: %s; its output is lost from here on",
+                    chr->id, chr->filename, strerror(failed));
         chr_event(chr, CHAR_CLOSED);
     } else { /* the end of the input: output goes on */
         fd_stream_start(&s->stream, chr, -1, s->out, file_gone);

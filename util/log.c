@@ -12,6 +12,7 @@
 unsigned log_mask;
 
 static FILE *log_file; /* NULL: stderr; guarded by log_mutex */
+static bool log_lossy; /* that has been said */
 static pthread_mutex_t log_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 typedef struct LogItem {
@@ -90,6 +91,7 @@ bool log_open(const char *path, Error **errp)
     pthread_mutex_lock(&log_mutex);
     FILE *old = log_file;
     log_file = f;
+    log_lossy = false;
     pthread_mutex_unlock(&log_mutex);
     if (old) {
         fclose(old);
@@ -110,8 +112,11 @@ static void PRINTF_LIKE(1, 0) put(const char *fmt, va_list ap, const char *end)
 {
     pthread_mutex_lock(&log_mutex);
     FILE *f = log_file ? log_file : stderr;
-    vfprintf(f, fmt, ap);
-    fputs(end, f);
+    bool ok = vfprintf(f, fmt, ap) >= 0 && fputs(end, f) >= 0;
+    if (!ok && log_file && !log_lossy) {
+        log_lossy = true;
+        warn_report("the log file is incomplete: %s", strerror(errno));
+    }
     pthread_mutex_unlock(&log_mutex);
 }
 

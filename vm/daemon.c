@@ -82,8 +82,10 @@ bool pidfile_create(const char *path, Error **errp)
     char text[32];
     int len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
     if (ftruncate(fd, 0) || write(fd, text, len) != len) {
+        error_set_errno(errp, errno, "-pidfile %s", path);
+        unlink(path);
         close(fd);
-        return error_set_errno(errp, errno, "-pidfile %s", path);
+        return false;
     }
     /* The fd stays open: it holds the lock. */
     char *full = realpath(path, NULL);
