@@ -40,6 +40,12 @@ static bool unknown_machine(const char *name, Error **errp)
     if (near) {
         return error_set(errp, "-M %s: there is no such machine, did you mean %s?", name, near);
     }
+    static const char *const later[] = { "q35", "pc-q35", "isapc", "microvm", "xenfv" };
+    for (size_t i = 0; i < ARRAY_SIZE(later); i++) {
+        if (!strncmp(name, later[i], strlen(later[i]))) {
+            return error_set(errp, "-M %s: this machine is not built yet; use -M pc", name);
+        }
+    }
     return error_set(errp, "-M %s: there is no such machine (-M help lists them)", name);
 }
 
@@ -100,6 +106,20 @@ void machine_print_types(void)
     machine_types_each(print_type, NULL);
 }
 
+bool machine_print_options(const char *name, Error **errp)
+{
+    const MachineType *t = machine_type_find(name);
+    if (!t) {
+        return unknown_machine(name, errp);
+    }
+    printf("%s options:\n  accel=<name>[:<name>] - the first of these engines that works\n",
+           t->name);
+    for (const char *const *o = t->options; o && *o; o++) {
+        printf("  %s\n", *o);
+    }
+    return true;
+}
+
 /* What QEMU's users pass to any machine and what has no meaning here, or not yet. */
 static bool is_harmless(const char *key, const char *value)
 {
@@ -126,7 +146,8 @@ bool machine_config_check_unused(const MachineConfig *c, const MachineType *t, E
     while ((key = dict_unused(c->machine_opts))) {
         const char *value = dict_get(c->machine_opts, key); /* used from now on */
         if (!is_harmless(key, value)) {
-            return error_set(errp, "-M %s: there is no option %s=%s", t->name, key, value);
+            return error_set(errp, "-M %s: there is no option %s=%s (-M %s,help lists them)", t->name,
+                             key, value, t->name);
         }
     }
     return true;
@@ -154,7 +175,7 @@ static bool resolve_memory(MachineConfig *c, const MachineType *t, const Options
     }
     dict_free(d);
     if (ok && (c->ram_size < MiB || c->ram_size > 1ull << 46)) {
-        ok = error_set(errp, "-m %s: not a possible size; -m 512 means 512 MiB, -m 2G 2 GiB",
+        ok = error_set(errp, "-m %s: not a possible size (1M to 64T); -m 512 means 512 MiB, -m 2G 2 GiB",
                        text);
     }
     c->ram_size = ROUND_UP(c->ram_size, 8 * KiB);

@@ -56,6 +56,20 @@ static bool device_help(const Options *o, Error **errp)
     return false;
 }
 
+/* -M pc,help */
+static bool machine_help(const char *text, Error **errp)
+{
+    size_t len = strcspn(text ? text : "", ",");
+    if (!len || !text[len] || !is_help(text + len + 1)) {
+        return false;
+    }
+    char *name = xstrndup(text, len);
+    bool skip_type = !strncmp(name, "type=", 5);
+    bool known = machine_print_options(name + (skip_type ? 5 : 0), errp);
+    free(name);
+    return known || *errp;
+}
+
 /* Did the command line ask only for text? Then it has been printed. */
 static bool print_and_exit(const Options *o, Error **errp)
 {
@@ -79,7 +93,7 @@ static bool print_and_exit(const Options *o, Error **errp)
     } else if (is_help(o->log_items)) {
         log_list(print_line, NULL);
     } else {
-        return device_help(o, errp);
+        return machine_help(machine, errp) || device_help(o, errp);
     }
     return true;
 }

@@ -12,8 +12,9 @@ static const struct {
     const char *why;
 } unbuilt[] = {
     { "netdev redir smb tftp bootp", "networks are not built yet; leave it away" },
-    { "vnc spice curses gtk alt-grab ctrl-grab no-frame portrait rotate k g",
+    { "vnc spice curses gtk alt-grab ctrl-grab no-frame portrait rotate g",
       "not built yet; -display sdl and -display none are" },
+    { "k", "not built yet; the window passes on which keys are pressed, whatever their layout" },
     { "full-screen show-cursor", "say -display sdl,full-screen=on or sdl,show-cursor=on" },
     { "no-quit window-close", "say -display sdl,window-close=off" },
     { "usb usbdevice", "USB is not built yet; keyboard and mouse are PS/2" },

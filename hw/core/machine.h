@@ -50,6 +50,7 @@ struct MachineType {
     const char *name, *desc, *alias;
     /* NULL-terminated; a prefix and a version ("pc-i440fx-" "7.2") is this type, too */
     const char *const *versioned;
+    const char *const *options; /* of -M beyond accel=, for its help; NULL-terminated, or NULL */
     bool is_default;
     unsigned max_cpus;
     uint64_t default_ram;

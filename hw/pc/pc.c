@@ -411,11 +411,17 @@ static void pc_reset(Machine *m)
 
 static const char *const pc_versioned[] = { "pc-i440fx-", "pc-", NULL };
 
+static const char *const pc_options[] = {
+    "acpi=<bool>          - ACPI tables for the guest (default: on)",
+    "hpet=<bool>          - a high precision event timer (default: on)", NULL
+};
+
 MACHINE_TYPE(pc) = {
     .name = "pc",
     .desc = "Standard PC (i440FX + PIIX3, 1996)",
     .alias = "pc-i440fx",
     .versioned = pc_versioned,
+    .options = pc_options,
     .is_default = true,
     .max_cpus = MAX_CPUS,
     .default_ram = 128 * MiB,

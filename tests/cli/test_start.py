@@ -121,7 +121,7 @@ def fails(args, *words):
 
 def test_text_only():
     for args, word in ((["-version"], "Vireo version"), (["--help"], "-cdrom FILE"),
-                       (["-h"], "usage: vireo"), (["-M", "help"], "pc "),
+                       (["-h"], "usage: vireo"), (["-M", "help"], "pc "), (["-M", "pc,help"], "hpet"),
                        (["-cpu", "help"], "max"), (["-accel", "help"], "interp"),
                        (["-device", "help"], "isa-debug-exit"), (["-d", "help"], "guest_errors"),
                        (["-device", "isa-debug-exit,help"], "iobase"),
@@ -145,20 +145,30 @@ def test_errors():
     fails(["-m"], "needs an argument")
     fails(["-m", "12x"], "12x")
     fails(["-m", "0"], "-m 0")
+    fails(["-m", "1k"], "-m 1k", "1M to 64T")
+    fails(["-m", "100T"], "-m 100T", "1M to 64T")
+    fails(["-smp", "300"], "between 1 and 255")
     fails(["-smp", "0"], "between 1 and")
     fails(["-smp", "3,sockets=2"], "sockets")
     fails(["-M", "pcc"], "did you mean pc?")
-    fails(["-M", "pc,hpte=on", "-display", "none"], "hpte")
+    fails(["-M", "q35"], "not built", "-M pc")
+    fails(["-M", "q36,help"], "-M help")
+    fails(["-M", "pc,hpte=on", "-display", "none"], "hpte", "-M pc,help")
     fails(["-accel", "kvm"], "kvm", "not built")
     fails(["-accel", "tcg"], "not built", "interp")
     fails(["-accel", "inetrp"], "did you mean interp?")
     fails(["-enable-kvm"], "KVM")
     fails(["-cpu", "Haswel", "-display", "none"], "Haswell")
+    fails(["-cpu", "max,+foo", "-display", "none"], "unknown feature 'foo'", "-cpu help")
     fails(["-device", "isa-serail", "-display", "none"], "did you mean 'isa-serial'?")
     fails(["-device", "isa-debug-exit,iobsae=1", "-display", "none"], "did you mean 'iobase'?")
     fails(["-device", "isa-debug-exit,iobase=x", "-display", "none"], "'x' is not a number")
     fails(["-device", "isa-debug-exit,bus=pci.0", "-display", "none"], "kind PCI")
     fails(["-drive", "if=virtio,file=x"], "if=virtio", "not built")
+    fails(["-drive", "fil=x", "-display", "none"], "-drive: ", "did you mean 'file'?")
+    fails(["-hda", DIR.name, "-display", "none"], "is a directory")
+    fails(["-kernel", DIR.name, "-display", "none"], "is a directory")
+    fails(["-bios", DIR.name, "-display", "none"], "is a directory")
     fails(["-drive", "if=idd,file=x"], "did you mean ide?")
     fails(["-hda", missing, "-display", "none"], missing)
     fails([missing], missing)
@@ -176,7 +186,23 @@ def test_errors():
     fails(["-d", "guest_error"], "guest_errors")
     fails(["-D", "/nonexistent/log"], "/nonexistent/log")
     fails(["-pidfile", "/nonexistent/pid", "-display", "none"], "/nonexistent/pid")
+    fails(["-chardev", "null,id=a", "-mon", "chardev=a", "-mon", "chardev=a", "-display", "none"],
+          "already in use", "mux=on")
+    fails(["-chardev", "stdio,id=a", "-serial", "stdio", "-display", "none"], "already in use", "mux=on")
     fails(["-nographic", "-daemonize"], "-display none")
+
+
+def test_full_disk():
+    """/dev/full answers as a file on a full disk does."""
+    r = Run("-D", "/dev/full", "-d", "guest_errors,unimp,in_asm", "-debugcon", "stdio",
+            code=SAY_A + SPIN)
+    r.wait_for("A")
+    check("exit status", 0, r.terminate())
+    check("said once: %s" % r.stderr(), 1, r.stderr().count("the log file is incomplete: No space"))
+    r = Run("-debugcon", "file:/dev/full", "-device", "isa-debug-exit,iobase=0xf4",
+            code=SAY_A + SAY_A + outb(0xf4, 0) + HALT)
+    check("exit status", 1, r.wait())
+    check("said once: %s" % r.stderr(), 1, r.stderr().count("No space left"))
 
 
 def test_accel_fallback():
