@@ -125,9 +125,10 @@ uninstall:
 FORMAT_SRCS = $(wildcard $(foreach d,$(DIRS) tests/unit tests/cpu/oracle,$(d)/*.c $(d)/*.h))
 format:
 	clang-format -i $(FORMAT_SRCS)
+LINT_SRCS ?= $(SRCS)
 LINT_FLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(DEFINES) $(LIB_CFLAGS)
 lint: $(B)/config.mk
-	@scripts/lint $(B) $(SRCS) -- $(LINT_FLAGS)
+	@scripts/lint $(B) $(LINT_SRCS) -- $(LINT_FLAGS)
 
 clean:
 	rm -rf $(filter-out $(B)/config.mk $(B)/Makefile,$(wildcard $(B)/*))
