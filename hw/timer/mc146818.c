@@ -27,6 +27,7 @@ enum { INDEX_MASK = 0x7f, NMI_MASK = 0x80 };
 enum { CRYSTAL_HZ = 32768, DAY_S = 86400 };
 #define NS_PER_S 1000000000ll
 #define UPDATE_NS (244000ll + 1984000ll) /* UIP rises 244 us before the 1984 us of the update */
+enum { YEAR_MIN = 1900, YEAR_MAX = 2150 };
 
 typedef struct Rtc {
     Device dev;
@@ -104,17 +105,19 @@ static void put_time(Rtc *s, int64_t seconds)
     s->cmos[REG_CENTURY] = encode(s, year / 100 % 100);
 }
 
-/* And back; what is no date becomes one as timegm sees fit. */
+/* And back; what is no date becomes one as timegm sees fit. Nanoseconds in 64 bits reach from
+ * 1678 to 2262, and differences of two times have to fit as well: other years become the next
+ * that does. */
 static int64_t get_time(const Rtc *s)
 {
+    int year = decode(s, s->cmos[REG_CENTURY]) * 100 + decode(s, s->cmos[REG_YEAR]);
     struct tm tm = {
         .tm_sec = decode(s, s->cmos[REG_SECONDS]),
         .tm_min = decode(s, s->cmos[REG_MINUTES]),
         .tm_hour = decode_hour(s, s->cmos[REG_HOURS]),
         .tm_mday = decode(s, s->cmos[REG_DAY]),
         .tm_mon = (int)decode(s, s->cmos[REG_MONTH]) - 1,
-        .tm_year = (int)(decode(s, s->cmos[REG_CENTURY]) * 100 +
-                         decode(s, s->cmos[REG_YEAR])) - 1900,
+        .tm_year = MIN(MAX(year, YEAR_MIN), YEAR_MAX) - 1900,
     };
     return timegm(&tm);
 }

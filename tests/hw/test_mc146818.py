@@ -54,6 +54,14 @@ def test_formats():
         check("noon is 12 PM", 0x92, rd(vm, 4))
 
 
+def test_years_out_of_reach():
+    with start() as vm:
+        for century, year, want in ((0xff, 0xff, [0x21, 0x50]), (0, 0, [0x19, 0])):
+            wr(vm, 0x32, century)
+            wr(vm, 9, year)
+            check("century, year", want, [rd(vm, 0x32), rd(vm, 9)])
+
+
 def test_set():
     with start() as vm:
         wr(vm, 11, 0x82)
