@@ -14,7 +14,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "hw"))
 from qtest import VIREO, Failure, check, main  # pylint: disable=wrong-import-position
 
-TIMEOUT = 20
+TIMEOUT = float(os.environ.get("QTEST_TIMEOUT", "20"))
 DIR = tempfile.TemporaryDirectory(prefix="vireo-cli-")
 
 # ---- firmware, byte by byte ----
