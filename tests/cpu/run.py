@@ -27,7 +27,10 @@ def build(name, out, cc):
     objects = []
     for part in ("lib", name):
         obj = os.path.join(out, part + ".o")
-        subprocess.run([cc, "-m64", "-c", "-o", obj, os.path.join(HERE, part + ".S")], check=True)
+        # clang's own assembler does not know "offset 1b" for what it is
+        use_as = ["-fno-integrated-as"] if "clang" in cc else []
+        subprocess.run([cc, "-m64", "-c", "-o", obj, os.path.join(HERE, part + ".S")] + use_as,
+                       check=True)
         objects.append(obj)
     elf, image = os.path.join(out, name + ".elf"), os.path.join(out, name + ".bin")
     subprocess.run(["ld", "-m", "elf_x86_64", "--no-warn-rwx-segments", "-T",
