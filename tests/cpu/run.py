@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Builds the CPU guests (tests/cpu/*.S) and runs them, TAP on stdout.
+"""Builds the CPU guests (tests/cpu/*.S and *.c) and runs them, TAP on stdout.
 
 A guest is a BIOS image that prints TAP to the debug port and leaves through isa-debug-exit. In a
 guest's opening comment,
     qemu: NAME              marks a check that QEMU's TCG is known to fail,
     qemu: skip (REASON)     a guest that it cannot run at all,
-    ends: reset             a guest whose last deed resets the machine, after its plan.
+    ends: reset             a guest whose last deed resets the machine, after its plan,
+    smp: 1 2 4              numbers of CPUs it is run with, once each,
+    bits: 64 32             a guest in C: what it is compiled as, and run once each.
 
     run.py [-v VIREO] [-a ACCEL] [-c CPU] [--qemu] [GUEST...]
+
+ACCEL: what vireo -accel takes, or a setting's name in tests/engines.py.
 """
 import argparse
 import os
@@ -19,20 +23,66 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TIMEOUT = 60
+TIMEOUT = 60 * float(os.environ.get("SLOW", "1"))
 
 
-def build(name, out, cc):
+sys.path.insert(0, os.path.dirname(HERE))
+import engines  # pylint: disable=wrong-import-position
+
+C_FLAGS = ["-O2", "-ffreestanding", "-fno-pic", "-fno-stack-protector", "-mno-red-zone",
+           "-mgeneral-regs-only", "-fno-asynchronous-unwind-tables", "-fcf-protection=none",
+           "-Wall", "-Wextra", "-Werror"]
+
+
+def guests():
+    names = {f[:-2]: f for f in os.listdir(HERE) if f.endswith((".S", ".c"))}
+    return sorted(n for n in names if n not in ("lib", "crt"))
+
+
+def source(name):
+    path = os.path.join(HERE, name + ".c")
+    return path if os.path.exists(path) else os.path.join(HERE, name + ".S")
+
+
+def head(name, key):
+    """The values behind 'key:' in the guest's opening comment."""
+    with open(source(name)) as f:
+        comment = f.read().split("*/")[0]
+    return re.findall(r"^ \* %s: (.*)$" % key, comment, re.M)
+
+
+def compile_c(path, obj, bits, cc):
+    """32-bit code goes into the same 64-bit objects as lib.S, behind a .code32."""
+    if bits == 64:
+        subprocess.run([cc, "-m64", "-mcmodel=small"] + C_FLAGS + ["-c", "-o", obj, path], check=True)
+        return
+    asm = obj[:-2] + ".s"
+    subprocess.run([cc, "-m32", "-march=i686"] + C_FLAGS + ["-S", "-o", asm, path], check=True)
+    with open(asm) as f:
+        text = f.read()
+    with open(asm, "w") as f:
+        f.write("\t.code32\n" + text)
+    subprocess.run(["as", "--64", "-o", obj, asm], check=True)
+
+
+def build(name, out, cc, bits=64):
     """Returns the path of NAME's 64 KiB image."""
+    # clang's own assembler does not know "offset 1b" for what it is
+    use_as = ["-fno-integrated-as"] if "clang" in cc else []
+    image = os.path.join(out, "%s-%d.bin" % (name, bits))
     objects = []
-    for part in ("lib", name):
-        obj = os.path.join(out, part + ".o")
-        # clang's own assembler does not know "offset 1b" for what it is
-        use_as = ["-fno-integrated-as"] if "clang" in cc else []
-        subprocess.run([cc, "-m64", "-c", "-o", obj, os.path.join(HERE, part + ".S")] + use_as,
-                       check=True)
+    parts = ["lib.S", os.path.basename(source(name))]
+    if parts[1].endswith(".c"):
+        parts.insert(1, "crt.S")
+    for part in parts:
+        path, obj = os.path.join(HERE, part), image[:-4] + "." + part[:-2] + ".o"
+        if part.endswith(".c"):
+            compile_c(path, obj, bits, cc)
+        else:
+            subprocess.run([cc, "-m64", "-DBITS=%d" % bits, "-c", "-o", obj, path] + use_as,
+                           check=True)
         objects.append(obj)
-    elf, image = os.path.join(out, name + ".elf"), os.path.join(out, name + ".bin")
+    elf = image[:-4] + ".elf"
     subprocess.run(["ld", "-m", "elf_x86_64", "--no-warn-rwx-segments", "-T",
                     os.path.join(HERE, "rom.ld"), "-o", elf] + objects, check=True)
     subprocess.run(["objcopy", "-O", "binary", "-j", ".text", "-j", ".utext", "-j", ".data",
@@ -40,30 +90,26 @@ def build(name, out, cc):
     return image
 
 
-def known_deviations(name):
-    with open(os.path.join(HERE, name + ".S")) as f:
-        head = f.read().split("*/")[0]
-    return re.findall(r"^ \* qemu: (.*)$", head, re.M)
-
-
 def ends_by_reset(name):
-    with open(os.path.join(HERE, name + ".S")) as f:
-        return " * ends: reset\n" in f.read().split("*/")[0]
+    return head(name, "ends") == ["reset"]
 
 
-def command(args, image, log):
+def command(args, image, log, smp):
     if args.qemu:
         start = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", args.cpu]
     else:
-        start = [args.vireo, "-accel", args.accel, "-cpu", args.cpu]
+        start = [args.vireo, "-accel", engines.accel(args.accel), "-cpu", args.cpu]
     return start + ["-m", "32", "-nodefaults", "-display", "none", "-no-reboot", "-bios", image,
-                    "-debugcon", "file:" + log, "-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
+                    "-debugcon", "file:" + log, "-device", "isa-debug-exit,iobase=0xf4,iosize=1"
+                    ] + (["-smp", str(smp)] if smp > 1 else [])
 
 
-def run_guest(args, name, out):
+def run_guest(args, name, out, bits, smp):
     """Returns (lines, problem): the guest's TAP text, and what went wrong outside of it."""
-    image, log = build(name, out, args.cc), os.path.join(out, name + ".log")
-    cmd = command(args, image, log)
+    image, log = build(name, out, args.cc, bits), os.path.join(out, name + ".log")
+    if os.path.exists(log):
+        os.unlink(log)
+    cmd = command(args, image, log, smp)
     if args.show:
         print("# " + " ".join(cmd))
     try:
@@ -84,6 +130,37 @@ def run_guest(args, name, out):
     return lines, problem
 
 
+def report(args, name, out, bits, smp, totals):
+    """Runs one, prints its TAP under numbers of our own."""
+    title = name
+    if source(name).endswith(".c"):
+        title = "%s %d-bit" % (name, bits)
+    if head(name, "smp"):
+        title += " smp=%d" % smp
+    known = head(name, "qemu") if args.qemu else []
+    skip = [k for k in known if k.startswith("skip")]
+    if skip:
+        totals[0] += 1
+        print("ok %d - %s # SKIP %s" % (totals[0], title, skip[0][5:]))
+        return
+    lines, problem = run_guest(args, name, out, bits, smp)
+    for line in lines:
+        match = re.match(r"(not )?ok \d+ - (.*)", line)
+        if not match:
+            if line.startswith("#") or "SKIP" in line:
+                print("# %s: %s" % (title, line.lstrip("# ")))
+            continue
+        totals[0] += 1
+        todo = " # TODO known deviation of QEMU" if match[2] in known else ""
+        totals[1] += bool(match[1]) and not todo
+        print("%sok %d - %s: %s%s" % (match[1] or "", totals[0], title, match[2], todo))
+    if problem:
+        totals[0] += 1
+        totals[1] += 1
+        print("not ok %d - %s: ends\n# %s" % (totals[0], title, problem))
+    sys.stdout.flush()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("-v", "--vireo", default=os.environ.get("VIREO", "build/vireo"))
@@ -93,39 +170,27 @@ def main():
     parser.add_argument("--qemu", action="store_true", help="ask qemu-system-x86_64 instead")
     parser.add_argument("--show", action="store_true", help="print the commands")
     parser.add_argument("--keep", help="directory to leave images and logs in")
+    parser.add_argument("--list", action="store_true", help="names of the guests")
     parser.add_argument("guest", nargs="*")
     args = parser.parse_args()
-    names = args.guest or sorted(f[:-2] for f in os.listdir(HERE)
-                                 if f.endswith(".S") and f != "lib.S")
+    if args.list:
+        print("\n".join(guests()))
+        return 0
+    unknown = set(args.guest) - set(guests())
+    if unknown:
+        parser.error("no guest %s; --list shows them" % ", ".join(sorted(unknown)))
     out = args.keep or tempfile.mkdtemp(prefix="vireo-cpu-")
     os.makedirs(out, exist_ok=True)
-    number = failed = 0
-    for name in names:
-        known = known_deviations(name) if args.qemu else []
-        skip = [k for k in known if k.startswith("skip")]
-        if skip:
-            number += 1
-            print("ok %d - %s # SKIP %s" % (number, name, skip[0][5:]))
-            continue
-        lines, problem = run_guest(args, name, out)
-        for line in lines:
-            match = re.match(r"(not )?ok \d+ - (.*)", line)
-            if not match:
-                if line.startswith("#") or "SKIP" in line:
-                    print("# %s: %s" % (name, line.lstrip("# ")))
-                continue
-            number += 1
-            todo = " # TODO known deviation of QEMU" if match[2] in known else ""
-            failed += bool(match[1]) and not todo
-            print("%sok %d - %s: %s%s" % (match[1] or "", number, name, match[2], todo))
-        if problem:
-            number += 1
-            failed += 1
-            print("not ok %d - %s: ends\n# %s" % (number, name, problem))
-        sys.stdout.flush()
+    totals = [0, 0]  # tests, failures
+    for name in args.guest or guests():
+        for bits in [int(b) for b in (head(name, "bits") or ["64"])[0].split()]:
+            for smp in [int(n) for n in (head(name, "smp") or ["1"])[0].split()]:
+                report(args, name, out, bits, smp, totals)
+    number, failed = totals
     print("1..%d" % number)
     if failed:
-        print("# rerun: tests/cpu/run.py %s%s" % ("--qemu " if args.qemu else "", " ".join(names)))
+        print("# rerun: tests/cpu/run.py %s%s" % ("--qemu" if args.qemu else "-a " + args.accel,
+                                                  "".join(" " + n for n in args.guest)))
     if not args.keep:
         shutil.rmtree(out)
     return 1 if failed else 0

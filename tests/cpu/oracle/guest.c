@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * The interpreter's side: a machine of nothing but RAM, and a CPU at privilege level 3 with
- * paging on, whose page tables map the same linear addresses as the host has.
+ * The engine's side: a machine of nothing but RAM, and a CPU at privilege level 3 with paging
+ * on, whose page tables map the same linear addresses as the host has.
  */
 #include "oracle.h"
 
@@ -27,6 +27,40 @@ enum { PTE_READ = 5, PTE_WRITE = 7, PTE_AD = 0x60 }; /* present, user */
 
 static Machine machine;
 static CpuState *cpu;
+
+typedef struct StepEngine {
+    const char *name;
+    void (*init)(CpuState *cpu);
+    /* One instruction: -1, or the vector it raised, not delivered. */
+    int (*step)(CpuState *cpu);
+    bool whole_rep; /* a step may do several iterations of a repeated instruction */
+} StepEngine;
+
+/* Not in every build. */
+bool jit_cpu_init(CpuState *cpu) __attribute__((weak));
+void jit_set_max_insns(CpuState *cpu, unsigned n) __attribute__((weak));
+int jit_step_block(CpuState *cpu) __attribute__((weak));
+
+static void start_jit(CpuState *c)
+{
+    if (!jit_cpu_init(c)) {
+        printf("1..0 # SKIP the translator does not run on this host\n");
+        exit(0);
+    }
+    jit_set_max_insns(c, 1);
+}
+
+static const StepEngine interp = { "interp", interp_cpu_init, interp_step_raw, false };
+static StepEngine engine;
+
+bool guest_choose(const char *name)
+{
+    engine = interp;
+    if (!strcmp(name, "jit") && jit_step_block) {
+        engine = (StepEngine) { "jit", start_jit, jit_step_block, true };
+    }
+    return !strcmp(name, engine.name);
+}
 
 static void put_entry(uint32_t table, unsigned index, uint64_t val)
 {
@@ -77,7 +111,7 @@ void guest_init(void)
     cpu->cr3 = PML4;
     cpu->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
     cpu->xcr0 = 7;
-    interp_cpu_init(cpu);
+    engine.init(cpu);
 }
 
 void guest_set_mode(const Mode *m)
@@ -102,7 +136,10 @@ void guest_set_mode(const Mode *m)
     cpu->eflags = FLAG_IF;
     cpu->rip = CODE_LIN + CODE_AT - m->cs_base;
     cpu_update_mode(cpu);
-    interp_flush(cpu);
+    /* What was translated for another mode must not be found: code is keyed by it. */
+    if (engine.step == interp.step) {
+        interp_flush(cpu);
+    }
 }
 
 static void guest_load(const Regs *r)
@@ -161,10 +198,10 @@ void guest_run(const Mode *m, const Case *c, Regs *out)
     unsigned rounds = 0;
     /* A repeated string instruction may take several steps. */
     do {
-        vector = interp_step_raw(cpu);
+        vector = engine.step(cpu);
     } while (vector < 0 && cpu->rip == c->before.rip && c->form->rep && ++rounds < 10000);
     guest_store(out);
-    out->steps = rounds + 1;
+    out->steps = rounds + 1 + (engine.whole_rep && c->form->rep);
     out->vector = vector;
     out->error = vector >= 0 && cpu->exc_has_error ? cpu->exc_error : 0;
     out->cr2 = cpu->cr2;

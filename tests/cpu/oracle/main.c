@@ -18,10 +18,10 @@ static const Mode modes[] = {
 static struct {
     uint64_t seed;
     unsigned runs, show;
-    const char *op;
+    const char *op, *engine;
     unsigned bits;
     bool strict; /* undefined flags too */
-} options = { .seed = 0, .runs = 1000, .show = 5 };
+} options = { .seed = 0, .runs = 1000, .show = 5, .engine = "interp" };
 
 /* Families, as ops.inc has them. */
 static const char *const families[NR_OPS] = {
@@ -273,8 +273,9 @@ static void print_case(const Mode *m, const Case *c, uint64_t seed)
     for (unsigned i = 0; i < c->in.len; i++) {
         printf(" %02x", c->bytes[i]);
     }
-    printf(": %s (row \"%s\", --seed %#llx --op %s --bits %u)\n", text, c->info->operands,
-           (unsigned long long)seed, insn_op_name(c->info->op), m->bits);
+    printf(": %s (row \"%s\", --engine %s --seed %#llx --op %s --bits %u)\n", text,
+           c->info->operands, options.engine, (unsigned long long)seed,
+           insn_op_name(c->info->op), m->bits);
 }
 
 /* AddressSanitizer maps its shadow over linear addresses that the guest has nothing at. */
@@ -370,8 +371,9 @@ static unsigned run_mode(const Mode *m, unsigned test, unsigned *failed)
 static int usage(void)
 {
     printf(
-        "oracle [--seed N] [--runs N] [--op NAME] [--bits 64|32|16] [--show N] [--strict]\n"
-        "Compares the interpreter with this host's processor. --runs: per form; --show: "
+        "oracle [--engine interp|jit] [--seed N] [--runs N] [--op NAME] [--bits 64|32|16]\n"
+        "       [--show N] [--strict]\n"
+        "Compares an engine with this host's processor. --runs: per form; --show: "
         "failing\n"
         "cases printed per form; --strict: undefined flags must agree too.\n");
     return 1;
@@ -394,6 +396,8 @@ int main(int argc, char **argv)
             options.seed = strtoull(val, NULL, 0);
         } else if (!strcmp(argv[i], "--runs")) {
             options.runs = strtoul(val, NULL, 0);
+        } else if (!strcmp(argv[i], "--engine")) {
+            options.engine = val;
         } else if (!strcmp(argv[i], "--op")) {
             options.op = val;
         } else if (!strcmp(argv[i], "--bits")) {
@@ -405,7 +409,12 @@ int main(int argc, char **argv)
         }
         i++;
     }
-    printf("# --seed %#llx --runs %u\n", (unsigned long long)options.seed, options.runs);
+    printf("# --engine %s --seed %#llx --runs %u\n", options.engine,
+           (unsigned long long)options.seed, options.runs);
+    if (!guest_choose(options.engine)) {
+        printf("1..0 # SKIP this build has no engine '%s'\n", options.engine);
+        return 0;
+    }
     guest_init();
     if (!native_init()) {
         printf("1..0 # skipped: the host does not allow it\n");

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * The host-CPU oracle: every user-mode instruction form of the decode table runs with
- * random operands on the host's processor and on the interpreter, from the same registers
- * and memory, and what comes out must be the same.
+ * random operands on the host's processor and on an engine, from the same registers and
+ * memory, and what comes out must be the same.
  *
  *   forms.c   which forms there are, from the rows of the table
  *   gen.c     one instruction of a form, and registers and memory for it
  *   native.c  runs it on the host
- *   guest.c   runs it on the interpreter
+ *   guest.c   runs it on the interpreter or the translator
  *   main.c    compares, reports (TAP)
  *
  * Host and guest see the same linear addresses: a page of code and two of data with nothing
@@ -95,6 +95,8 @@ uint8_t *native_data(void);
 uint64_t native_gs_base(void);
 
 /* ---- guest.c ---- */
+/* "interp" or "jit"; false: not in this build. Before guest_init. */
+bool guest_choose(const char *engine);
 void guest_init(void);
 void guest_set_mode(const Mode *m);
 void guest_run(const Mode *m, const Case *c, Regs *out);
