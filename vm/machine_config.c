@@ -328,6 +328,9 @@ static bool resolve_boot(MachineConfig *c, const Options *o, Error **errp)
 
 /* ---- -rtc, -uuid, -name ---- */
 
+/* The RTC counts nanoseconds in 64 bits, and its guest may set it a century off. */
+enum { RTC_YEAR_MIN = 1900, RTC_YEAR_MAX = 2150 };
+
 static bool parse_date(const char *text, int64_t *seconds)
 {
     struct tm tm = { 0 };
@@ -336,7 +339,7 @@ static bool parse_date(const char *text, int64_t *seconds)
         memset(&tm, 0, sizeof(tm));
         end = strptime(text, "%Y-%m-%d", &tm);
     }
-    if (!end || *end) {
+    if (!end || *end || tm.tm_year + 1900 < RTC_YEAR_MIN || tm.tm_year + 1900 > RTC_YEAR_MAX) {
         return false;
     }
     *seconds = timegm(&tm);
@@ -353,7 +356,8 @@ static bool apply_rtc(MachineConfig *c, const Dict *d, Error **errp)
         c->rtc_base = RTC_DATE;
         if (!parse_date(base, &c->rtc_date)) {
             return error_set(errp, "-rtc base=%s: write utc, localtime or a date such as "
-                                   "2026-01-31T12:00:00", base);
+                                   "2026-01-31T12:00:00, from %d to %d",
+                             base, RTC_YEAR_MIN, RTC_YEAR_MAX);
         }
     }
     if (clock && !strcmp(clock, "vm")) {
