@@ -164,6 +164,16 @@ class Guest:
             else:
                 self.io_read(data, width)
 
+    def do_clock(self):
+        """RTC: dates that are none, formats, stopped and running, alarms."""
+        r = self.rng
+        for _ in range(r.randrange(1, 10)):
+            self.io_write(0x70, r.choice((r.randrange(14), 10, 11, 0x32, 0x37)))
+            if r.random() < 0.7:
+                self.io_write(0x71, r.choice((0x26, 0x2f, 0x66, 0x82, 0x02, 0x72, 0xff, 0x59, 0x23, self.value(1))))
+            else:
+                self.io_read(0x71)
+
     def do_io_apic(self):
         r = self.rng
         for _ in range(r.randrange(1, 6)):
