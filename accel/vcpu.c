@@ -226,21 +226,37 @@ static void lock_wait(bool waiting)
 static List protectable = LIST_INIT(protectable);
 static pthread_rwlock_t protectable_lock = PTHREAD_RWLOCK_INITIALIZER;
 
+/* Threads in protect_ram. Who is not alone there looks into every cache: the other has taken the
+ * page's writers and may not be through with them. */
+static unsigned protecting;
+
+static uint16_t take_writers(RamBlock *b, uint64_t offset, bool alone)
+{
+    uint16_t writers = 0xffff;
+    if (b) {
+        writers = __atomic_exchange_n(&b->code[offset >> PAGE_BITS].writers, 0, __ATOMIC_SEQ_CST);
+    }
+    return alone ? writers : 0xffff;
+}
+
 static void protect_ram(RamBlock *b, uint64_t offset, bool wait)
 {
     const uint8_t *page = b ? b->host + ROUND_DOWN(offset, (uint64_t)PAGE_SIZE) : NULL;
+    bool alone = __atomic_fetch_add(&protecting, 1, __ATOMIC_SEQ_CST) == 0;
+    uint16_t writers = take_writers(b, offset, alone);
     pthread_rwlock_rdlock(&protectable_lock);
     list_for_each(pos, &protectable) {
         Machine *m = container_of(pos, VcpuListener, node)->machine;
         for (unsigned i = 0; i < m->nr_cpus; i++) {
             CpuState *cpu = &m->vcpu[i]->cpu;
             uint32_t epoch = __atomic_load_n(&cpu->epoch, __ATOMIC_SEQ_CST);
-            if (tlb_revoke_write(cpu, page) && wait && cpu != current_cpu) {
+            if (tlb_revoke_write(cpu, page, writers) && wait && cpu != current_cpu) {
                 wait_for_safepoint(cpu, epoch);
             }
         }
     }
     pthread_rwlock_unlock(&protectable_lock);
+    __atomic_fetch_sub(&protecting, 1, __ATOMIC_SEQ_CST);
 }
 
 /* ---- life ---- */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Control registers: MOV CR, LMSW, SMSW, CLTS (SDM 2B MOV, SDM 3A 2.5, 4.1.2, 10.8.5).
- *
- * The TLB knows neither PCIDs nor which entries are global, so every write to CR3 empties
- * it; "keep this PCID's entries" (bit 63) is a permission, not an order.
+ * Control registers: MOV CR, LMSW, SMSW, CLTS (SDM 2B MOV, SDM 3A 2.5, 4.1.2, 4.10.4.1,
+ * 10.8.5).
  */
 #include "cpu/exception.h"
 #include "cpu/exec.h"
@@ -80,7 +78,8 @@ static void write_cr0(CpuState *cpu, uint64_t val)
 static void write_cr3(CpuState *cpu, uint64_t val)
 {
     const uint64_t keep_tlb = 1ull << 63;
-    if (cpu->cr4 & CR4_PCIDE) {
+    bool keep = (cpu->cr4 & CR4_PCIDE) && (val & keep_tlb);
+    if (keep) {
         val &= ~keep_tlb;
     }
     if (cpu->mode & MODE_LMA) {
@@ -94,7 +93,7 @@ static void write_cr3(CpuState *cpu, uint64_t val)
         }
     }
     cpu->cr3 = val;
-    tlb_flush(cpu);
+    tlb_switch(cpu, keep);
 }
 
 static uint64_t cr4_known(const CpuState *cpu)

@@ -119,8 +119,7 @@ void exec_INVLPG(CpuState *cpu, const Insn *in)
     tlb_flush_page(cpu, unchecked_lin(cpu, in));
 }
 
-/* SDM 2A INVPCID. Other PCIDs' entries are not kept, so flushing more than asked is all
- * that is ever needed. */
+/* SDM 2A INVPCID */
 void exec_INVPCID(CpuState *cpu, const Insn *in)
 {
     enum { ONE_ADDRESS, ONE_PCID, ALL_AND_GLOBAL, ALL };
@@ -134,14 +133,15 @@ void exec_INVPCID(CpuState *cpu, const Insn *in)
     if (type <= ONE_PCID && desc[0] && !(cpu->cr4 & CR4_PCIDE)) {
         gp(cpu);
     }
-    if (type != ONE_ADDRESS) {
-        tlb_flush(cpu);
-        return;
-    }
-    if (!lin_is_canonical(cpu, desc[1])) {
+    if (type == ONE_ADDRESS && !lin_is_canonical(cpu, desc[1])) {
         gp(cpu);
     }
-    tlb_flush_page(cpu, desc[1]);
+    switch (type) {
+    case ONE_ADDRESS: tlb_flush_page_of(cpu, (unsigned)desc[0], desc[1]); break;
+    case ONE_PCID: tlb_flush_pcid(cpu, (unsigned)desc[0]); break;
+    case ALL_AND_GLOBAL: tlb_flush(cpu); break;
+    default: tlb_flush_local(cpu);
+    }
 }
 
 void exec_INVD(CpuState *cpu, const Insn *in)

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Memory as an instruction sees it: fills and uses the translation caches of cpu/tlb.h. The fast
- * paths of the engines are inline in their own files; everything they miss comes here.
+ * Memory as an instruction sees it, through the translation caches of cpu/tlb.h. The fast paths
+ * of the engines are inline in their own files; everything they miss comes here.
  */
 #include "cpu/mem.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "cpu/debug.h"
@@ -37,236 +36,13 @@ static void host_store(uint8_t *p, uint64_t val, unsigned size)
     }
 }
 
-/* ---- life and flushing ---- */
-
-#define LARGE_PAGE (4 * MiB)
-
-static void tlb_clear(Tlb *t)
-{
-    if (t->nr_log > TLB_LOG) {
-        for (unsigned i = 0; i < TLB_SIZE; i++) {
-            t->entry[i].rtag = t->entry[i].wtag = TLB_NONE;
-        }
-    } else {
-        for (unsigned i = 0; i < t->nr_log; i++) {
-            TlbEntry *e = &t->entry[t->log[i]];
-            e->rtag = e->wtag = TLB_NONE;
-        }
-    }
-    t->nr_log = 0;
-}
-
-void mmu_new(CpuState *cpu)
-{
-    Mmu *m = aligned_alloc(64, ROUND_UP(sizeof(Mmu), 64));
-    if (!m) {
-        abort(); /* under a megabyte, at start */
-    }
-    memset(m, 0, sizeof(*m));
-    for (unsigned k = 0; k < NR_TLBS; k++) {
-        m->tlb[k].kind = (TlbKind)k;
-        m->tlb[k].nr_log = TLB_LOG + 1;
-    }
-    cpu->mmu = m;
-    m->view = address_space_view(&cpu->machine->memory);
-    m->walk_range = NULL;
-    tlb_flush(cpu);
-    tlb_select(cpu);
-}
-
-void mmu_free(CpuState *cpu)
-{
-    if (cpu->mmu) {
-        flat_view_unref(cpu->mmu->view);
-        free(cpu->mmu);
-        cpu->mmu = NULL;
-        cpu->tlb = NULL;
-    }
-}
-
-void tlb_flush(CpuState *cpu)
-{
-    Mmu *m = cpu->mmu;
-    if (!m) {
-        return;
-    }
-    for (unsigned k = 0; k < NR_TLBS; k++) {
-        tlb_clear(&m->tlb[k]);
-    }
-    for (unsigned i = 0; i < ITLB_SIZE; i++) {
-        m->itlb[i].tag = TLB_NONE;
-    }
-    m->large[0].first = m->large[1].first = UINT64_MAX;
-    m->large[0].last = m->large[1].last = 0;
-    m->huge = false;
-    m->generation++;
-    m->flushes++;
-}
-
-/* Notes that the entry being filled is a part of a large page. */
-static void note_large(Mmu *m, uint64_t lin, uint64_t page_size)
-{
-    if (page_size == PAGE_SIZE) {
-        return;
-    }
-    unsigned half = lin >> 63;
-    m->large[half].first = MIN(m->large[half].first, lin & ~(page_size - 1));
-    m->large[half].last = MAX(m->large[half].last, lin | (page_size - 1));
-    m->huge |= page_size > LARGE_PAGE;
-}
-
-/* Drops what lies in lin's 4 MiB: one page of 4 MiB or two of 2 MiB. */
-static void tlb_flush_large(Mmu *m, uint64_t lin)
-{
-    uint64_t base = lin & ~(LARGE_PAGE - 1);
-    for (unsigned k = 0; k < NR_TLBS; k++) {
-        for (unsigned i = 0; i < TLB_SIZE; i++) {
-            TlbEntry *e = &m->tlb[k].entry[i];
-            if (((e->rtag & ~(LARGE_PAGE - 1)) == base) ||
-                ((e->wtag & ~(LARGE_PAGE - 1)) == base)) {
-                e->rtag = e->wtag = TLB_NONE;
-            }
-        }
-    }
-    for (unsigned i = 0; i < ITLB_SIZE; i++) {
-        if ((m->itlb[i].tag & ~(LARGE_PAGE - 1)) == base) {
-            m->itlb[i].tag = TLB_NONE;
-        }
-    }
-}
-
-void tlb_flush_page(CpuState *cpu, uint64_t lin)
-{
-    Mmu *m = cpu->mmu;
-    if (!m) {
-        return;
-    }
-    for (unsigned k = 0; k < NR_TLBS; k++) {
-        TlbEntry *e = tlb_entry(&m->tlb[k], lin);
-        e->rtag = e->wtag = TLB_NONE;
-    }
-    m->itlb[lin >> PAGE_BITS & (ITLB_SIZE - 1)].tag = TLB_NONE;
-    unsigned half = lin >> 63;
-    if (lin >= m->large[half].first && lin <= m->large[half].last) {
-        if (m->huge) {
-            tlb_flush(cpu);
-            return;
-        }
-        tlb_flush_large(m, lin);
-    }
-    m->generation++;
-}
-
-void mmu_refresh_view(CpuState *cpu)
-{
-    FlatView *old = cpu->mmu->view;
-    cpu->mmu->view = address_space_view(&cpu->machine->memory);
-    cpu->mmu->walk_range = NULL;
-    flat_view_unref(old);
-    tlb_flush(cpu);
-}
-
-void tlb_select(CpuState *cpu)
-{
-    if (!cpu->mmu) {
-        return;
-    }
-    bool user = cpu_cpl(cpu) == 3, ac = cpu->eflags & FLAG_AC;
-    TlbKind kind = user ? TLB_USER : ac && (cpu->cr4 & CR4_SMAP) ? TLB_KERNEL_AC : TLB_KERNEL;
-    if ((cpu->mode & MODE_DR) || (user && ac && (cpu->cr0 & CR0_AM))) {
-        kind = user ? TLB_CAREFUL_USER : TLB_CAREFUL_KERNEL;
-    }
-    cpu->tlb = &cpu->mmu->tlb[kind];
-}
-
-bool tlb_revoke_write(CpuState *cpu, const uint8_t *page)
-{
-    bool found = false;
-    for (unsigned k = 0; cpu->mmu && k < NR_TLBS; k++) {
-        Tlb *t = &cpu->mmu->tlb[k];
-        for (unsigned i = 0; i < TLB_SIZE; i++) {
-            uint64_t tag = __atomic_load_n(&t->entry[i].wtag, __ATOMIC_RELAXED);
-            if ((tag & 0xfff) || (page && (uint8_t *)(t->entry[i].addend + tag) != page)) {
-                continue;
-            }
-            __atomic_store_n(&t->entry[i].wtag, TLB_NONE, __ATOMIC_SEQ_CST);
-            found = true;
-        }
-    }
-    return found;
-}
-
-/* ---- filling ---- */
-
-static bool tag_allows(uint64_t tag, uint64_t lin)
-{
-    return (tag & ~0xffdull) == TLB_PAGE(lin); /* TLB_NONE has bit 1 set */
-}
-
-static bool kind_is_user(TlbKind k)
-{
-    return k == TLB_USER || k == TLB_CAREFUL_USER;
-}
-
-/* Sets a fast write tag if nobody needs to hear of writes; TLB_SLOW otherwise. */
-static void tlb_set_write_tag(TlbEntry *e, const TlbSide *s, uint64_t page, bool careful)
-{
-    if (careful || !s->ram || s->rom || ram_write_is_tracked(s->ram, s->ram_offset)) {
-        e->wtag = page | TLB_SLOW;
-        return;
-    }
-    __atomic_store_n(&e->wtag, page, __ATOMIC_SEQ_CST);
-    if (ram_write_is_tracked(s->ram, s->ram_offset)) {
-        e->wtag = page | TLB_SLOW; /* lost the race with one who asked for tracking */
-    }
-}
-
-static TlbEntry *tlb_fill(CpuState *cpu, Tlb *t, uint64_t lin, bool write)
-{
-    Mmu *m = cpu->mmu;
-    bool careful = t->kind >= TLB_CAREFUL_KERNEL;
-    bool user = kind_is_user(t->kind);
-    bool smap_ok = t->kind == TLB_KERNEL_AC ||
-                   (t->kind == TLB_CAREFUL_KERNEL && (cpu->eflags & FLAG_AC));
-    PageWalk w;
-    if (!paging_walk(cpu, lin, write, user, smap_ok, false, &w)) {
-        cpu_raise_pf(cpu, lin, w.error);
-    }
-    unsigned i = tlb_index(lin);
-    TlbEntry *e = &t->entry[i];
-    TlbSide *s = &t->side[i];
-    uint64_t page = TLB_PAGE(lin);
-    if (t->nr_log < TLB_LOG) {
-        t->log[t->nr_log] = (uint16_t)i;
-    }
-    t->nr_log += t->nr_log <= TLB_LOG;
-    m->fills++;
-    note_large(m, lin, w.page_size);
-
-    e->rtag = e->wtag = TLB_NONE;
-    e->gpa = TLB_PAGE(w.gpa);
-    const FlatRange *fr = flat_view_find(m->view, e->gpa);
-    *s = (TlbSide){ 0 };
-    if (fr && fr->host && e->gpa + PAGE_SIZE <= fr->start + fr->size) {
-        s->ram = fr->ram;
-        s->ram_offset = fr->ram_offset + (e->gpa - fr->start);
-        s->rom = fr->readonly;
-        e->addend = (uintptr_t)(fr->host + (e->gpa - fr->start)) - page;
-    }
-    if (w.can_read) {
-        e->rtag = s->ram && !careful ? page : page | TLB_SLOW;
-    }
-    if (w.can_write) {
-        tlb_set_write_tag(e, s, page, careful);
-    }
-    return e;
-}
+/* ---- the cache ---- */
 
 /* The entry for an access inside one page; faults are raised. */
 static TlbEntry *tlb_get(CpuState *cpu, Tlb *t, uint64_t lin, bool write)
 {
     TlbEntry *e = tlb_entry(t, lin);
-    if (!tag_allows(write ? e->wtag : e->rtag, lin)) {
+    if (!tlb_tag_allows(write ? e->wtag : e->rtag, lin)) {
         e = tlb_fill(cpu, t, lin, write);
     }
     return e;
@@ -274,7 +50,7 @@ static TlbEntry *tlb_get(CpuState *cpu, Tlb *t, uint64_t lin, bool write)
 
 static Tlb *tlb_for(CpuState *cpu, MemAs as)
 {
-    return as == MEM_CPL ? cpu->tlb : &cpu->mmu->tlb[as == MEM_USER ? TLB_USER : TLB_KERNEL];
+    return as == MEM_CPL ? cpu->tlb : cpu->mmu->tlb[as == MEM_USER ? TLB_USER : TLB_KERNEL];
 }
 
 static bool crosses(uint64_t lin, unsigned size)
@@ -396,17 +172,7 @@ static void store_in_page(CpuState *cpu, Tlb *t, uint64_t lin, uint64_t val, uns
     }
     host_store(host, val, size);
     mmu_written(cpu, s->ram, s->ram_offset + (lin & 0xfff), size);
-    if (t->kind < TLB_CAREFUL_KERNEL) {
-        tlb_set_write_tag(e, s, TLB_PAGE(lin), false);
-    }
-}
-
-void tlb_rearm_write(CpuState *cpu, uint64_t lin)
-{
-    TlbEntry *e = tlb_entry(cpu->tlb, lin);
-    if (tag_allows(e->wtag, lin) && cpu->tlb->kind < TLB_CAREFUL_KERNEL) {
-        tlb_set_write_tag(e, &cpu->tlb->side[e - cpu->tlb->entry], TLB_PAGE(lin), false);
-    }
+    tlb_set_write_tag(t, e, TLB_PAGE(lin));
 }
 
 void mmu_written(CpuState *cpu, RamBlock *ram, uint64_t offset, uint64_t len)
@@ -530,29 +296,6 @@ void *lin_host_tracked(CpuState *cpu, uint64_t lin, unsigned len, bool write, Ra
     *ram = s->ram;
     *ram_offset = s->ram_offset + (lin & 0xfff);
     return (void *)(e->addend + lin);
-}
-
-/* ---- instruction fetch ---- */
-
-const ItlbEntry *mmu_fetch_page(CpuState *cpu, uint64_t lin)
-{
-    ItlbEntry *e = &cpu->mmu->itlb[lin >> PAGE_BITS & (ITLB_SIZE - 1)];
-    bool user = cpu_cpl(cpu) == 3;
-    if (likely(e->tag == TLB_PAGE(lin) && e->user == user)) {
-        return e;
-    }
-    PageWalk w;
-    if (!paging_walk(cpu, lin, 2, user, false, false, &w)) {
-        cpu_raise_pf(cpu, lin, w.error);
-    }
-    note_large(cpu->mmu, lin, w.page_size);
-    *e = (ItlbEntry){ .tag = TLB_PAGE(lin), .gpa = TLB_PAGE(w.gpa), .user = user };
-    const FlatRange *fr = flat_view_find(cpu->mmu->view, e->gpa);
-    if (fr && fr->host && e->gpa + PAGE_SIZE <= fr->start + fr->size) {
-        e->ram = fr->ram;
-        e->ram_offset = fr->ram_offset + (e->gpa - fr->start);
-    }
-    return e;
 }
 
 /* ---- guest physical ---- */

@@ -57,9 +57,15 @@ void port_out(CpuState *cpu, uint16_t port, uint64_t val, unsigned size);
 unsigned port_in_string(CpuState *cpu, uint16_t port, void *buf, unsigned size, unsigned n);
 unsigned port_out_string(CpuState *cpu, uint16_t port, const void *buf, unsigned size, unsigned n);
 
-/* Translation caches: after CR3, CR0, CR4, EFER changes, INVLPG, INVPCID. Own CPU only. */
+/* Translation caches, of the own CPU. tlb_flush: everything, global pages too (CR0, CR4 and EFER
+ * changes, INVPCID 2). tlb_switch: CR3 was written; keep: with bit 63, so that what its PCID has
+ * cached stays. The others are INVLPG and INVPCID of types 0, 1 and 3. */
 void tlb_flush(CpuState *cpu);
+void tlb_switch(CpuState *cpu, bool keep);
 void tlb_flush_page(CpuState *cpu, uint64_t lin);
+void tlb_flush_page_of(CpuState *cpu, unsigned pcid, uint64_t lin);
+void tlb_flush_pcid(CpuState *cpu, unsigned pcid);
+void tlb_flush_local(CpuState *cpu);
 /* CPL, EFLAGS.AC or CR4.SMAP changed: picks the translation cache (cpu_update_mode calls it). */
 void tlb_select(CpuState *cpu);
 

@@ -332,7 +332,7 @@ static void commit_state(CpuState *cpu, const TaskState *t)
     cpu->cr0 |= CR0_TS;
     if (t->is_32 && (cpu->cr0 & CR0_PG)) {
         cpu->cr3 = t->cr3;
-        tlb_flush(cpu); /* also if it is the same: SDM 3A 4.10.4.1 */
+        tlb_switch(cpu, false); /* also if it is the same: SDM 3A 4.10.4.1 */
     }
     cpu_update_mode(cpu);
 }

@@ -7,10 +7,23 @@
  * code pages); TLB_NONE never matches. Write tags of RAM pages are fast only while nobody needs to
  * hear of the write (memory/ram.h).
  *
+ * Caches come in sets, a set a PCID as far as NR_CONTEXTS goes (SDM 3A 4.10.1), so that a switch
+ * of address spaces that the guest asks to keep things over keeps them. What a supervisor sees is
+ * mostly global pages and the same everywhere, so contexts share one cache for it, out of which
+ * the pages that are not global are dropped at each switch; a context whose supervisor has many of
+ * those (an isolated kernel, one without SMAP that looks at its user's pages) gets its own.
+ *
+ * Whoever remembers a linear address of code (a jump cache) notes Mmu.generation with it. The
+ * number is drawn anew for a context and privilege whenever a mapping that code was fetched
+ * through may have gone, and comes back when the CPU comes back there: the same number means that
+ * nothing was dropped.
+ *
  * Threads: only the owning vCPU fills entries. Another thread may turn write tags into TLB_NONE
  * (tlb_revoke_write) and then waits until the owner left guest code or passed a block boundary;
  * the owner sets a fast write tag first and looks at ram_write_is_tracked() again afterwards, so
- * that one of the two sees the other.
+ * that one of the two sees the other. Which caches may have a fast tag for a page, CodePage.writers
+ * says: the owner sets its bit before the tag, the other thread takes the bits away before it
+ * looks for the tags.
  */
 #ifndef CPU_TLB_H
 #define CPU_TLB_H
@@ -19,6 +32,7 @@
 #include "memory/region.h"
 
 enum { TLB_BITS = 10, TLB_SIZE = 1 << TLB_BITS, ITLB_SIZE = 256, TLB_LOG = 256 };
+enum { NR_CONTEXTS = 12 };
 #define TLB_NONE (~0ull)
 #define TLB_SLOW 1ull
 #define TLB_PAGE(lin) ((lin) & ~(uint64_t)0xfff)
@@ -33,7 +47,7 @@ typedef struct TlbEntry {
 typedef struct TlbSide {
     RamBlock *ram;       /* NULL: registers, a hole, or a page that is RAM only in part */
     uint64_t ram_offset; /* of the page in ram */
-    bool rom;
+    bool rom, global;
 } TlbSide;
 
 typedef enum TlbKind {
@@ -44,38 +58,77 @@ typedef enum TlbKind {
     NR_TLBS
 } TlbKind;
 
+/* Indices of entries; nr > TLB_LOG: any entry. */
+typedef struct TlbLog {
+    unsigned nr;
+    uint16_t index[TLB_LOG];
+} TlbLog;
+
 typedef struct Tlb {
-    TlbEntry entry[TLB_SIZE];
+    TlbEntry entry[TLB_SIZE]; /* first, and cpu->tlb points here: engines know it */
     TlbSide side[TLB_SIZE];
     TlbKind kind;
-    unsigned nr_log; /* entries filled since the last flush; over TLB_LOG: all */
-    uint16_t log[TLB_LOG];
-} Tlb;
+    uint16_t writer; /* its bit in CodePage.writers */
+    bool has_global;
+    TlbLog all, local; /* filled since each was emptied; local: pages that are not global */
+} __attribute__((aligned(64))) Tlb;
 
 typedef struct ItlbEntry {
-    uint64_t tag; /* linear page, or TLB_NONE */
+    uint64_t tag; /* linear page */
     uint64_t gpa;
     RamBlock *ram; /* NULL: code in a device or nowhere */
     uint64_t ram_offset;
-    bool user;
+    uint64_t generation; /* of its CodeTlb when it was filled; another: not valid */
 } ItlbEntry;
+
+/* Pages that something was cached of; may say yes for others too. */
+enum { FILTER_BITS = 12 };
+typedef struct PageFilter {
+    uint64_t word[1 << (FILTER_BITS - 6)];
+    bool any;
+} PageFilter;
+
+/* Where code was fetched from at one privilege. */
+typedef struct CodeTlb {
+    ItlbEntry entry[ITLB_SIZE];
+    uint64_t generation;
+    PageFilter pages; /* fetched from since generation was drawn */
+    bool local;       /* some of them are not global */
+} CodeTlb;
+
+/* The caches of one PCID, or the shared ones. */
+typedef struct TlbSet {
+    Tlb tlb[TLB_KERNEL_AC + 1];
+    CodeTlb kernel_code, user_code;
+    PageFilter large[2]; /* pages over 4 KiB, by "global": see large_key */
+    bool ready;          /* atomic: was in use ever */
+    bool own_kernel;     /* tlb[TLB_KERNEL] and kernel_code are in use */
+    uint64_t invs_seen;  /* Mmu.nr_invs when it was left */
+} TlbSet;
 
 /* All of one vCPU's, at cpu->mmu. */
 typedef struct Mmu {
-    Tlb tlb[NR_TLBS];
-    ItlbEntry itlb[ITLB_SIZE];
-    /* Where entries of 2 MiB and 4 MiB pages may lie, in the lower and the upper half, and whether
-     * there are any of 1 GiB: INVLPG drops all of a page, whichever address it names. */
-    struct {
-        uint64_t first, last;
-    } large[2];
-    bool huge;
-    uint64_t generation; /* grows with every flush: stamps cached virtual addresses */
+    Tlb *tlb[NR_TLBS]; /* of the current context */
+    CodeTlb *kernel_code, *user_code;
+    CodeTlb *code;       /* of the current privilege: one of them */
+    uint64_t generation; /* code's */
+    uint64_t last_generation;
+    TlbSet *context;     /* the current one, set[current] */
+    unsigned current;
+    int pcid[NR_CONTEXTS]; /* -1: free */
+    uint64_t last_use[NR_CONTEXTS], switches;
+    /* INVLPGs that may concern global pages in contexts that are not current; a ring. */
+    uint64_t inv[64];
+    uint64_t nr_invs;
+    bool globals[2];     /* a context has global pages of its own in the lower, the upper half */
     FlatView *view;      /* reference held; replaced when the memory map changes */
     const FlatRange *walk_range; /* where the last page-table entry was found */
     bool store_hit_code; /* set when a store of this CPU changed decoded code; the engine clears */
     bool single_next;    /* engine: the next block is one instruction */
     uint64_t fills, flushes, slow;
+    TlbSet shared; /* tlb[TLB_KERNEL] and kernel_code only */
+    TlbSet set[NR_CONTEXTS];
+    Tlb careful[2];
 } Mmu;
 
 void mmu_new(CpuState *cpu); /* allocates cpu->mmu */
@@ -84,10 +137,14 @@ void mmu_free(CpuState *cpu);
 const ItlbEntry *mmu_fetch_page(CpuState *cpu, uint64_t lin);
 /* The memory map changed: own thread; takes the new view and flushes. */
 void mmu_refresh_view(CpuState *cpu);
-/* Other threads: takes away fast write tags to host page `page` (NULL: all). True if one was
- * there, so that the owner may be in the middle of a store. */
-bool tlb_revoke_write(CpuState *cpu, const uint8_t *page);
+/* Other threads: takes away fast write tags to host page `page` (NULL: all) from caches that are
+ * in writers. True if one was there, so that the owner may be in the middle of a store. */
+bool tlb_revoke_write(CpuState *cpu, const uint8_t *page, uint16_t writers);
 
+/* For cpu/mem.c: walks and fills an entry; raises #PF. */
+TlbEntry *tlb_fill(CpuState *cpu, Tlb *t, uint64_t lin, bool write);
+/* Makes the write tag of a filled entry fast if nobody needs to hear of writes. */
+void tlb_set_write_tag(Tlb *t, TlbEntry *e, uint64_t page);
 /* The page at lin may be written fast again if nobody watches it any more. */
 void tlb_rearm_write(CpuState *cpu, uint64_t lin);
 /* ram_written for a store of this CPU: notes in store_hit_code whether code was changed. */
@@ -102,6 +159,12 @@ static inline unsigned tlb_index(uint64_t lin)
 static inline TlbEntry *tlb_entry(Tlb *t, uint64_t lin)
 {
     return &t->entry[tlb_index(lin)];
+}
+
+/* May an access to lin's page be made, whichever way? */
+static inline bool tlb_tag_allows(uint64_t tag, uint64_t lin)
+{
+    return (tag & ~0xffdull) == TLB_PAGE(lin); /* TLB_NONE has bit 1 set */
 }
 
 #endif

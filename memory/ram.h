@@ -23,7 +23,8 @@ enum { DIRTY_DISPLAY = 1, DIRTY_MIGRATION = 2, DIRTY_ALL = 3 };
 
 typedef struct CodePage {
     uint32_t stamp;    /* atomic: grows with every write that hits a granule with code */
-    uint32_t clearing; /* atomic: writers between clearing granules and bumping the stamp */
+    uint16_t clearing; /* atomic: writers between clearing granules and bumping the stamp */
+    uint16_t writers;  /* atomic: which translation caches may write it fast: cpu/tlb.h */
     uint64_t granules; /* atomic: bit n: code was decoded from bytes [64n, 64n+63] */
 } CodePage;
 

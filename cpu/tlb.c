@@ -1,0 +1,564 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Translation caches: contexts, invalidation (SDM 3A 4.10.4) and filling. tlb.h says how they
+ * are laid out and who may touch them; cpu/mem.c uses them.
+ */
+#include "cpu/tlb.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "cpu/exception.h"
+#include "cpu/mem.h"
+#include "cpu/paging.h"
+#include "hw/core/machine.h"
+
+#define LARGE_PAGE (4 * MiB)
+
+/* A context whose supervisor has more pages than this that are not global gets its own cache. */
+enum { OWN_KERNEL_PAGES = 24 };
+
+/* ---- filters ---- */
+
+static unsigned filter_slot(uint64_t n)
+{
+    return (unsigned)(n * 0x9e3779b97f4a7c15ull >> (64 - FILTER_BITS));
+}
+
+static void filter_add(PageFilter *f, uint64_t n)
+{
+    unsigned slot = filter_slot(n);
+    f->word[slot >> 6] |= 1ull << (slot & 63);
+    f->any = true;
+}
+
+static bool filter_has(const PageFilter *f, uint64_t n)
+{
+    unsigned slot = filter_slot(n);
+    return f->any && (f->word[slot >> 6] >> (slot & 63) & 1);
+}
+
+static void filter_clear(PageFilter *f)
+{
+    if (f->any) {
+        memset(f, 0, sizeof(*f));
+    }
+}
+
+/* TlbSet.large knows pages of 2 and 4 MiB by their 4 MiB, and those of 1 GiB. */
+static uint64_t large_key(uint64_t lin, bool huge)
+{
+    return huge ? lin >> 30 << 1 | 1 : lin >> 22 << 1;
+}
+
+/* ---- one cache ---- */
+
+static void entry_drop(TlbEntry *e)
+{
+    e->rtag = e->wtag = TLB_NONE;
+}
+
+static void log_add(TlbLog *log, unsigned index)
+{
+    if (log->nr < TLB_LOG) {
+        log->index[log->nr] = (uint16_t)index;
+    }
+    log->nr += log->nr <= TLB_LOG;
+}
+
+static void tlb_clear(Tlb *t)
+{
+    if (t->all.nr > TLB_LOG) {
+        for (unsigned i = 0; i < TLB_SIZE; i++) {
+            entry_drop(&t->entry[i]);
+        }
+    } else {
+        for (unsigned i = 0; i < t->all.nr; i++) {
+            entry_drop(&t->entry[t->all.index[i]]);
+        }
+    }
+    t->all.nr = t->local.nr = 0;
+    t->has_global = false;
+}
+
+static void tlb_clear_local(Tlb *t)
+{
+    if (!t->has_global) {
+        tlb_clear(t);
+        return;
+    }
+    unsigned nr = t->local.nr > TLB_LOG ? TLB_SIZE : t->local.nr;
+    for (unsigned n = 0; n < nr; n++) {
+        unsigned i = t->local.nr > TLB_LOG ? n : t->local.index[n];
+        if (!t->side[i].global) {
+            entry_drop(&t->entry[i]);
+        }
+    }
+    t->local.nr = 0;
+}
+
+static void tlb_clear_page(Tlb *t, uint64_t lin)
+{
+    TlbEntry *e = tlb_entry(t, lin);
+    if (TLB_PAGE(e->rtag) == TLB_PAGE(lin) || TLB_PAGE(e->wtag) == TLB_PAGE(lin)) {
+        entry_drop(e);
+    }
+}
+
+/* Drops what lies in lin's 4 MiB: one page of 4 MiB or two of 2 MiB. */
+static void tlb_clear_large(Tlb *t, uint64_t lin)
+{
+    uint64_t mask = ~(LARGE_PAGE - 1);
+    for (unsigned i = 0; i < TLB_SIZE; i++) {
+        TlbEntry *e = &t->entry[i];
+        if ((e->rtag & mask) == (lin & mask) || (e->wtag & mask) == (lin & mask)) {
+            entry_drop(e);
+        }
+    }
+}
+
+/* Draws a new generation: nothing remembered under the old one is valid. */
+static void code_clear(Mmu *m, CodeTlb *c)
+{
+    c->generation = ++m->last_generation;
+    filter_clear(&c->pages);
+    c->local = false;
+}
+
+/* ---- sets of them ---- */
+
+static void set_clear(Mmu *m, TlbSet *s)
+{
+    for (unsigned k = 0; k <= TLB_KERNEL_AC; k++) {
+        tlb_clear(&s->tlb[k]);
+    }
+    code_clear(m, &s->kernel_code);
+    code_clear(m, &s->user_code);
+    filter_clear(&s->large[0]);
+    filter_clear(&s->large[1]);
+    s->invs_seen = m->nr_invs;
+}
+
+/* Global pages stay. */
+static void set_clear_local(Mmu *m, TlbSet *s)
+{
+    for (unsigned k = 0; k <= TLB_KERNEL_AC; k++) {
+        tlb_clear_local(&s->tlb[k]);
+    }
+    if (s->kernel_code.local) {
+        code_clear(m, &s->kernel_code);
+    }
+    if (s->user_code.local) {
+        code_clear(m, &s->user_code);
+    }
+    filter_clear(&s->large[0]);
+}
+
+static bool set_has_large(const TlbSet *s, uint64_t lin, bool huge)
+{
+    uint64_t key = large_key(lin, huge);
+    return filter_has(&s->large[0], key) || filter_has(&s->large[1], key);
+}
+
+static void set_clear_page(Mmu *m, TlbSet *s, uint64_t lin)
+{
+    if (set_has_large(s, lin, true)) {
+        set_clear(m, s);
+        return;
+    }
+    bool large = set_has_large(s, lin, false);
+    for (unsigned k = 0; k <= TLB_KERNEL_AC; k++) {
+        if (large) {
+            tlb_clear_large(&s->tlb[k], lin);
+        } else {
+            tlb_clear_page(&s->tlb[k], lin);
+        }
+    }
+    if (large || filter_has(&s->kernel_code.pages, lin >> PAGE_BITS)) {
+        code_clear(m, &s->kernel_code);
+    }
+    if (large || filter_has(&s->user_code.pages, lin >> PAGE_BITS)) {
+        code_clear(m, &s->user_code);
+    }
+}
+
+static void set_init(TlbSet *s, uint16_t writer)
+{
+    for (unsigned k = 0; k <= TLB_KERNEL_AC; k++) {
+        s->tlb[k].kind = (TlbKind)k;
+        s->tlb[k].writer = writer;
+        s->tlb[k].all.nr = TLB_LOG + 1;
+        tlb_clear(&s->tlb[k]);
+    }
+    __atomic_store_n(&s->ready, true, __ATOMIC_RELEASE);
+}
+
+/* ---- contexts ---- */
+
+static int current_pcid(const CpuState *cpu)
+{
+    return cpu->cr4 & CR4_PCIDE ? (int)(cpu->cr3 & 0xfff) : 0;
+}
+
+static void careful_clear(Mmu *m)
+{
+    tlb_clear(&m->careful[0]);
+    tlb_clear(&m->careful[1]);
+}
+
+static void context_enter(CpuState *cpu, unsigned n)
+{
+    Mmu *m = cpu->mmu;
+    TlbSet *s = &m->set[n], *kernel = s->own_kernel ? s : &m->shared;
+    m->current = n;
+    m->context = s;
+    m->last_use[n] = ++m->switches;
+    m->tlb[TLB_KERNEL] = &kernel->tlb[TLB_KERNEL];
+    m->tlb[TLB_USER] = &s->tlb[TLB_USER];
+    m->tlb[TLB_KERNEL_AC] = &s->tlb[TLB_KERNEL_AC];
+    m->tlb[TLB_CAREFUL_KERNEL] = &m->careful[0];
+    m->tlb[TLB_CAREFUL_USER] = &m->careful[1];
+    m->kernel_code = &kernel->kernel_code;
+    m->user_code = &s->user_code;
+    tlb_select(cpu);
+}
+
+/* A context for a PCID that has none: a free one, or the one that was left longest ago. */
+static unsigned context_take(Mmu *m, int pcid)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < NR_CONTEXTS && m->pcid[n] >= 0; i++) {
+        if (m->pcid[i] < 0 || m->last_use[i] < m->last_use[n]) {
+            n = i;
+        }
+    }
+    TlbSet *s = &m->set[n];
+    if (!s->ready) {
+        set_init(s, (uint16_t)(2u << n));
+    }
+    set_clear(m, s);
+    s->own_kernel = false;
+    m->pcid[n] = pcid;
+    return n;
+}
+
+static int context_find(const Mmu *m, int pcid)
+{
+    for (int i = 0; i < NR_CONTEXTS; i++) {
+        if (m->pcid[i] == pcid) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* What INVLPG dropped elsewhere since the context was left. */
+static void catch_up(Mmu *m, TlbSet *s)
+{
+    if (m->nr_invs - s->invs_seen > ARRAY_SIZE(m->inv)) {
+        set_clear(m, s);
+        return;
+    }
+    for (; s->invs_seen != m->nr_invs; s->invs_seen++) {
+        set_clear_page(m, s, m->inv[s->invs_seen % ARRAY_SIZE(m->inv)]);
+    }
+}
+
+/* The shared caches hold local pages of the current context only. */
+static void shared_clear_local(CpuState *cpu)
+{
+    Mmu *m = cpu->mmu;
+    if ((cpu->cr4 & CR4_PCIDE) && m->shared.tlb[TLB_KERNEL].local.nr > OWN_KERNEL_PAGES) {
+        m->context->own_kernel = true;
+    }
+    set_clear_local(m, &m->shared);
+    careful_clear(m);
+}
+
+void tlb_switch(CpuState *cpu, bool keep)
+{
+    Mmu *m = cpu->mmu;
+    if (!m) {
+        return;
+    }
+    int pcid = current_pcid(cpu), n = context_find(m, pcid);
+    if (n == (int)m->current && keep) {
+        return;
+    }
+    shared_clear_local(cpu);
+    m->context->invs_seen = m->nr_invs;
+    if (n < 0) {
+        n = (int)context_take(m, pcid);
+    } else {
+        catch_up(m, &m->set[n]);
+        if (!keep) {
+            set_clear_local(m, &m->set[n]);
+        }
+    }
+    m->flushes += !keep;
+    context_enter(cpu, (unsigned)n);
+}
+
+void tlb_flush(CpuState *cpu)
+{
+    Mmu *m = cpu->mmu;
+    if (!m) {
+        return;
+    }
+    set_clear(m, &m->shared);
+    careful_clear(m);
+    for (unsigned i = 0; i < NR_CONTEXTS; i++) {
+        m->pcid[i] = -1; /* cleared when it is taken again */
+    }
+    m->globals[0] = m->globals[1] = false;
+    m->flushes++;
+    context_enter(cpu, context_take(m, current_pcid(cpu)));
+}
+
+void tlb_flush_local(CpuState *cpu)
+{
+    Mmu *m = cpu->mmu;
+    if (!m) {
+        return;
+    }
+    for (unsigned i = 0; i < NR_CONTEXTS; i++) {
+        m->pcid[i] = i == m->current ? m->pcid[i] : -1;
+    }
+    tlb_switch(cpu, false);
+}
+
+void tlb_flush_pcid(CpuState *cpu, unsigned pcid)
+{
+    Mmu *m = cpu->mmu;
+    int n = m ? context_find(m, (int)pcid) : -1;
+    if (n >= 0 && n == (int)m->current) {
+        tlb_switch(cpu, false);
+    } else if (n >= 0) {
+        m->pcid[n] = -1;
+    }
+}
+
+void tlb_flush_page(CpuState *cpu, uint64_t lin)
+{
+    Mmu *m = cpu->mmu;
+    if (!m) {
+        return;
+    }
+    set_clear_page(m, m->context, lin);
+    set_clear_page(m, &m->shared, lin);
+    careful_clear(m);
+    if (m->globals[lin >> 63]) {
+        m->inv[m->nr_invs++ % ARRAY_SIZE(m->inv)] = lin;
+        m->context->invs_seen = m->nr_invs;
+    }
+    tlb_select(cpu);
+}
+
+void tlb_flush_page_of(CpuState *cpu, unsigned pcid, uint64_t lin)
+{
+    Mmu *m = cpu->mmu;
+    int n = m ? context_find(m, (int)pcid) : -1;
+    if (n >= 0 && n == (int)m->current) {
+        tlb_flush_page(cpu, lin);
+    } else if (n >= 0) {
+        set_clear_page(m, &m->set[n], lin);
+    }
+}
+
+void tlb_select(CpuState *cpu)
+{
+    Mmu *m = cpu->mmu;
+    if (!m) {
+        return;
+    }
+    bool user = cpu_cpl(cpu) == 3, ac = cpu->eflags & FLAG_AC;
+    TlbKind kind = user ? TLB_USER : ac && (cpu->cr4 & CR4_SMAP) ? TLB_KERNEL_AC : TLB_KERNEL;
+    if (unlikely((cpu->mode & MODE_DR) || (user && ac && (cpu->cr0 & CR0_AM)))) {
+        kind = user ? TLB_CAREFUL_USER : TLB_CAREFUL_KERNEL;
+    }
+    cpu->tlb = m->tlb[kind];
+    m->code = user ? m->user_code : m->kernel_code;
+    m->generation = m->code->generation;
+}
+
+/* ---- life ---- */
+
+void mmu_new(CpuState *cpu)
+{
+    /* Mapped, so that contexts nobody uses take no memory. */
+    Mmu *m = mmap(NULL, sizeof(Mmu), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (m == MAP_FAILED) {
+        abort(); /* a few megabytes, at start */
+    }
+    set_init(&m->shared, 1);
+    for (unsigned i = 0; i < ARRAY_SIZE(m->careful); i++) {
+        m->careful[i].kind = (TlbKind)(TLB_CAREFUL_KERNEL + i);
+        m->careful[i].all.nr = TLB_LOG + 1;
+    }
+    cpu->mmu = m;
+    m->view = address_space_view(&cpu->machine->memory);
+    tlb_flush(cpu);
+}
+
+void mmu_free(CpuState *cpu)
+{
+    if (cpu->mmu) {
+        flat_view_unref(cpu->mmu->view);
+        munmap(cpu->mmu, sizeof(Mmu));
+        cpu->mmu = NULL;
+        cpu->tlb = NULL;
+    }
+}
+
+void mmu_refresh_view(CpuState *cpu)
+{
+    FlatView *old = cpu->mmu->view;
+    cpu->mmu->view = address_space_view(&cpu->machine->memory);
+    cpu->mmu->walk_range = NULL;
+    flat_view_unref(old);
+    tlb_flush(cpu);
+}
+
+static bool revoke_in(Tlb *t, const uint8_t *page)
+{
+    bool found = false;
+    for (unsigned i = 0; i < TLB_SIZE; i++) {
+        uint64_t tag = __atomic_load_n(&t->entry[i].wtag, __ATOMIC_RELAXED);
+        if ((tag & 0xfff) || (page && (uint8_t *)(t->entry[i].addend + tag) != page)) {
+            continue;
+        }
+        __atomic_store_n(&t->entry[i].wtag, TLB_NONE, __ATOMIC_SEQ_CST);
+        found = true;
+    }
+    return found;
+}
+
+bool tlb_revoke_write(CpuState *cpu, const uint8_t *page, uint16_t writers)
+{
+    Mmu *m = cpu->mmu;
+    bool found = false;
+    if (!m) {
+        return false;
+    }
+    if (writers & m->shared.tlb[TLB_KERNEL].writer) {
+        found |= revoke_in(&m->shared.tlb[TLB_KERNEL], page);
+    }
+    for (unsigned i = 0; i < NR_CONTEXTS; i++) {
+        TlbSet *s = &m->set[i];
+        if ((writers & 2u << i) && __atomic_load_n(&s->ready, __ATOMIC_ACQUIRE)) {
+            for (unsigned k = 0; k <= TLB_KERNEL_AC; k++) {
+                found |= revoke_in(&s->tlb[k], page);
+            }
+        }
+    }
+    return found;
+}
+
+/* ---- filling ---- */
+
+/* Notes what invalidation must know of a page that s is about to hold. */
+static void note_page(Mmu *m, TlbSet *s, uint64_t lin, const PageWalk *w)
+{
+    if (w->page_size != PAGE_SIZE) {
+        filter_add(&s->large[w->global], large_key(lin, w->page_size > LARGE_PAGE));
+    }
+    if (w->global && s != &m->shared) {
+        m->globals[lin >> 63] = true;
+    }
+}
+
+void tlb_set_write_tag(Tlb *t, TlbEntry *e, uint64_t page)
+{
+    const TlbSide *s = &t->side[e - t->entry];
+    if (t->kind >= TLB_CAREFUL_KERNEL || !s->ram || s->rom ||
+        ram_write_is_tracked(s->ram, s->ram_offset)) {
+        e->wtag = page | TLB_SLOW;
+        return;
+    }
+    uint16_t *writers = &s->ram->code[s->ram_offset >> PAGE_BITS].writers;
+    if (!(__atomic_load_n(writers, __ATOMIC_RELAXED) & t->writer)) {
+        __atomic_fetch_or(writers, t->writer, __ATOMIC_SEQ_CST);
+    }
+    __atomic_store_n(&e->wtag, page, __ATOMIC_SEQ_CST);
+    if (ram_write_is_tracked(s->ram, s->ram_offset) ||
+        !(__atomic_load_n(writers, __ATOMIC_SEQ_CST) & t->writer)) {
+        e->wtag = page | TLB_SLOW; /* lost the race with one who asked for tracking */
+    }
+}
+
+TlbEntry *tlb_fill(CpuState *cpu, Tlb *t, uint64_t lin, bool write)
+{
+    Mmu *m = cpu->mmu;
+    bool careful = t->kind >= TLB_CAREFUL_KERNEL;
+    bool user = t->kind == TLB_USER || t->kind == TLB_CAREFUL_USER;
+    bool smap_ok = t->kind == TLB_KERNEL_AC ||
+                   (t->kind == TLB_CAREFUL_KERNEL && (cpu->eflags & FLAG_AC));
+    PageWalk w;
+    if (!paging_walk(cpu, lin, write, user, smap_ok, false, &w)) {
+        cpu_raise_pf(cpu, lin, w.error);
+    }
+    unsigned i = tlb_index(lin);
+    TlbEntry *e = &t->entry[i];
+    TlbSide *s = &t->side[i];
+    uint64_t page = TLB_PAGE(lin);
+    bool was_full = e->rtag != TLB_NONE;
+    if (!was_full) {
+        log_add(&t->all, i);
+    }
+    if (!w.global && (!was_full || s->global)) {
+        log_add(&t->local, i);
+    }
+    t->has_global |= w.global;
+    note_page(m, t == &m->shared.tlb[TLB_KERNEL] ? &m->shared : m->context, lin, &w);
+    m->fills++;
+
+    entry_drop(e);
+    e->gpa = TLB_PAGE(w.gpa);
+    const FlatRange *fr = flat_view_find(m->view, e->gpa);
+    *s = (TlbSide){ .global = w.global };
+    if (fr && fr->host && e->gpa + PAGE_SIZE <= fr->start + fr->size) {
+        s->ram = fr->ram;
+        s->ram_offset = fr->ram_offset + (e->gpa - fr->start);
+        s->rom = fr->readonly;
+        e->addend = (uintptr_t)(fr->host + (e->gpa - fr->start)) - page;
+    }
+    if (w.can_read) {
+        e->rtag = s->ram && !careful ? page : page | TLB_SLOW;
+    }
+    if (w.can_write) {
+        tlb_set_write_tag(t, e, page);
+    }
+    return e;
+}
+
+void tlb_rearm_write(CpuState *cpu, uint64_t lin)
+{
+    TlbEntry *e = tlb_entry(cpu->tlb, lin);
+    if (tlb_tag_allows(e->wtag, lin)) {
+        tlb_set_write_tag(cpu->tlb, e, TLB_PAGE(lin));
+    }
+}
+
+const ItlbEntry *mmu_fetch_page(CpuState *cpu, uint64_t lin)
+{
+    Mmu *m = cpu->mmu;
+    CodeTlb *c = m->code;
+    ItlbEntry *e = &c->entry[lin >> PAGE_BITS & (ITLB_SIZE - 1)];
+    if (likely(e->tag == TLB_PAGE(lin) && e->generation == c->generation)) {
+        return e;
+    }
+    PageWalk w;
+    if (!paging_walk(cpu, lin, 2, c == m->user_code, false, false, &w)) {
+        cpu_raise_pf(cpu, lin, w.error);
+    }
+    note_page(m, c == &m->shared.kernel_code ? &m->shared : m->context, lin, &w);
+    filter_add(&c->pages, lin >> PAGE_BITS);
+    c->local |= !w.global;
+    *e = (ItlbEntry){ .tag = TLB_PAGE(lin), .gpa = TLB_PAGE(w.gpa), .generation = c->generation };
+    const FlatRange *fr = flat_view_find(m->view, e->gpa);
+    if (fr && fr->host && e->gpa + PAGE_SIZE <= fr->start + fr->size) {
+        e->ram = fr->ram;
+        e->ram_offset = fr->ram_offset + (e->gpa - fr->start);
+    }
+    return e;
+}
