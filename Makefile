@@ -122,7 +122,7 @@ uninstall:
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/vireo
 
 # Tables keep the layout their authors gave them.
-FORMAT_SRCS = $(wildcard $(foreach d,$(DIRS) tests/unit tests/cpu/oracle,$(d)/*.c $(d)/*.h))
+FORMAT_SRCS = $(wildcard $(foreach d,$(DIRS) tests/unit tests/cpu tests/cpu/oracle,$(d)/*.c $(d)/*.h))
 format:
 	clang-format -i $(FORMAT_SRCS)
 LINT_SRCS ?= $(SRCS)

@@ -83,7 +83,7 @@ def build(name, out, cc, bits=64):
                            check=True)
         objects.append(obj)
     elf = image[:-4] + ".elf"
-    subprocess.run(["ld", "-m", "elf_x86_64", "--no-warn-rwx-segments", "-T",
+    subprocess.run(["ld", "-m", "elf_x86_64", "--no-warn-rwx-segments", "-z", "noexecstack", "-T",
                     os.path.join(HERE, "rom.ld"), "-o", elf] + objects, check=True)
     subprocess.run(["objcopy", "-O", "binary", "-j", ".text", "-j", ".utext", "-j", ".data",
                     "-j", ".reset", elf, image], check=True)
