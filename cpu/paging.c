@@ -14,22 +14,6 @@
 
 #include "cpu/mem.h"
 
-enum {
-    PTE_P = 1 << 0,
-    PTE_W = 1 << 1,
-    PTE_U = 1 << 2,
-    PTE_PWT = 1 << 3,
-    PTE_PCD = 1 << 4,
-    PTE_A = 1 << 5,
-    PTE_D = 1 << 6,
-    PTE_PS = 1 << 7,  /* in a PDE or PDPTE: maps a page */
-    PTE_PAT = 1 << 7, /* in a PTE */
-    PTE_G = 1 << 8,
-    PTE_PAT_LARGE = 1 << 12,
-};
-#define PTE_NX (1ull << 63)
-#define PTE_ADDR 0x000ffffffffff000ull
-
 typedef struct Walker {
     CpuState *cpu;
     uint64_t lin;
@@ -95,31 +79,12 @@ static Step get_entry(Walker *w, uint64_t gpa, uint64_t reserved, uint64_t *entr
     return STEP_OK;
 }
 
-/* What the walked rights allow at this privilege (SDM 3A 4.6). */
-static void decide_rights(Walker *w)
-{
-    const CpuState *cpu = w->cpu;
-    PageWalk *out = w->out;
-    bool user_page = w->rights & PTE_U, writable = w->rights & PTE_W;
-    out->can_exec = !(w->nxe && (w->rights & PTE_NX));
-    if (w->user) {
-        out->can_read = user_page;
-        out->can_write = user_page && writable;
-        out->can_exec &= user_page;
-    } else {
-        bool smap_stops = user_page && (cpu->cr4 & CR4_SMAP) && !w->smap_ok;
-        out->can_read = !smap_stops;
-        out->can_write = !smap_stops && (writable || !(cpu->cr0 & CR0_WP));
-        out->can_exec &= !(user_page && (cpu->cr4 & CR4_SMEP));
-    }
-}
-
 /* The last entry: maps a page of page_size at base. */
 static Step finish(Walker *w, uint64_t gpa, uint64_t entry, uint64_t base,
                    uint64_t page_size)
 {
     PageWalk *out = w->out;
-    decide_rights(w);
+    paging_decide(w->cpu, w->rights, w->nxe, w->user, w->smap_ok, out);
     if (!(w->access == 0   ? out->can_read
           : w->access == 1 ? out->can_write
                            : out->can_exec)) {

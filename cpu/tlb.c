@@ -129,6 +129,7 @@ static void code_clear(Mmu *m, CodeTlb *c)
 
 static void set_clear(Mmu *m, TlbSet *s)
 {
+    s->stamp = ++m->last_stamp;
     for (unsigned k = 0; k <= TLB_KERNEL_AC; k++) {
         tlb_clear(&s->tlb[k]);
     }
@@ -142,6 +143,7 @@ static void set_clear(Mmu *m, TlbSet *s)
 /* Global pages stay. */
 static void set_clear_local(Mmu *m, TlbSet *s)
 {
+    s->stamp = ++m->last_stamp;
     for (unsigned k = 0; k <= TLB_KERNEL_AC; k++) {
         tlb_clear_local(&s->tlb[k]);
     }
@@ -162,6 +164,7 @@ static bool set_has_large(const TlbSet *s, uint64_t lin, bool huge)
 
 static void set_clear_page(Mmu *m, TlbSet *s, uint64_t lin)
 {
+    s->stamp = ++m->last_stamp; /* SDM 3A 4.10.4.1: whatever the address */
     if (set_has_large(s, lin, true)) {
         set_clear(m, s);
         return;
@@ -414,7 +417,7 @@ void mmu_refresh_view(CpuState *cpu)
 {
     FlatView *old = cpu->mmu->view;
     cpu->mmu->view = address_space_view(&cpu->machine->memory);
-    cpu->mmu->walk_range = NULL;
+    cpu->mmu->walk_range = cpu->mmu->fill_range = NULL;
     flat_view_unref(old);
     tlb_flush(cpu);
 }
@@ -456,6 +459,29 @@ bool tlb_revoke_write(CpuState *cpu, const uint8_t *page, uint16_t writers)
 
 /* ---- filling ---- */
 
+static inline void walk_or_fault(CpuState *cpu, uint64_t lin, int access, bool user, bool smap_ok,
+                                 PageWalk *w)
+{
+    if (unlikely(!paging_walk_fast(cpu, lin, access, user, smap_ok, w)) &&
+        !paging_walk(cpu, lin, access, user, smap_ok, false, w)) {
+        cpu_raise_pf(cpu, lin, w->error);
+    }
+}
+
+/* What holds all of the page at gpa, if that is RAM or ROM. */
+static inline const FlatRange *ram_range(Mmu *m, uint64_t gpa)
+{
+    const FlatRange *fr = m->fill_range;
+    if (unlikely(!fr || gpa - fr->start >= fr->size)) {
+        fr = flat_view_find(m->view, gpa);
+        if (!fr || !fr->host) {
+            return NULL;
+        }
+        m->fill_range = fr;
+    }
+    return fr->size - (gpa - fr->start) >= PAGE_SIZE ? fr : NULL;
+}
+
 /* Notes what invalidation must know of a page that s is about to hold. */
 static void note_page(Mmu *m, TlbSet *s, uint64_t lin, const PageWalk *w)
 {
@@ -494,9 +520,7 @@ TlbEntry *tlb_fill(CpuState *cpu, Tlb *t, uint64_t lin, bool write)
     bool smap_ok = t->kind == TLB_KERNEL_AC ||
                    (t->kind == TLB_CAREFUL_KERNEL && (cpu->eflags & FLAG_AC));
     PageWalk w;
-    if (!paging_walk(cpu, lin, write, user, smap_ok, false, &w)) {
-        cpu_raise_pf(cpu, lin, w.error);
-    }
+    walk_or_fault(cpu, lin, write, user, smap_ok, &w);
     unsigned i = tlb_index(lin);
     TlbEntry *e = &t->entry[i];
     TlbSide *s = &t->side[i];
@@ -514,9 +538,9 @@ TlbEntry *tlb_fill(CpuState *cpu, Tlb *t, uint64_t lin, bool write)
 
     entry_drop(e);
     e->gpa = TLB_PAGE(w.gpa);
-    const FlatRange *fr = flat_view_find(m->view, e->gpa);
+    const FlatRange *fr = ram_range(m, e->gpa);
     *s = (TlbSide){ .global = w.global };
-    if (fr && fr->host && e->gpa + PAGE_SIZE <= fr->start + fr->size) {
+    if (fr) {
         s->ram = fr->ram;
         s->ram_offset = fr->ram_offset + (e->gpa - fr->start);
         s->rom = fr->readonly;
@@ -548,15 +572,13 @@ const ItlbEntry *mmu_fetch_page(CpuState *cpu, uint64_t lin)
         return e;
     }
     PageWalk w;
-    if (!paging_walk(cpu, lin, 2, c == m->user_code, false, false, &w)) {
-        cpu_raise_pf(cpu, lin, w.error);
-    }
+    walk_or_fault(cpu, lin, 2, c == m->user_code, false, &w);
     note_page(m, c == &m->shared.kernel_code ? &m->shared : m->context, lin, &w);
     filter_add(&c->pages, lin >> PAGE_BITS);
     c->local |= !w.global;
     *e = (ItlbEntry){ .tag = TLB_PAGE(lin), .gpa = TLB_PAGE(w.gpa), .generation = c->generation };
-    const FlatRange *fr = flat_view_find(m->view, e->gpa);
-    if (fr && fr->host && e->gpa + PAGE_SIZE <= fr->start + fr->size) {
+    const FlatRange *fr = ram_range(m, e->gpa);
+    if (fr) {
         e->ram = fr->ram;
         e->ram_offset = fr->ram_offset + (e->gpa - fr->start);
     }

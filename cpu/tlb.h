@@ -96,6 +96,14 @@ typedef struct CodeTlb {
     bool local;       /* some of them are not global */
 } CodeTlb;
 
+/* Where the page table or the page directory of an address lies; cpu/paging_fast.c. */
+enum { PT_CACHE = 256, PD_CACHE = 64, STAMP_SHIFT = 27 };
+typedef struct TableCache {
+    uint64_t key; /* the context's stamp << STAMP_SHIFT | what part of the address space */
+    const uint8_t *host;
+    uint64_t rights; /* that the levels above leave: PTE_W, PTE_U, PTE_NX */
+} TableCache;
+
 /* The caches of one PCID, or the shared ones. */
 typedef struct TlbSet {
     Tlb tlb[TLB_KERNEL_AC + 1];
@@ -104,6 +112,7 @@ typedef struct TlbSet {
     bool ready;          /* atomic: was in use ever */
     bool own_kernel;     /* tlb[TLB_KERNEL] and kernel_code are in use */
     uint64_t invs_seen;  /* Mmu.nr_invs when it was left */
+    uint64_t stamp;      /* of what the paging-structure caches hold for it */
 } TlbSet;
 
 /* All of one vCPU's, at cpu->mmu. */
@@ -123,6 +132,9 @@ typedef struct Mmu {
     bool globals[2];     /* a context has global pages of its own in the lower, the upper half */
     FlatView *view;      /* reference held; replaced when the memory map changes */
     const FlatRange *walk_range; /* where the last page-table entry was found */
+    const FlatRange *fill_range; /* where the last page that was cached was found */
+    uint64_t last_stamp;
+    TableCache pt_cache[PT_CACHE], pd_cache[PD_CACHE];
     bool store_hit_code; /* set when a store of this CPU changed decoded code; the engine clears */
     bool single_next;    /* engine: the next block is one instruction */
     uint64_t fills, flushes, slow;

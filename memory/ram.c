@@ -122,16 +122,6 @@ bool ram_collect_dirty(RamBlock *b, uint64_t offset, uint64_t len, unsigned clie
     return nr;
 }
 
-bool ram_write_is_tracked(const RamBlock *b, uint64_t offset)
-{
-    uint64_t page = offset >> PAGE_BITS;
-    const CodePage *c = &b->code[page];
-    return __atomic_load_n(&c->granules, __ATOMIC_SEQ_CST) ||
-           __atomic_load_n(&c->clearing, __ATOMIC_SEQ_CST) ||
-           (__atomic_load_n(&b->tracked, __ATOMIC_RELAXED) &
-            ~__atomic_load_n(&b->dirty[page], __ATOMIC_RELAXED));
-}
-
 /* ---- code ---- */
 
 /* Granules of 64 bytes that [first, last] of a page touch. */

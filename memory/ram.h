@@ -50,7 +50,15 @@ void ram_track(RamBlock *b, unsigned client, bool on);
 bool ram_collect_dirty(RamBlock *b, uint64_t offset, uint64_t len, unsigned client,
                        unsigned long *bitmap);
 /* Must a vCPU's store to this page take the slow path (tracked and clean, or holds code)? */
-bool ram_write_is_tracked(const RamBlock *b, uint64_t offset);
+static inline bool ram_write_is_tracked(const RamBlock *b, uint64_t offset)
+{
+    const CodePage *c = &b->code[offset >> PAGE_BITS];
+    unsigned tracked = __atomic_load_n(&b->tracked, __ATOMIC_RELAXED);
+    return __atomic_load_n(&c->granules, __ATOMIC_SEQ_CST) ||
+           __atomic_load_n(&c->clearing, __ATOMIC_SEQ_CST) ||
+           (tracked &&
+            (tracked & ~__atomic_load_n(&b->dirty[offset >> PAGE_BITS], __ATOMIC_RELAXED)));
+}
 /* After any store that did not come through a vCPU's fast path: sets dirty bits, bumps stamps. */
 void ram_written(RamBlock *b, uint64_t offset, uint64_t len);
 /* Bytes [offset, offset+len) of one page are about to be decoded; see the file comment. The

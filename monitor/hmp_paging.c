@@ -8,13 +8,6 @@
 #include "memory/region.h"
 #include "monitor/internal.h"
 
-enum {
-    PTE_P = 1 << 0, PTE_RW = 1 << 1, PTE_US = 1 << 2, PTE_PWT = 1 << 3, PTE_PCD = 1 << 4,
-    PTE_A = 1 << 5, PTE_D = 1 << 6, PTE_PS = 1 << 7, PTE_G = 1 << 8,
-};
-#define PTE_XD (1ull << 63)
-#define PTE_ADDR 0x000ffffffffff000ull
-
 typedef struct Walk {
     Monitor *mon;
     CpuState *cpu;
@@ -52,7 +45,7 @@ static void walk_table(Walk *w, unsigned level, uint64_t table, uint64_t lin, ui
         }
         bool pdpte = level == 2 && w->levels == 3; /* has no rights of its own */
         uint64_t both = pdpte ? rights
-                              : (rights & e & (PTE_RW | PTE_US)) | ((rights | e) & PTE_XD);
+                              : (rights & e & (PTE_W | PTE_U)) | ((rights | e) & PTE_NX);
         uint64_t at = canonical(w, lin + ((uint64_t)i << shift)), size = 1ull << shift;
         bool large = level && !pdpte && level < 3 && (e & PTE_PS) &&
                      (w->entry_size == 8 || (w->cpu->cr4 & CR4_PSE));
@@ -82,7 +75,7 @@ static bool walk(Monitor *mon, Walk *w)
     w->entry_size = pae ? 8 : 4;
     w->index_bits = pae ? 9 : 10;
     uint64_t top = w->cpu->cr3 & (w->levels == 3 ? 0xffffffe0 : PTE_ADDR);
-    walk_table(w, w->levels - 1, top, 0, PTE_RW | PTE_US);
+    walk_table(w, w->levels - 1, top, 0, PTE_W | PTE_U);
     return true;
 }
 
@@ -92,10 +85,10 @@ static void print_page(Walk *w, uint64_t lin, uint64_t size, uint64_t e, uint64_
 {
     (void)rights;
     monitor_printf(w->mon, "%016" PRIx64 ": %016" PRIx64 " %c%c%c%c%c%c%c%c%c\n", lin,
-                   leaf_gpa(w, e, size), e & PTE_XD ? 'X' : '-', e & PTE_G ? 'G' : '-',
+                   leaf_gpa(w, e, size), e & PTE_NX ? 'X' : '-', e & PTE_G ? 'G' : '-',
                    size > PAGE_SIZE ? 'P' : '-', e & PTE_D ? 'D' : '-', e & PTE_A ? 'A' : '-',
-                   e & PTE_PCD ? 'C' : '-', e & PTE_PWT ? 'T' : '-', e & PTE_US ? 'U' : '-',
-                   e & PTE_RW ? 'W' : '-');
+                   e & PTE_PCD ? 'C' : '-', e & PTE_PWT ? 'T' : '-', e & PTE_U ? 'U' : '-',
+                   e & PTE_W ? 'W' : '-');
 }
 
 static void run_info_tlb(Monitor *mon, const Dict *args)
@@ -113,8 +106,8 @@ static void flush_range(Walk *w)
 {
     if (w->start != UINT64_MAX) {
         monitor_printf(w->mon, "%016" PRIx64 "-%016" PRIx64 " %016" PRIx64 " %c%c%c\n", w->start,
-                       w->end, w->end - w->start, w->rights & PTE_US ? 'u' : '-', 'r',
-                       w->rights & PTE_RW ? 'w' : '-');
+                       w->end, w->end - w->start, w->rights & PTE_U ? 'u' : '-', 'r',
+                       w->rights & PTE_W ? 'w' : '-');
     }
     w->start = UINT64_MAX;
 }
@@ -122,7 +115,7 @@ static void flush_range(Walk *w)
 static void join_page(Walk *w, uint64_t lin, uint64_t size, uint64_t e, uint64_t rights)
 {
     (void)e;
-    rights &= PTE_RW | PTE_US;
+    rights &= PTE_W | PTE_U;
     if (w->start == UINT64_MAX || w->end != lin || w->rights != rights) {
         flush_range(w);
         w->start = lin;
