@@ -37,6 +37,7 @@ CpuState *cpu_current(void)
 void cpu_request(CpuState *cpu, uint32_t bits)
 {
     uint32_t old = __atomic_fetch_or(&cpu->request, bits, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&cpu->jump_tag, 0, __ATOMIC_SEQ_CST);
     Vcpu *v = cpu->vcpu;
     if (!v || (old & bits) == bits) {
         return;

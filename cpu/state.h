@@ -156,6 +156,16 @@ typedef struct CpuApicOps {
     bool (*write_msr)(void *opaque, uint32_t msr, uint64_t val);
 } CpuApicOps;
 
+/* One page each, in front of a Tlb: generated code looks here first, at a place fixed for each
+ * memory operand. A tag is a linear page, or TLB_NONE; host = addend + lin. The first half serves
+ * CPL 0 to 2, the second CPL 3. */
+enum { NR_SLOTS = 64 };
+typedef struct TlbSlots {
+    uint64_t tag[NR_SLOTS], addend[NR_SLOTS];
+} TlbSlots;
+
+enum { JIT_NR_WORDS = 32 };
+
 struct CpuState {
     /* ---- what every instruction touches: offsets below 256 ---- */
     uint64_t gpr[16];
@@ -171,6 +181,13 @@ struct CpuState {
     uint32_t epoch;   /* atomic: grows at each safepoint; see cpu/tlb.h */
     struct Tlb *tlb;  /* software engines: the translation cache for data now (by CPL, AC) */
     struct Machine *machine;
+    /* ---- the translator's, addressed relative to CpuState by generated code ---- */
+    uint64_t jump_tag; /* atomic: what an entry of the jump cache must bear to be followed; 0 after a
+                          request, so that no lookup succeeds before the engine has looked */
+    struct JitCpu *jit; /* NULL: no translator */
+    uint64_t jit_word[JIT_NR_WORDS];
+    TlbSlots read_slots, write_slots;
+    struct Tlb *slots_tlb[2]; /* what they were filled from */
 
     Segment seg[NR_SEGS], ldtr, tr;
     TableReg gdtr, idtr;

@@ -196,6 +196,41 @@ static void set_init(TlbSet *s, uint16_t writer)
     __atomic_store_n(&s->ready, true, __ATOMIC_RELEASE);
 }
 
+/* ---- the slots in front ---- */
+
+static void slots_clear(TlbSlots *s, bool user)
+{
+    memset(&s->tag[user ? NR_SLOTS / 2 : 0], 0xff, NR_SLOTS / 2 * sizeof(*s->tag)); /* TLB_NONE */
+}
+
+void tlb_slots_clear_writes(CpuState *cpu)
+{
+    slots_clear(&cpu->write_slots, false);
+    slots_clear(&cpu->write_slots, true);
+}
+
+void tlb_slots_clear(CpuState *cpu)
+{
+    tlb_slots_clear_writes(cpu);
+    slots_clear(&cpu->read_slots, false);
+    slots_clear(&cpu->read_slots, true);
+}
+
+/* One that is just being filled was found in the Tlb itself; its owner drops it at the safepoint
+ * that the caller then waits for. */
+static bool slots_revoke_write(TlbSlots *s, const uint8_t *page)
+{
+    bool found = false;
+    for (unsigned i = 0; i < NR_SLOTS; i++) {
+        uint64_t tag = __atomic_load_n(&s->tag[i], __ATOMIC_RELAXED);
+        if (!(tag & 0xfff) && (!page || (uint8_t *)(s->addend[i] + tag) == page)) {
+            __atomic_store_n(&s->tag[i], TLB_NONE, __ATOMIC_SEQ_CST);
+            found = true;
+        }
+    }
+    return found;
+}
+
 /* ---- contexts ---- */
 
 static int current_pcid(const CpuState *cpu)
@@ -288,6 +323,7 @@ void tlb_switch(CpuState *cpu, bool keep)
     if (n == (int)m->current && keep) {
         return;
     }
+    tlb_slots_clear(cpu);
     shared_clear_local(cpu);
     m->context->invs_seen = m->nr_invs;
     if (n < 0) {
@@ -308,6 +344,7 @@ void tlb_flush(CpuState *cpu)
     if (!m) {
         return;
     }
+    tlb_slots_clear(cpu);
     set_clear(m, &m->shared);
     careful_clear(m);
     for (unsigned i = 0; i < NR_CONTEXTS; i++) {
@@ -347,6 +384,7 @@ void tlb_flush_page(CpuState *cpu, uint64_t lin)
     if (!m) {
         return;
     }
+    tlb_slots_clear(cpu);
     set_clear_page(m, m->context, lin);
     set_clear_page(m, &m->shared, lin);
     careful_clear(m);
@@ -380,6 +418,11 @@ void tlb_select(CpuState *cpu)
         kind = user ? TLB_CAREFUL_USER : TLB_CAREFUL_KERNEL;
     }
     cpu->tlb = m->tlb[kind];
+    if (cpu->jit && cpu->slots_tlb[user] != cpu->tlb) {
+        slots_clear(&cpu->read_slots, user);
+        slots_clear(&cpu->write_slots, user);
+        cpu->slots_tlb[user] = cpu->tlb;
+    }
     m->code = user ? m->user_code : m->kernel_code;
     m->generation = m->code->generation;
 }
@@ -453,6 +496,9 @@ bool tlb_revoke_write(CpuState *cpu, const uint8_t *page, uint16_t writers)
                 found |= revoke_in(&s->tlb[k], page);
             }
         }
+    }
+    if (cpu->jit) {
+        found |= slots_revoke_write(&cpu->write_slots, page);
     }
     return found;
 }

@@ -153,6 +153,10 @@ void mmu_refresh_view(CpuState *cpu);
  * in writers. True if one was there, so that the owner may be in the middle of a store. */
 bool tlb_revoke_write(CpuState *cpu, const uint8_t *page, uint16_t writers);
 
+/* Forgets the slots of CPL 0-2 and of CPL 3, or only their write permissions. Own thread. */
+void tlb_slots_clear(CpuState *cpu);
+void tlb_slots_clear_writes(CpuState *cpu);
+
 /* For cpu/mem.c: walks and fills an entry; raises #PF. */
 TlbEntry *tlb_fill(CpuState *cpu, Tlb *t, uint64_t lin, bool write);
 /* Makes the write tag of a filled entry fast if nobody needs to hear of writes. */

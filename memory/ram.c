@@ -16,6 +16,7 @@ static void no_protect(RamBlock *b, uint64_t offset, bool wait)
     (void)wait;
 }
 
+void (*ram_code_hook)(const uint32_t *stamp);
 void (*ram_protect_hook)(RamBlock *b, uint64_t offset, bool wait) = no_protect;
 
 static void *map_anonymous(size_t len)
@@ -131,6 +132,14 @@ static uint64_t granule_mask(unsigned first, unsigned last)
     return (~0ull << lo) & (~0ull >> (63 - hi));
 }
 
+static void bump_stamp(CodePage *c)
+{
+    __atomic_fetch_add(&c->stamp, 1, __ATOMIC_SEQ_CST);
+    if (ram_code_hook) {
+        ram_code_hook(&c->stamp);
+    }
+}
+
 static void code_written(CodePage *c, uint64_t mask)
 {
     uint64_t g = __atomic_load_n(&c->granules, __ATOMIC_SEQ_CST);
@@ -139,7 +148,7 @@ static void code_written(CodePage *c, uint64_t mask)
         bool cleared = __atomic_compare_exchange_n(&c->granules, &g, 0, false,
                                                    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
         if (cleared) {
-            __atomic_fetch_add(&c->stamp, 1, __ATOMIC_SEQ_CST);
+            bump_stamp(c);
         }
         __atomic_fetch_sub(&c->clearing, 1, __ATOMIC_SEQ_CST);
         if (cleared) {
@@ -147,7 +156,7 @@ static void code_written(CodePage *c, uint64_t mask)
         }
     }
     if (__atomic_load_n(&c->clearing, __ATOMIC_SEQ_CST)) {
-        __atomic_fetch_add(&c->stamp, 1, __ATOMIC_SEQ_CST);
+        bump_stamp(c);
     }
 }
 

@@ -73,4 +73,8 @@ static inline const uint32_t *ram_code_stamp(const RamBlock *b, uint64_t offset)
  * b/offset of one page, or b = NULL for all. wait: return only when they all have. */
 extern void (*ram_protect_hook)(RamBlock *b, uint64_t offset, bool wait);
 
+/* Set by the translator (NULL before): the page with that stamp (ram_code_stamp) was written and
+ * the stamp has grown. Any thread. */
+extern void (*ram_code_hook)(const uint32_t *stamp);
+
 #endif

@@ -20,6 +20,8 @@ enum {
     LOG_IO = 1 << 9,     /* io: device register accesses */
     LOG_KVM = 1 << 10,   /* kvm: ioctls and exits */
     LOG_LOOP = 1 << 11,  /* mainloop: callbacks that took longer than 10 ms */
+    LOG_OUT_ASM = 1 << 12, /* out_asm: host code of each translated block */
+    LOG_NOCHAIN = 1 << 13, /* nochain: translated blocks do not jump to each other */
 };
 
 extern unsigned log_mask; /* read freely; written by log_set */

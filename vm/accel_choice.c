@@ -69,8 +69,6 @@ static bool unknown_engine(const char *name, Error **errp)
         const char *name, *why;
     } unbuilt[] = {
         { "kvm", "KVM is not built yet" },
-        { "jit", "the translator is not built yet" },
-        { "tcg", "the translator is not built yet" },
         { "hax", "not available on Linux" },
         { "hvf", "not available on Linux" },
         { "whpx", "not available on Linux" },
@@ -79,7 +77,7 @@ static bool unknown_engine(const char *name, Error **errp)
     };
     for (size_t i = 0; i < ARRAY_SIZE(unbuilt); i++) {
         if (!strcmp(name, unbuilt[i].name)) {
-            return error_set(errp, "-accel %s: %s; use -accel interp, the interpreter", name,
+            return error_set(errp, "-accel %s: %s; use -accel jit, the translator", name,
                              unbuilt[i].why);
         }
     }

@@ -459,7 +459,7 @@ static bool build_branch(Builder *b)
 
 /* ---- everything else: a function ---- */
 
-static bool ends_block(const Insn *in)
+bool insn_ends_block(const Insn *in)
 {
     if (insn_rows[in->row].flags & (INSN_ENDS | INSN_PRIV)) {
         return true;
@@ -491,7 +491,7 @@ static uint8_t insn_keeps(const Insn *in)
 
 static void build_function(Builder *b, ExecFn *fn)
 {
-    bool ends = ends_block(&b->in);
+    bool ends = insn_ends_block(&b->in);
     flags_needed(b);
     b->keeps |= insn_keeps(&b->in);
     emit(b, ends ? op_exec_end : op_exec)->exec = keep_exec(b, fn);
@@ -601,6 +601,15 @@ static bool build_fast(Builder *b)
     }
 }
 
+ExecFn *insn_function(const Insn *in)
+{
+    ExecFn *fn = misc_function(in);
+    if (!fn && (insn_rows[in->row].flags & INSN_X87)) {
+        fn = x87_function(in);
+    }
+    return fn ? fn : exec_table[in->op];
+}
+
 static void build_insn(Builder *b)
 {
     const Insn *in = &b->in;
@@ -615,13 +624,7 @@ static void build_insn(Builder *b)
         return;
     }
     b->nr_ops = mark;
-    ExecFn *fn = misc_function(in);
-    if (!fn && (insn_rows[in->row].flags & INSN_X87)) {
-        fn = x87_function(in);
-    }
-    if (!fn) {
-        fn = exec_table[in->op];
-    }
+    ExecFn *fn = insn_function(in);
     if (fn) {
         build_function(b, fn);
         return;
@@ -691,6 +694,7 @@ Block *block_build(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now, uint6
                   .flat = cpu->mode & MODE_FLAT, .single = key & KEY_SINGLE,
                   .page_at = (unsigned)(lin & (PAGE_SIZE - 1)), .falls = true, .dead_op = -1 };
     unsigned nr_insns = 0, tracked = 0, max = b.single ? 1 : MAX_BLOCK_INSNS;
+    Op *heat = b.it->heat && page.ram && !b.single ? emit(&b, op_heat) : NULL;
     Op *limit = b.cs64 || b.flat ? NULL : emit(&b, op_check_limit);
     Op *cross = NULL;
     uint32_t seen = 0;
@@ -740,6 +744,10 @@ Block *block_build(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now, uint6
     if (page.ram) {
         blk->stamp = ram_code_stamp(page.ram, page.ram_offset);
         blk->stamp_seen = seen;
+    }
+    if (heat) {
+        heat->block = blk;
+        blk->heat = b.it->heat(cpu, blk->stamp);
     }
     if (limit) {
         limit->imm = b.off ? b.off - 1 : 0;

@@ -128,13 +128,13 @@ static const Op *op_slow_return(CpuState *cpu, const Op *op)
 /* LOCKed accesses outside one RAM page. A fault on the way lets go of it (deliver). */
 static pthread_mutex_t bus_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void bus_lock_take(CpuState *cpu)
+void interp_bus_lock(CpuState *cpu)
 {
     pthread_mutex_lock(&bus_lock);
     interp_of(cpu)->has_bus_lock = true;
 }
 
-static void bus_lock_drop(CpuState *cpu)
+void interp_bus_unlock(CpuState *cpu)
 {
     if (interp_of(cpu)->has_bus_lock) {
         interp_of(cpu)->has_bus_lock = false;
@@ -218,7 +218,7 @@ const Op *slow_op(CpuState *cpu, const Op *op, uint64_t lin, unsigned how)
     } else {
         uint8_t *bounce = interp_of(cpu)->bounce + (lin & (PAGE_SIZE - 1));
         if (how & SLOW_LOCK) {
-            bus_lock_take(cpu);
+            interp_bus_lock(cpu);
         }
         if (read) {
             if (size <= 8) {
@@ -238,7 +238,7 @@ const Op *slow_op(CpuState *cpu, const Op *op, uint64_t lin, unsigned how)
                 lin_write(cpu, lin, bounce, size, MEM_CPL);
             }
         }
-        bus_lock_drop(cpu);
+        interp_bus_unlock(cpu);
     }
     interp_after_store(cpu, op);
     if (unlikely(cpu->request)) { /* a register access may have changed the world */
@@ -259,7 +259,7 @@ static inline void run_ops(CpuState *cpu, const Op *op)
 }
 
 /* One instruction, with all that single step, breakpoints and shadows want. */
-static void run_single(CpuState *cpu)
+void interp_run_single(CpuState *cpu)
 {
     bool step = cpu->mode & MODE_TF, resume = cpu->eflags & FLAG_RF;
     uint8_t shadow = cpu->shadow;
@@ -289,19 +289,20 @@ static void run_single(CpuState *cpu)
     }
 }
 
-static bool wants_single(const CpuState *cpu)
+bool interp_wants_single(const CpuState *cpu)
 {
     return (cpu->mode & (MODE_TF | MODE_DR)) || cpu->shadow || (cpu->eflags & FLAG_RF) ||
            cpu->mmu->single_next;
 }
 
 /* Between blocks: everything others asked for. Returns false to leave. */
-static bool safepoint(CpuState *cpu)
+bool interp_safepoint(CpuState *cpu)
 {
     uint32_t req = __atomic_load_n(&cpu->request, __ATOMIC_ACQUIRE);
     __atomic_add_fetch(&cpu->epoch, 1, __ATOMIC_SEQ_CST);
     if (req & CPU_REQ_RECHECK) {
         cpu_clear_request(cpu, CPU_REQ_RECHECK);
+        tlb_slots_clear_writes(cpu); /* one may have been filled while it was revoked */
     }
     if (req & CPU_REQ_RUN_ON) {
         vcpu_run_queue(cpu);
@@ -315,13 +316,53 @@ static bool safepoint(CpuState *cpu)
     return cpu->activity == CPU_ACTIVE;
 }
 
-static void deliver(CpuState *cpu)
+void interp_deliver(CpuState *cpu)
 {
-    bus_lock_drop(cpu);
+    interp_bus_unlock(cpu);
     cpu->rip = cpu->insn_rip;
     cpu->mmu->store_hit_code = false;
     cpu_deliver_raised(cpu);
 }
+
+void interp_run_block(CpuState *cpu)
+{
+    cpu->mmu->store_hit_code = false;
+    run_ops(cpu, block_get(cpu, false)->ops);
+}
+
+/* ---- what the translator wants to know ---- */
+
+/* First in blocks that may be translated: counts down, then leaves before the block. */
+const Op *op_heat(CpuState *cpu, const Op *op)
+{
+    Block *b = op->block;
+    if (likely(b->heat)) {
+        b->heat--;
+        NEXT;
+    }
+    interp_of(cpu)->hot = true;
+    return NULL;
+}
+
+bool interp_was_hot(CpuState *cpu)
+{
+    Interp *it = interp_of(cpu);
+    bool hot = it->hot;
+    it->hot = false;
+    return hot;
+}
+
+void interp_cooler(CpuState *cpu, uint32_t runs)
+{
+    block_get(cpu, false)->heat = runs;
+}
+
+void interp_set_heat(CpuState *cpu, uint32_t (*heat)(CpuState *cpu, const uint32_t *stamp))
+{
+    interp_of(cpu)->heat = heat;
+}
+
+/* ---- loops ---- */
 
 void interp_run(CpuState *cpu)
 {
@@ -329,19 +370,19 @@ void interp_run(CpuState *cpu)
     __atomic_store_n(&cpu->guest_code, 1, __ATOMIC_SEQ_CST);
     simd_mxcsr_enter(cpu);
     if (setjmp(unwind)) {
-        deliver(cpu);
+        interp_deliver(cpu);
     }
     cpu->unwind = &unwind;
     for (;;) {
         if (unlikely(cpu->request || cpu->pending_db || cpu->activity != CPU_ACTIVE)) {
-            if (!safepoint(cpu)) {
+            if (!interp_safepoint(cpu)) {
                 break;
             }
             cpu->unwind = &unwind;
         }
         cpu->mmu->store_hit_code = false;
-        if (unlikely(wants_single(cpu))) {
-            run_single(cpu);
+        if (unlikely(interp_wants_single(cpu))) {
+            interp_run_single(cpu);
         } else {
             run_ops(cpu, block_get(cpu, false)->ops);
         }
@@ -358,17 +399,17 @@ void interp_step(CpuState *cpu, unsigned n)
     __atomic_store_n(&cpu->guest_code, 1, __ATOMIC_SEQ_CST);
     simd_mxcsr_enter(cpu);
     if (setjmp(unwind)) {
-        deliver(cpu);
+        interp_deliver(cpu);
         left--;
     }
     while (left && cpu->activity == CPU_ACTIVE) {
         cpu->unwind = &unwind;
-        if ((cpu->request || cpu->pending_db) && !safepoint(cpu)) {
+        if ((cpu->request || cpu->pending_db) && !interp_safepoint(cpu)) {
             break;
         }
         cpu->unwind = &unwind;
         cpu->mmu->store_hit_code = false;
-        run_single(cpu);
+        interp_run_single(cpu);
         left--;
     }
     cpu->unwind = outer;
@@ -383,12 +424,12 @@ int interp_step_raw(CpuState *cpu)
     simd_mxcsr_enter(cpu);
     cpu->unwind = &unwind;
     if (setjmp(unwind)) {
-        bus_lock_drop(cpu);
+        interp_bus_unlock(cpu);
         cpu->rip = cpu->insn_rip;
         vector = cpu->exc_vector;
     } else {
         cpu->mmu->store_hit_code = false;
-        run_single(cpu);
+        interp_run_single(cpu);
     }
     cpu->unwind = outer;
     simd_mxcsr_leave(cpu);

@@ -5,7 +5,7 @@
 #ifndef ACCEL_INTERP_INTERP_H
 #define ACCEL_INTERP_INTERP_H
 
-#include "cpu/state.h"
+#include "cpu/exec.h"
 
 /* Allocates and frees what the interpreter keeps for one CPU (translation caches, blocks). Any
  * thread, while the CPU does not run. */
@@ -19,6 +19,30 @@ void interp_step(CpuState *cpu, unsigned n);
 /* Executes exactly one instruction without looking at requests. Returns -1, or the vector it
  * raised (exc_error and cr2 are set, rip is the instruction's) without delivering it. */
 int interp_step_raw(CpuState *cpu);
+/* ---- for the translator, on the vCPU's thread, inside a frame whose unwind buffer is set ---- */
+
+/* Events, requests and what single step, breakpoints and shadows want are the caller's business. */
+void interp_run_block(CpuState *cpu);  /* one block, or more where they lead to each other */
+void interp_run_single(CpuState *cpu); /* one instruction, with all that is due around it */
+bool interp_wants_single(const CpuState *cpu);
+/* Between blocks: what others asked for. False: leave the engine. */
+bool interp_safepoint(CpuState *cpu);
+/* After cpu_raise unwound: delivers. */
+void interp_deliver(CpuState *cpu);
+/* A block was left because it is hot: cleared by the question. interp_cooler: ask
+ * again for the block at rip only after so many more runs. */
+bool interp_was_hot(CpuState *cpu);
+void interp_cooler(CpuState *cpu, uint32_t runs);
+/* Asked for each new block: how often it runs before it counts as hot. stamp: its page's. */
+void interp_set_heat(CpuState *cpu, uint32_t (*heat)(CpuState *cpu, const uint32_t *stamp));
+/* The lock behind LOCKed accesses outside one RAM page; dropped by interp_deliver too. */
+void interp_bus_lock(CpuState *cpu);
+void interp_bus_unlock(CpuState *cpu);
+/* What runs an instruction when no engine has a faster way; NULL: not built. */
+ExecFn *insn_function(const Insn *in);
+/* May mode, paging, control flow or interrupt state change? A block ends behind it. */
+bool insn_ends_block(const Insn *in);
+
 /* Drops every decoded block of this CPU. Own thread. */
 void interp_flush(CpuState *cpu);
 

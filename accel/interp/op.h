@@ -56,6 +56,7 @@ typedef struct Block {
     const uint32_t *stamp;   /* of the first page */
     uint32_t stamp_seen;
     uint16_t bytes, nr_insns;
+    uint32_t heat;           /* runs left until the translator is to have it; see op_heat */
     uint8_t keeps;           /* KEEPS_: what a single instruction leaves as it set it */
     /* A last instruction that reaches into the next page: */
     const uint32_t *stamp2;
@@ -81,6 +82,8 @@ typedef struct Interp {
     uint8_t *bounce; /* a page and a bit for slow_op */
     Block **index;   /* all blocks in order of address, for block_of */
     size_t nr_blocks, max_blocks;
+    uint32_t (*heat)(CpuState *cpu, const uint32_t *stamp); /* interp_set_heat */
+    bool hot;           /* op_heat left because of that */
     uint64_t blocks_made, insns_made, flushes, lookups;
 } Interp;
 
@@ -240,7 +243,7 @@ OpFn op_push64_r, op_push64_i, op_pop64_r, op_leave64;
 OpFn op_call32, op_call_r32, op_call_m32, op_jmp_r32, op_jmp_m32, op_ret32; /* flat, SS32 */
 OpFn op_push32_r, op_push32_i, op_pop32_r, op_leave32;
 OpFn op_nop, op_exec, op_exec_end, op_raise_ud, op_raise_gp, op_end, op_stale;
-OpFn op_check_limit, op_check_page2;
+OpFn op_check_limit, op_check_page2, op_heat;
 
 /* By the memory operand's size, direction and alignment; op->thunk is to be set. */
 OpFn *simd_mem_op(const struct SimdThunk *t);

@@ -92,6 +92,7 @@ struct Machine {
     unsigned nr_cpus;
     List devices, buses;
     Device *fw_cfg;              /* set by the board; NULL if it has none */
+    struct Jit *jit;             /* the translator, shared by the vCPUs that run on it; NULL: none */
     void *board;                 /* the board's own struct */
     bool was_reset;              /* has run: devices that come now are hot-plugged */
     /* outputs of the board that others press: power button, A20 and so on live in devices */

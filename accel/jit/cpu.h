@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * One vCPU's side of the translator: what generated code and its helpers in C share.
+ */
+#ifndef ACCEL_JIT_CPU_H
+#define ACCEL_JIT_CPU_H
+
+#include <stddef.h>
+
+#include "accel/jit/tb.h"
+#include "cpu/exec.h"
+
+/* Indexes into CpuState.jit_word. */
+enum {
+    JW_SELF,    /* the CpuState's address */
+    JW_JUMPS,   /* JitCpu.jump's address */
+    JW_LINK,    /* the TbExit that generated code was left by; 0: none */
+    JW_INTERP,  /* 1: left for one block by the interpreter */
+    JW_STALE,   /* 1: left at the entry of a dropped block */
+    JW_VECTORS, /* 1: YMM registers are the host's now; 0: they are in CpuState */
+    JW_TMP,     /* of one instruction */
+    JW_LIN,     /* the slow stub's */
+    JW_SEG,     /* argument of the segment stub */
+    /* Outside 64-bit mode: the last offset that a segment lets be read or written without a
+     * closer look, -1: none. */
+    JW_READ_LIMIT, JW_WRITE_LIMIT = JW_READ_LIMIT + NR_SEGS,
+    JW_END = JW_WRITE_LIMIT + NR_SEGS,
+};
+_Static_assert((int)JW_END <= (int)JIT_NR_WORDS, "");
+
+#define OFF(field) ((int32_t)offsetof(CpuState, field))
+#define OFF_WORD(w) (OFF(jit_word) + 8 * (int32_t)(w))
+#define OFF_GPR(n) (OFF(gpr) + 8 * (int32_t)(n))
+
+/* A memory operand as generated code describes it to C, in 32 bits. */
+enum {
+    MEM_OFF_SHIFT = 0,   /* 10 bits: the instruction's distance from its block's start */
+    MEM_LEN_SHIFT = 10,  /* 4: its length */
+    MEM_SLOT_SHIFT = 14, /* 6: index into the slots */
+    MEM_SIZE_SHIFT = 20, /* 5: size - 1 */
+    MEM_WRITE = 1 << 25, MEM_READ = 1 << 26, MEM_LOCK = 1 << 27,
+    MEM_FLAGS = 1 << 28,  /* host EFLAGS are the guest's after the instruction */
+    MEM_STAY = 1 << 29,   /* must not leave behind this instruction */
+    MEM_STACK = 1 << 30,  /* #SS rather than #GP */
+    MEM_ALIGNED = 1u << 31, /* #GP if not a multiple of size */
+};
+
+enum { JUMP_BITS = 12, NR_JUMPS = 1 << JUMP_BITS };
+typedef struct JumpEntry {
+    uint64_t lin, tag;
+    void *host;
+    uint64_t unused;
+} JumpEntry;
+
+/* An instruction that runs as a function. */
+typedef struct JitExec {
+    ExecFn *fn;
+    uint16_t off;
+    Insn insn;
+} JitExec;
+
+typedef struct JitCpu {
+    JumpEntry jump[NR_JUMPS]; /* generated code looks here: index as jump_index() */
+    Jit *jit;
+    uint32_t epoch;    /* of what jump and the link hold */
+    uint32_t in_code;  /* atomic: between jit_enter_code and jit_leave_code */
+    /* The store under way on slow's buffer. */
+    uint64_t lin, ram_offset;
+    RamBlock *ram;     /* NULL: the bounce buffer holds it */
+    uint32_t desc;
+    uint8_t bounce[64];
+    uint64_t entries, lookups, slow, execs, interp_blocks;
+} JitCpu;
+
+static inline unsigned jump_index(uint64_t lin)
+{
+    return (unsigned)(lin ^ lin >> JUMP_BITS) & (NR_JUMPS - 1);
+}
+
+/* The stubs' other ends. r: the vCPU's registers are in CpuState, rip is the block's start. */
+uint8_t *jit_mem_slow(CpuState *cpu, uint64_t lin, uint32_t desc); /* NULL: the slot is filled */
+uint64_t jit_mem_commit(CpuState *cpu, uint64_t rflags);           /* 1: leave */
+uint64_t jit_segment(CpuState *cpu, uint64_t offset, uint32_t desc);
+void jit_raise_gp(CpuState *cpu, uint32_t desc) __attribute__((noreturn));
+uint64_t jit_exec(CpuState *cpu, const JitExec *x); /* 1: leave */
+void jit_exec_end(CpuState *cpu, const JitExec *x);
+
+/* Translates the block at lin; page: where it comes from. NULL: it cannot be, or not now. */
+Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page);
+
+#endif

@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * The translator as an engine: cold blocks run in the interpreter, hot ones are translated and run
+ * on the host. This file holds the loop that goes between the two, the vCPU's jump cache, and what
+ * the user can set.
+ */
+#include <asm/prctl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "accel/accel.h"
+#include "accel/interp/interp.h"
+#include "accel/jit/cpu.h"
+#include "accel/jit/jit.h"
+#include "cpu/exception.h"
+#include "cpu/simd_host.h"
+#include "util/alloc.h"
+#include "util/log.h"
+
+/* ---- entering and leaving generated code ---- */
+
+static void set_gs(const void *base)
+{
+    syscall(SYS_arch_prctl, ARCH_SET_GS, base);
+}
+
+/* From here to jit_leave_code blocks stay where they are. While a flush is on, it waits. */
+static void jit_enter_code(CpuState *cpu)
+{
+    JitCpu *jc = cpu->jit;
+    for (;;) {
+        __atomic_store_n(&jc->in_code, 1, __ATOMIC_SEQ_CST);
+        if (likely(!__atomic_load_n(&jc->jit->stopping, __ATOMIC_SEQ_CST))) {
+            break;
+        }
+        __atomic_store_n(&jc->in_code, 0, __ATOMIC_SEQ_CST);
+        uint32_t was = __atomic_exchange_n(&cpu->guest_code, 0, __ATOMIC_SEQ_CST);
+        while (__atomic_load_n(&jc->jit->stopping, __ATOMIC_SEQ_CST)) {
+            sched_yield();
+        }
+        __atomic_store_n(&cpu->guest_code, was, __ATOMIC_SEQ_CST);
+    }
+    if (unlikely(jc->epoch != jc->jit->epoch)) {
+        memset(jc->jump, 0, sizeof(jc->jump));
+        cpu->jit_word[JW_LINK] = 0;
+        jc->epoch = jc->jit->epoch;
+    }
+}
+
+static void jit_leave_code(CpuState *cpu)
+{
+    __atomic_store_n(&cpu->jit->in_code, 0, __ATOMIC_SEQ_CST);
+}
+
+/* Waits for every other vCPU to leave generated code, and empties the cache. */
+static void jit_flush(CpuState *cpu)
+{
+    Jit *j = cpu->jit->jit;
+    if (__atomic_exchange_n(&j->stopping, true, __ATOMIC_SEQ_CST)) {
+        return; /* somebody else is at it */
+    }
+    uint32_t was = __atomic_exchange_n(&cpu->guest_code, 0, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; cpu->machine && i < cpu->machine->nr_cpus && cpu->machine->cpu; i++) {
+        CpuState *other = cpu->machine->cpu[i];
+        JitCpu *jc = other && other != cpu ? other->jit : NULL;
+        if (!jc) {
+            continue;
+        }
+        cpu_request(other, CPU_REQ_RECHECK);
+        while (__atomic_load_n(&jc->in_code, __ATOMIC_SEQ_CST)) {
+            sched_yield();
+        }
+    }
+    pthread_mutex_lock(&j->lock);
+    jit_empty(j);
+    pthread_mutex_unlock(&j->lock);
+    __atomic_store_n(&cpu->guest_code, was, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&j->stopping, false, __ATOMIC_SEQ_CST);
+}
+
+/* ---- finding code ---- */
+
+static uint64_t code_lin(const CpuState *cpu)
+{
+    return cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+}
+
+/* What an entry of the jump cache must bear now: mode, and address space by its generation. */
+static uint64_t current_tag(const CpuState *cpu)
+{
+    return cpu->mmu->generation << 20 | 1u << 19 | cpu->mode;
+}
+
+static Tb *find_block(CpuState *cpu, uint64_t lin, const ItlbEntry **page)
+{
+    cpu->jit->lookups++;
+    cpu->insn_rip = cpu->rip;
+    const ItlbEntry *p = mmu_fetch_page(cpu, lin);
+    *page = p;
+    return p->ram ? tb_find(cpu->jit->jit, p->gpa | (lin & (PAGE_SIZE - 1)), cpu->mode,
+                            ram_code_stamp(p->ram, p->ram_offset))
+                  : NULL;
+}
+
+/* How often a block runs in the interpreter before it is worth translating: more often in a page
+ * whose code changes all the time. */
+static uint32_t heat_for_page(CpuState *cpu, const uint32_t *stamp)
+{
+    Jit *j = cpu->jit->jit;
+    pthread_mutex_lock(&j->lock);
+    uint32_t drops = jit_page_drops(j, stamp);
+    pthread_mutex_unlock(&j->lock);
+    return drops < 4 ? j->threshold : MAX(j->threshold, 1u) << MIN((drops - 2) / 2, 10u);
+}
+
+/* The block at rip has run often in the interpreter. */
+static Tb *translate_hot(CpuState *cpu, uint64_t lin, const ItlbEntry *page)
+{
+    Jit *j = cpu->jit->jit;
+    if (!page->ram) {
+        interp_cooler(cpu, UINT32_MAX);
+        return NULL;
+    }
+    pthread_mutex_lock(&j->lock);
+    bool full = jit_is_full(j);
+    pthread_mutex_unlock(&j->lock);
+    if (full) {
+        jit_leave_code(cpu);
+        jit_flush(cpu);
+        jit_enter_code(cpu);
+    }
+    Tb *tb = jit_translate(cpu, lin, page);
+    if (!tb) {
+        interp_cooler(cpu, 1u << 16);
+    }
+    return tb;
+}
+
+/* Executable address of the block at rip; NULL: the interpreter's turn. */
+static void *code_at_rip(CpuState *cpu, bool translate)
+{
+    JitCpu *jc = cpu->jit;
+    uint64_t lin = code_lin(cpu), tag = current_tag(cpu);
+    JumpEntry *entry = &jc->jump[jump_index(lin)];
+    TbExit *link = (TbExit *)cpu->jit_word[JW_LINK];
+    if (likely(entry->lin == lin && entry->tag == tag && !link && !translate)) {
+        return entry->host;
+    }
+    const ItlbEntry *page;
+    Tb *tb = find_block(cpu, lin, &page);
+    if (!tb && translate) {
+        tb = translate_hot(cpu, lin, page);
+    }
+    cpu->jit_word[JW_LINK] = 0;
+    if (!tb) {
+        return NULL;
+    }
+    if (link && link->from->stamp == tb->stamp && link->from->mode == tb->mode) {
+        pthread_mutex_lock(&jc->jit->lock);
+        if (jc->epoch == jc->jit->epoch) {
+            tb_link(jc->jit, link, tb);
+        }
+        pthread_mutex_unlock(&jc->jit->lock);
+    }
+    *entry = (JumpEntry){ .lin = lin, .tag = current_tag(cpu), .host = tb->entry };
+    return tb->entry;
+}
+
+/* ---- the loop ---- */
+
+/* Outside 64-bit mode: how far a segment may be read and written without a closer look. */
+static void set_limits(CpuState *cpu)
+{
+    for (unsigned i = 0; i < NR_SEGS; i++) {
+        const Segment *s = &cpu->seg[i];
+        uint64_t read = UINT64_MAX, write = UINT64_MAX; /* -1: never */
+        bool code = s->attr & SEG_CODE;
+        bool usable = (s->attr & (SEG_P | SEG_S)) == (SEG_P | SEG_S) && !(s->attr & SEG_UNUSABLE);
+        bool plain = !(cpu->mode & MODE_PE);
+        if (!code && (s->attr & SEG_EXPAND_DOWN) && !plain) {
+            usable = false;
+        }
+        if (usable || plain) {
+            bool rw = s->attr & SEG_RW;
+            read = !code || rw || plain ? s->limit : read;
+            write = (!code && rw) || plain ? s->limit : write;
+        }
+        cpu->jit_word[JW_READ_LIMIT + i] = read;
+        cpu->jit_word[JW_WRITE_LIMIT + i] = write;
+    }
+}
+
+static void run_code(CpuState *cpu, void *host)
+{
+    cpu->jit->entries++;
+    if (!(cpu->mode & MODE_CS64)) {
+        set_limits(cpu);
+    }
+    cpu->mmu->store_hit_code = false;
+    __atomic_store_n(&cpu->jump_tag, current_tag(cpu), __ATOMIC_SEQ_CST);
+    if (likely(!__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST))) {
+        cpu->jit->jit->stubs.enter(host);
+    }
+    if (unlikely(cpu->jit_word[JW_STALE])) {
+        cpu->jit_word[JW_STALE] = 0;
+        cpu->jit->jump[jump_index(code_lin(cpu))].tag = 0;
+    }
+}
+
+/* -d exec, cpu: what is entered. Chained blocks do not come by here unless nochain is on. */
+static void log_entry(const CpuState *cpu, const char *what)
+{
+    if (log_on(LOG_EXEC)) {
+        log_printf("cpu %u %s 0x%08lx mode %05x\n", cpu->index, what, (unsigned long)cpu->rip,
+                   cpu->mode);
+    }
+    if (log_on(LOG_CPU)) {
+        for (unsigned i = 0; i < 16; i++) {
+            log_printf("%016lx%c", (unsigned long)cpu->gpr[i], i % 8 == 7 ? '\n' : ' ');
+        }
+        log_printf("cc %04x\n", cpu->cc & CC_MASK);
+    }
+}
+
+/* One round: a stretch of generated code, or a block of the interpreter's. */
+static void run_once(CpuState *cpu)
+{
+    bool hot = interp_was_hot(cpu);
+    if (unlikely(interp_wants_single(cpu))) {
+        interp_run_single(cpu);
+        return;
+    }
+    jit_enter_code(cpu);
+    void *host = code_at_rip(cpu, hot);
+    if (log_on(LOG_EXEC | LOG_CPU)) {
+        log_entry(cpu, host ? "code" : "interp");
+    }
+    if (host) {
+        run_code(cpu, host);
+    }
+    jit_leave_code(cpu);
+    if (host && likely(!cpu->jit_word[JW_INTERP])) {
+        return;
+    }
+    if (cpu->jit_word[JW_INTERP]) {
+        cpu->jit_word[JW_INTERP] = 0;
+        cpu->mmu->single_next = true;
+        return;
+    }
+    cpu->jit->interp_blocks++;
+    interp_run_block(cpu);
+}
+
+void jit_run(CpuState *cpu)
+{
+    jmp_buf unwind, *outer = cpu->unwind;
+    set_gs(cpu);
+    __atomic_store_n(&cpu->guest_code, 1, __ATOMIC_SEQ_CST);
+    simd_mxcsr_enter(cpu);
+    if (setjmp(unwind)) {
+        jit_leave_code(cpu);
+        cpu->jit_word[JW_LINK] = 0;
+        interp_deliver(cpu);
+    }
+    cpu->unwind = &unwind;
+    for (;;) {
+        if (unlikely(cpu->request || cpu->pending_db || cpu->activity != CPU_ACTIVE)) {
+            if (!interp_safepoint(cpu)) {
+                break;
+            }
+            cpu->unwind = &unwind;
+        }
+        run_once(cpu);
+    }
+    cpu->unwind = outer;
+    simd_mxcsr_leave(cpu);
+    __atomic_store_n(&cpu->guest_code, 0, __ATOMIC_SEQ_CST);
+}
+
+int jit_step_block(CpuState *cpu)
+{
+    jmp_buf unwind, *outer = cpu->unwind;
+    volatile int vector = -1;
+    set_gs(cpu);
+    simd_mxcsr_enter(cpu);
+    cpu->unwind = &unwind;
+    if (setjmp(unwind)) {
+        interp_bus_unlock(cpu);
+        cpu->rip = cpu->insn_rip;
+        vector = cpu->exc_vector;
+    } else {
+        jit_enter_code(cpu);
+        const ItlbEntry *page;
+        uint64_t lin = code_lin(cpu);
+        Tb *tb = find_block(cpu, lin, &page);
+        if (!tb && page->ram) {
+            tb = jit_translate(cpu, lin, page);
+        }
+        if (tb) {
+            run_code(cpu, tb->entry);
+        }
+        if (!tb || cpu->jit_word[JW_INTERP]) {
+            interp_run_single(cpu);
+        }
+    }
+    jit_leave_code(cpu);
+    cpu->jit_word[JW_INTERP] = cpu->jit_word[JW_LINK] = 0;
+    cpu->unwind = outer;
+    simd_mxcsr_leave(cpu);
+    return vector;
+}
+
+/* ---- life ---- */
+
+/* Some translator's page was written; the stamp has grown. */
+static pthread_mutex_t jits_lock = PTHREAD_MUTEX_INITIALIZER;
+static Jit *jits[16];
+
+static void code_changed(const uint32_t *stamp)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(jits); i++) {
+        Jit *j = __atomic_load_n(&jits[i], __ATOMIC_ACQUIRE);
+        if (j) {
+            jit_page_written(j, stamp);
+        }
+    }
+}
+
+static bool announce(Jit *j)
+{
+    bool found = false;
+    pthread_mutex_lock(&jits_lock);
+    for (unsigned i = 0; i < ARRAY_SIZE(jits) && !found; i++) {
+        if (!jits[i]) {
+            __atomic_store_n(&jits[i], j, __ATOMIC_RELEASE);
+            found = true;
+        }
+    }
+    ram_code_hook = code_changed;
+    pthread_mutex_unlock(&jits_lock);
+    return found;
+}
+
+Jit *jit_create(const JitConfig *c, Error **errp)
+{
+    Jit *j = jit_new(c, errp);
+    if (j && !announce(j)) {
+        jit_free(j);
+        error_set(errp, "too many machines with a translator in one process");
+        return NULL;
+    }
+    return j;
+}
+
+void jit_destroy(Jit *j)
+{
+    pthread_mutex_lock(&jits_lock);
+    for (unsigned i = 0; i < ARRAY_SIZE(jits); i++) {
+        if (jits[i] == j) {
+            __atomic_store_n(&jits[i], NULL, __ATOMIC_RELEASE);
+        }
+    }
+    pthread_mutex_unlock(&jits_lock);
+    jit_free(j);
+}
+
+void jit_cpu_init(CpuState *cpu, Jit *j)
+{
+    JitCpu *jc = aligned_alloc(64, ROUND_UP(sizeof(*jc), 64));
+    if (!jc) {
+        abort(); /* a quarter of a megabyte, at start */
+    }
+    memset(jc, 0, sizeof(*jc));
+    jc->jit = j;
+    jc->epoch = j->epoch;
+    memset(cpu->jit_word, 0, sizeof(cpu->jit_word));
+    cpu->jit_word[JW_SELF] = (uintptr_t)cpu;
+    cpu->jit_word[JW_JUMPS] = (uintptr_t)jc->jump;
+    __atomic_store_n(&cpu->jit, jc, __ATOMIC_RELEASE);
+    interp_cpu_init(cpu);
+    interp_set_heat(cpu, heat_for_page);
+}
+
+void jit_cpu_fini(CpuState *cpu)
+{
+    interp_cpu_fini(cpu);
+    free(cpu->jit);
+    cpu->jit = NULL;
+}
+
+/* ---- the engine ---- */
+
+static bool has(const char *feature, bool yes, Error **errp)
+{
+    return yes || error_set(errp, "this host's processor lacks %s, which the translator needs; "
+                            "use -accel interp", feature);
+}
+
+static bool jit_probe(Error **errp)
+{
+    __builtin_cpu_init();
+    return has("AVX2", __builtin_cpu_supports("avx2"), errp) &&
+           has("BMI2", __builtin_cpu_supports("bmi2"), errp);
+}
+
+static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
+{
+    uint64_t threshold = c->threshold, tb_size = 0;
+    bool one = false, table = true;
+    if (!dict_get_u64(opts, "threshold", &threshold, errp) ||
+        !dict_get_size(opts, "tb-size", MiB, &tb_size, errp) ||
+        !dict_get_bool(opts, "one-insn-per-tb", &one, errp) ||
+        !dict_get_bool(opts, "table", &table, errp)) {
+        return false;
+    }
+    const char *thread = dict_get(opts, "thread");
+    if (thread && strcmp(thread, "multi") && strcmp(thread, "single")) {
+        return error_set(errp, "thread=%s: want single or multi", thread);
+    }
+    if (thread && !strcmp(thread, "single")) {
+        return error_set(errp, "thread=single is not built: each vCPU has a thread of its own; "
+                         "leave it out");
+    }
+    if (tb_size && (tb_size < MiB || tb_size > GiB)) {
+        return error_set(errp, "tb-size: want 1 to 1024 MiB of code cache");
+    }
+    if (threshold > 1u << 20) {
+        return error_set(errp, "threshold: want 0 to %u executions", 1u << 20);
+    }
+    const char *unknown = dict_unused(opts);
+    if (unknown) {
+        static const char *const words[] = { "threshold", "tb-size", "one-insn-per-tb", "table",
+                                             "thread", NULL };
+        const char *near = suggest(unknown, words);
+        return near ? error_set(errp, "unknown option '%s', did you mean %s?", unknown, near)
+                    : error_set(errp, "unknown option '%s'; there are threshold, tb-size, "
+                                "one-insn-per-tb, table and thread", unknown);
+    }
+    c->threshold = (unsigned)threshold;
+    c->code_size = tb_size ? tb_size : c->code_size;
+    c->max_insns = one ? 1 : c->max_insns;
+    c->table = table;
+    return true;
+}
+
+static bool jit_machine_init(Machine *m, const Dict *opts, Error **errp)
+{
+    JitConfig c = JIT_CONFIG_DEFAULT;
+    c.nr_cpus = m->nr_cpus;
+    c.chain = !log_on(LOG_NOCHAIN);
+    if (!read_options(opts, &c, errp)) {
+        return error_prefix(errp, "-accel jit: ");
+    }
+    m->jit = jit_create(&c, errp);
+    return m->jit != NULL;
+}
+
+static bool jit_vcpu_init(Vcpu *v, Error **errp)
+{
+    (void)errp;
+    jit_cpu_init(&v->cpu, v->machine->jit);
+    return true;
+}
+
+static void jit_load_state(Vcpu *v)
+{
+    tlb_flush(&v->cpu);
+    cpu_update_mode(&v->cpu);
+}
+
+static void jit_vcpu_run(Vcpu *v)
+{
+    jit_run(&v->cpu);
+}
+
+static void jit_store_state(Vcpu *v)
+{
+    (void)v; /* outside generated code everything is in CpuState */
+}
+
+static void jit_vcpu_fini(Vcpu *v)
+{
+    jit_cpu_fini(&v->cpu);
+}
+
+static const char *const jit_aliases[] = { "tcg", NULL };
+
+ENGINE(jit) = {
+    .name = "jit",
+    .desc = "translator to the host's own instructions",
+    .aliases = jit_aliases,
+    .probe = jit_probe,
+    .machine_init = jit_machine_init,
+    .vcpu_init = jit_vcpu_init,
+    .load_state = jit_load_state,
+    .run = jit_vcpu_run,
+    .store_state = jit_store_state,
+    .vcpu_fini = jit_vcpu_fini,
+    .executes = true,
+};

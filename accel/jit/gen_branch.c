@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Leaving a block. A branch into its own page is chained: the jump is patched when the target has
+ * been translated (the page's mapping is the block's own, so nothing can change in between). All
+ * others look into the vCPU's jump cache, whose tag stands for mode and address space.
+ *
+ * Outside 64-bit mode and flat segments only real and V86 mode's 16-bit branches are translated:
+ * there every target is within CS's limit, and each block checks its own bytes against it.
+ */
+#include "accel/jit/translate.h"
+
+static bool same_page(const Translator *t, int64_t delta)
+{
+    int64_t at = (int64_t)t->page_at + delta;
+    return at >= 0 && at < PAGE_SIZE;
+}
+
+/* r8: from the block's start to delta behind it. Leaves flags alone. */
+static void move_rip(Translator *t, int64_t delta)
+{
+    if (!delta) {
+        return;
+    }
+    if (t->cs64) {
+        emit_lea(t->e, H_RIP, rm_mem(H_RIP, (int32_t)delta));
+        return;
+    }
+    emit_lea32(t->e, H_RIP, rm_mem(H_RIP, (int32_t)delta));
+    if (t->in->opsize == 2 && insn_rows[t->in->row].flags & INSN_F64) {
+        emit_movzx16(t->e, H_RIP, H_RIP);
+    }
+}
+
+/* ---- chained exits ---- */
+
+static uint8_t *emit_aligned_jmp(Emit *e)
+{
+    emit_align(e, 4, 1);
+    return emit_jmp(e);
+}
+
+static void emit_poll(Translator *t)
+{
+    emit_alu_imm(t->e, 0, A_CMP, rm_gs(OFF(request)), 0);
+    new_cold(t, COLD_LEAVE, emit_jcc(t->e, CC_NE));
+}
+
+static TbExit *new_exit(Translator *t)
+{
+    if (t->nr_exits == TB_MAX_EXITS) {
+        t->failed = true;
+        return &t->exits[0];
+    }
+    TbExit *x = &t->exits[t->nr_exits++];
+    *x = (TbExit){ .from = t->tb };
+    return x;
+}
+
+static void chained_exit(Translator *t, int64_t delta, bool poll)
+{
+    Emit *e = t->e;
+    TbExit *x = new_exit(t);
+    bool gate = t->flags == FLAGS_HOST;
+    Cold *c;
+    if (gate) {
+        /* 5 bytes within 8 aligned ones */
+        while (((uintptr_t)e->p & 7) > 3) {
+            emit_nops(e, 8 - ((uintptr_t)e->p & 7));
+        }
+        x->gate = e->p;
+        uint8_t *to_cold = emit_jmp(e);
+        c = new_cold(t, COLD_SAVE_EXIT, to_cold);
+    } else {
+        c = new_cold(t, COLD_EXIT, NULL);
+    }
+    move_rip(t, delta);
+    if (poll) {
+        emit_poll(t);
+    }
+    x->direct = emit_aligned_jmp(e);
+    c->exit = x;
+    c->delta = (int32_t)delta;
+    c->poll = poll;
+}
+
+void gen_cold_exit(Translator *t, Cold *c)
+{
+    Emit *e = t->e;
+    TbExit *x = c->exit;
+    if (c->kind == COLD_SAVE_EXIT) {
+        x->saved_code = e->p;
+        emit_link_here(e, c->from);
+        t->flags = FLAGS_HOST;
+        flags_clobber(t, FLAG_ARITH);
+        move_rip(t, c->delta);
+        if (c->poll) {
+            emit_alu_imm(e, 0, A_CMP, rm_gs(OFF(request)), 0);
+            emit_jcc_to(e, CC_NE, t->j->stubs.leave);
+        }
+        x->saved = emit_aligned_jmp(e);
+    }
+    x->unlinked = e->p;
+    emit_link(x->saved ? x->saved : x->direct, e->p);
+    if (x->saved) {
+        emit_link(x->direct, e->p);
+    }
+    emit_mov_imm64(e, S1, (uintptr_t)&t->tb->exits[x - t->exits]);
+    emit_jmp_to(e, t->j->stubs.leave_link);
+}
+
+/* ---- the jump cache ---- */
+
+/* Goes on at the address in H_RIP; S0 and S1 are lost. Flags are in memory. drop: what to take
+ * back from RSP if the address turns out not to be canonical, when CpuState.rip is the block's. */
+static void jump_by_cache(Translator *t, ColdKind miss, int32_t drop)
+{
+    Emit *e = t->e;
+    unsigned lin = H_RIP;
+    if (!t->cs64 && !t->flat) {
+        emit_load32(e, S0, rm_gs(OFF(seg[SEG_CS].base)));
+        emit_alu(e, 0, A_ADD, S0, rm_reg(H_RIP));
+        lin = S0;
+    }
+    emit_rorx(e, true, S1, lin, JUMP_BITS);
+    emit_alu(e, 0, A_XOR, S1, rm_reg(lin));
+    emit_alu_imm(e, 0, A_AND, rm_reg(S1), NR_JUMPS - 1);
+    emit_op(e, 0xc1, 4, rm_reg(S1)); /* shl */
+    emit8(e, 5);
+    _Static_assert(sizeof(JumpEntry) == 32, "");
+    emit_alu(e, EM_W, A_ADD, S1, rm_gs(OFF_WORD(JW_JUMPS)));
+    emit_alu(e, EM_W, A_CMP, lin, rm_mem(S1, offsetof(JumpEntry, lin)));
+    new_cold(t, miss, emit_jcc(e, CC_NE))->delta = drop;
+    emit_load(e, S0, rm_gs(OFF(jump_tag)));
+    emit_alu(e, EM_W, A_CMP, S0, rm_mem(S1, offsetof(JumpEntry, tag)));
+    new_cold(t, COLD_LEAVE, emit_jcc(e, CC_NE));
+    emit_op(e, 0xff, 4, rm_mem(S1, offsetof(JumpEntry, host))); /* jmp */
+}
+
+void gen_exit(Translator *t, int64_t delta, bool poll)
+{
+    if (same_page(t, delta) && t->j->chain) {
+        chained_exit(t, delta, poll);
+        return;
+    }
+    flags_clobber(t, FLAG_ARITH);
+    move_rip(t, delta);
+    if (t->j->chain) {
+        jump_by_cache(t, COLD_LEAVE, 0);
+    } else {
+        emit_jmp_to(t->e, t->j->stubs.leave);
+    }
+}
+
+/* ---- branches ---- */
+
+/* The mode's own stack width if PUSH and POP are simple, else 0. */
+static unsigned simple_stack(const Translator *t)
+{
+    if (t->cs64) {
+        return t->in->opsize == 8 ? 8 : 0;
+    }
+    return t->flat && (t->mode & MODE_SS32) && t->in->opsize == 4 ? 4 : 0;
+}
+
+static bool can_branch(const Translator *t)
+{
+    if (t->cs64) {
+        return t->in->opsize == 8;
+    }
+    return t->flat || (t->in->opsize == 2 && !(t->mode & MODE_PE));
+}
+
+static int64_t target_delta(const Translator *t)
+{
+    return (int64_t)t->off[t->i] + t->in->len + t->in->imm;
+}
+
+/* The exit of a conditional branch: inline if it closes a loop, else behind the block. */
+static void taken_exit(Translator *t, unsigned cond)
+{
+    int64_t delta = target_delta(t);
+    FlagsPlace flags = t->flags;
+    if (delta > t->off[t->i]) {
+        Cold *c = new_cold(t, COLD_TAKEN, emit_jcc(t->e, cond));
+        c->delta = (int32_t)delta;
+        c->flags = flags;
+        return;
+    }
+    uint8_t *over = emit_jcc(t->e, cond ^ 1);
+    gen_exit(t, delta, true);
+    emit_link_here(t->e, over);
+    t->flags = flags;
+}
+
+static bool gen_jcc(Translator *t)
+{
+    flags_restore(t, insn_flags_read(t->in));
+    taken_exit(t, t->in->cond);
+    return true;
+}
+
+/* (E)CX or RCX without touching flags. */
+static bool gen_loop(Translator *t)
+{
+    Emit *e = t->e;
+    const Insn *in = t->in;
+    if (in->adsize == 2 || in->op == OP_LOOPE || in->op == OP_LOOPNE) {
+        return false;
+    }
+    bool loop = in->op == OP_LOOP;
+    if (loop) {
+        emit_op(e, (in->adsize == 8 ? EM_W : 0) | 0x8d, RCX, rm_mem(RCX, -1));
+    }
+    /* Both arms are too far for a short jump. */
+    if (in->adsize == 4) {
+        emit8(e, 0x67);
+    }
+    emit8(e, 0xe3); /* jrcxz to the second jump */
+    emit8(e, 5);
+    uint8_t *not_zero = emit_jmp(e);
+    uint8_t *zero = emit_jmp(e);
+    uint8_t *taken = loop ? not_zero : zero, *other = loop ? zero : not_zero;
+    FlagsPlace flags = t->flags;
+    int64_t delta = target_delta(t);
+    emit_link_here(e, taken);
+    gen_exit(t, delta, delta <= t->off[t->i]);
+    emit_link_here(e, other);
+    t->flags = flags;
+    gen_exit(t, (int64_t)t->off[t->i] + in->len, false);
+    t->done = true;
+    return true;
+}
+
+/* ---- calls and returns ---- */
+
+static void body_push_next(Translator *t, const Rm *mem)
+{
+    Emit *e = t->e;
+    int32_t next = t->off[t->i] + t->in->len;
+    if (t->cs64) {
+        emit_lea(e, S1, rm_mem(H_RIP, next));
+        emit_store(e, *mem, S1);
+        emit_lea(e, H_RSP, rm_mem(H_RSP, -8));
+    } else {
+        emit_lea32(e, S1, rm_mem(H_RIP, next));
+        emit_store32(e, *mem, S1);
+        emit_lea32(e, H_RSP, rm_mem(H_RSP, -4));
+    }
+}
+
+static void push_next(Translator *t, unsigned size)
+{
+    gen_access_stack(t, H_RSP, -(int32_t)size, size, MEM_WRITE | MEM_STAY, body_push_next);
+}
+
+static bool gen_call(Translator *t, unsigned size)
+{
+    push_next(t, size);
+    gen_exit(t, target_delta(t), false);
+    t->done = true;
+    return true;
+}
+
+static void body_load_s0(Translator *t, const Rm *mem)
+{
+    emit_op(t->e, (t->cs64 ? EM_W : 0) | 0x8b, S0, *mem);
+}
+
+/* ZF: S0 is canonical. */
+static void canonical_in_s1(Emit *e)
+{
+    emit_mov(e, S1, S0);
+    emit_op(e, EM_W | 0xc1, 4, rm_reg(S1)); /* shl 16, sar 16 */
+    emit8(e, 16);
+    emit_op(e, EM_W | 0xc1, 7, rm_reg(S1));
+    emit8(e, 16);
+    emit_alu(e, EM_W, A_CMP, S1, rm_reg(S0));
+}
+
+/* checked: the target is canonical for certain. */
+static void go_to_s0(Translator *t, bool checked, int32_t drop)
+{
+    Emit *e = t->e;
+    bool check = t->cs64 && !checked;
+    if (check) {
+        emit_store(e, rm_gs(OFF(rip)), H_RIP);
+    }
+    emit_mov(e, H_RIP, S0);
+    if (t->j->chain) {
+        jump_by_cache(t, check ? COLD_CANONICAL : COLD_LEAVE, drop);
+    } else if (check) {
+        new_cold(t, COLD_CANONICAL, emit_jmp(e))->delta = drop;
+    } else {
+        emit_jmp_to(e, t->j->stubs.leave);
+    }
+    t->done = true;
+}
+
+/* The jump cache does not know the target in H_RIP. Non-canonical: the branch itself faults, so
+ * what it did is undone. */
+void gen_cold_canonical(Translator *t, Cold *c)
+{
+    Emit *e = t->e;
+    emit_link_here(e, c->from);
+    emit_mov(e, S0, H_RIP);
+    canonical_in_s1(e);
+    emit_jcc_to(e, CC_E, t->j->stubs.leave);
+    emit_load(e, H_RIP, rm_gs(OFF(rip)));
+    emit_lea(e, H_RSP, rm_mem(H_RSP, -c->delta));
+    emit_mov_imm32(e, S1, t->off[c->insn]);
+    emit_jmp_to(e, t->j->stubs.raise_gp);
+}
+
+static bool gen_ret(Translator *t, unsigned size)
+{
+    gen_access_stack(t, H_RSP, 0, size, MEM_READ, body_load_s0);
+    int32_t drop = (int32_t)size + (t->in->nr_opd ? (int32_t)(uint16_t)t->in->imm : 0);
+    if (t->cs64) {
+        emit_lea(t->e, H_RSP, rm_mem(H_RSP, drop));
+    } else {
+        emit_lea32(t->e, H_RSP, rm_mem(H_RSP, drop));
+    }
+    go_to_s0(t, false, drop);
+    return true;
+}
+
+/* JMP and CALL to an address from a register or memory. */
+static bool gen_indirect(Translator *t, unsigned size)
+{
+    Emit *e = t->e;
+    const Operand *o = &t->in->opd[0];
+    if (o->kind == OPD_MEM) {
+        gen_access(t, size, MEM_READ, 0, body_load_s0);
+    } else if (o->kind == OPD_GPR) {
+        flags_clobber(t, FLAG_ARITH);
+        if (is_spilled(o->reg)) {
+            emit_load(e, S0, rm_gs(OFF_GPR(o->reg)));
+        } else if (t->cs64) {
+            emit_mov(e, S0, host_reg(o->reg));
+        } else {
+            emit_mov32(e, S0, host_reg(o->reg));
+        }
+    } else {
+        return false;
+    }
+    bool call = t->in->op == OP_CALL;
+    if (call && t->cs64) { /* before anything is pushed */
+        canonical_in_s1(e);
+        new_cold(t, COLD_GP, emit_jcc(e, CC_NE));
+    }
+    if (call) {
+        emit_store(e, rm_gs(OFF_WORD(JW_TMP)), S0);
+        push_next(t, size);
+        emit_load(e, S0, rm_gs(OFF_WORD(JW_TMP)));
+    }
+    go_to_s0(t, call, 0);
+    return true;
+}
+
+bool gen_branch(Translator *t)
+{
+    const Insn *in = t->in;
+    unsigned stack = simple_stack(t);
+    if (!can_branch(t)) {
+        return false;
+    }
+    bool relative = in->nr_opd && in->opd[0].kind == OPD_REL;
+    switch (in->op) {
+    case OP_JCC: return gen_jcc(t);
+    case OP_LOOP: case OP_LOOPE: case OP_LOOPNE: case OP_JCXZ: return gen_loop(t);
+    case OP_JMP:
+        if (relative) {
+            int64_t delta = target_delta(t);
+            gen_exit(t, delta, delta <= t->off[t->i]);
+            t->done = true;
+            return true;
+        }
+        return stack && gen_indirect(t, stack);
+    case OP_CALL:
+        return stack && (relative ? gen_call(t, stack) : gen_indirect(t, stack));
+    case OP_RET: return stack && gen_ret(t, stack);
+    default: return false;
+    }
+}

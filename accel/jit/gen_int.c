@@ -1,0 +1,685 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * General-purpose instructions. Most are the host's own with other registers: the decoded form is
+ * encoded again, the guest's memory operand replaced by a host address, spilled registers by
+ * scratch ones or by their place in CpuState.
+ */
+#include "accel/interp/interp.h"
+#include "accel/jit/translate.h"
+#include "cpu/simd_host.h"
+
+/* ---- encoding a decoded instruction again ---- */
+
+typedef struct Form {
+    unsigned reg, vvvv;
+    Rm rm;
+} Form;
+
+static bool is_vector_insn(const Insn *in)
+{
+    return insn_rows[in->row].flags & (INSN_SSE | INSN_AVX);
+}
+
+static bool has_high_byte(const Insn *in)
+{
+    for (unsigned n = 0; n < in->nr_opd; n++) {
+        if (in->opd[n].kind == OPD_GPR8H) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool has_byte_register(const Insn *in)
+{
+    for (unsigned n = 0; n < in->nr_opd; n++) {
+        if (in->opd[n].kind == OPD_GPR && in->opd[n].size == 1) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Prefixes and map of a legacy encoding. */
+static unsigned legacy_op(const Translator *t, const Insn *in)
+{
+    unsigned op = in->opcode | (unsigned)in->map << 8;
+    if (is_vector_insn(in)) {
+        op |= in->pp == 1 ? EM_66 : in->pp == 2 ? EM_F3 : in->pp == 3 ? EM_F2 : 0;
+        op |= in->prefixes & PFX_REXW ? EM_W : 0;
+    } else {
+        op |= in->opsize == 2 ? EM_66 : in->opsize == 8 ? EM_W : 0;
+        switch (in->op) {
+        case OP_POPCNT: case OP_LZCNT: case OP_TZCNT: case OP_ADOX: op |= EM_F3; break;
+        case OP_CRC32: op |= EM_F2; break;
+        case OP_ADCX: op |= EM_66; break;
+        default: break;
+        }
+    }
+    op |= has_byte_register(in) ? EM_BYTE : 0;
+    op |= has_high_byte(in) ? EM_HIGH : 0;
+    op |= (in->prefixes & PFX_LOCK) && !t->up ? EM_LOCK : 0;
+    return op;
+}
+
+static void encode(Translator *t, const Insn *in, const Form *f)
+{
+    Emit *e = t->e;
+    if (in->prefixes & PFX_VEX) {
+        bool w = is_vector_insn(in) ? in->prefixes & PFX_VEX_W : in->opsize == 8;
+        emit_vex(e, in->pp, in->map, w, in->prefixes & PFX_VEX_L, f->vvvv, in->opcode, f->reg,
+                 f->rm);
+    } else {
+        emit_op(e, legacy_op(t, in), f->reg, f->rm);
+    }
+    unsigned n = insn_imm_size(in);
+    memcpy(e->p, in->bytes + in->len - n, n);
+    e->p += n;
+}
+
+/* ---- operands ---- */
+
+static bool is_gpr(const Operand *o)
+{
+    return o->kind == OPD_GPR;
+}
+
+/* Must the scratch register hold the old value? */
+static bool wants_old(const Insn *in, const Operand *o)
+{
+    switch (in->op) {
+    case OP_BSF: case OP_BSR: case OP_CMOVCC: return true;
+    default: return (o->access & OPD_R) || o->size < 4;
+    }
+}
+
+/* Registers of a decoded form. S1 stands in for a spilled register in ModRM.reg or vvvv; S0 for
+ * one in ModRM.rm, which may be used only if there is no memory operand. */
+typedef struct Spill {
+    uint8_t scratch, guest;
+    bool load, store;
+} Spill;
+
+typedef struct Plan {
+    Form f;
+    Spill spill[3];
+    unsigned nr_spills;
+} Plan;
+
+/* A register operand in ModRM.reg or vvvv. */
+static bool plan_reg(Plan *p, const Insn *in, const Operand *o, unsigned scratch, unsigned *out)
+{
+    if (o->kind == OPD_GPR8H) {
+        *out = o->reg + 4;
+        return true;
+    }
+    if (!is_gpr(o)) {
+        *out = o->reg;
+        return o->kind == OPD_XMM || o->kind == OPD_YMM;
+    }
+    if (!is_spilled(o->reg)) {
+        *out = host_reg(o->reg);
+        return true;
+    }
+    for (unsigned i = 0; i < p->nr_spills; i++) {
+        if (p->spill[i].scratch == scratch) {
+            return false;
+        }
+    }
+    p->spill[p->nr_spills++] = (Spill){ (uint8_t)scratch, o->reg, wants_old(in, o),
+                                        (o->access & OPD_W) != 0 };
+    *out = scratch;
+    return true;
+}
+
+/* A register operand in ModRM.rm: a spilled one can often stay where it is. */
+static bool plan_rm(Plan *p, const Insn *in, const Operand *o)
+{
+    if (is_gpr(o) && is_spilled(o->reg) && in->op != OP_XCHG && in->op != OP_CMPXCHG &&
+        in->op != OP_XADD && in->op != OP_BT && in->op != OP_BTS && in->op != OP_BTR &&
+        in->op != OP_BTC && !((o->access & OPD_W) && o->size == 4) && !is_vector_insn(in)) {
+        p->f.rm = rm_gs(OFF_GPR(o->reg));
+        return true;
+    }
+    unsigned reg;
+    if (!plan_reg(p, in, o, S0, &reg)) {
+        return false;
+    }
+    p->f.rm = rm_reg(reg);
+    return true;
+}
+
+/* mem: where the memory operand is; NULL while only asking whether there is a form. */
+static bool make_plan(const Insn *in, const Rm *mem, Plan *p)
+{
+    *p = (Plan){ .f = { .reg = in->modrm >> 3 & 7 } };
+    p->f.rm = mem ? *mem : rm_mem(S0, 0);
+    for (unsigned n = 0; n < in->nr_opd; n++) {
+        const Operand *o = &in->opd[n];
+        bool ok = true;
+        switch (insn_role(in, n)) {
+        case ROLE_REG: ok = plan_reg(p, in, o, S1, &p->f.reg); break;
+        case ROLE_VVVV: ok = plan_reg(p, in, o, S1, &p->f.vvvv); break;
+        case ROLE_RM: ok = o->kind == OPD_MEM || plan_rm(p, in, o); break;
+        case ROLE_OPCODE: case ROLE_OFFSET: return false;
+        case ROLE_NONE: break;
+        }
+        if (!ok) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void emit_plan(Translator *t, const Insn *in, const Plan *p)
+{
+    for (unsigned i = 0; i < p->nr_spills; i++) {
+        if (p->spill[i].load) {
+            emit_load(t->e, p->spill[i].scratch, rm_gs(OFF_GPR(p->spill[i].guest)));
+        }
+    }
+    encode(t, in, &p->f);
+    for (unsigned i = 0; i < p->nr_spills; i++) {
+        if (p->spill[i].store) {
+            emit_store(t->e, rm_gs(OFF_GPR(p->spill[i].guest)), p->spill[i].scratch);
+        }
+    }
+}
+
+static const Operand *memory_operand(const Insn *in)
+{
+    for (unsigned n = 0; n < in->nr_opd; n++) {
+        if (in->opd[n].kind == OPD_MEM) {
+            return &in->opd[n];
+        }
+    }
+    return NULL;
+}
+
+static uint32_t access_of(const Translator *t, const Operand *m)
+{
+    uint32_t access = (m->access & OPD_W ? MEM_WRITE : 0) | (m->access & OPD_R ? MEM_READ : 0);
+    bool lock = t->in->prefixes & PFX_LOCK || t->in->op == OP_XCHG;
+    return access | (lock ? MEM_LOCK : 0);
+}
+
+static void body_plain(Translator *t, const Rm *mem)
+{
+    Plan p;
+    make_plan(t->in, mem, &p);
+    emit_plan(t, t->in, &p);
+}
+
+/* The high byte register's own register turned by 8 bits, so that a REX prefix may be there. */
+static void body_high_byte(Translator *t, const Rm *mem)
+{
+    Insn in = *t->in;
+    unsigned reg = 0;
+    for (unsigned n = 0; n < in.nr_opd; n++) {
+        if (in.opd[n].kind == OPD_GPR8H) {
+            reg = in.opd[n].reg;
+            in.opd[n].kind = OPD_GPR;
+        }
+    }
+    Plan p;
+    make_plan(&in, mem, &p);
+    emit_rorx(t->e, true, reg, reg, 8);
+    emit_plan(t, &in, &p);
+    emit_rorx(t->e, true, reg, reg, 56);
+}
+
+/* May the high byte registers be encoded as they are? */
+static bool high_byte_ok(const Translator *t, const Insn *in)
+{
+    for (unsigned n = 0; n < in->nr_opd; n++) {
+        const Operand *o = &in->opd[n];
+        if (is_gpr(o) && (o->reg >= 8 || (o->size == 1 && o->reg >= 4) || o->reg == REG_RSP)) {
+            return false;
+        }
+    }
+    (void)t;
+    return true;
+}
+
+static bool is_plain(const Insn *in)
+{
+    switch (in->op) {
+    case OP_ADD: case OP_OR: case OP_ADC: case OP_SBB: case OP_AND: case OP_SUB: case OP_XOR:
+    case OP_CMP: case OP_INC: case OP_DEC: case OP_NEG: case OP_NOT: case OP_TEST: case OP_MUL:
+    case OP_IMUL: case OP_MOVZX: case OP_MOVSX: case OP_MOVSXD: case OP_XCHG: case OP_XADD:
+    case OP_CMPXCHG: case OP_MOVBE: case OP_CMOVCC: case OP_SETCC: case OP_ROL: case OP_ROR:
+    case OP_RCL: case OP_RCR: case OP_SHL: case OP_SHR: case OP_SAR: case OP_SHLD: case OP_SHRD:
+    case OP_BT: case OP_BTS: case OP_BTR: case OP_BTC: case OP_BSF: case OP_BSR: case OP_POPCNT:
+    case OP_LZCNT: case OP_TZCNT: case OP_CRC32: case OP_ADCX: case OP_ADOX: case OP_ANDN:
+    case OP_BEXTR: case OP_BLSI: case OP_BLSMSK: case OP_BLSR: case OP_BZHI: case OP_MULX:
+    case OP_PDEP: case OP_PEXT: case OP_RORX: case OP_SARX: case OP_SHLX: case OP_SHRX:
+        return true;
+    case OP_MOV:
+        return in->opd[0].kind != OPD_SEG && in->opd[1].kind != OPD_SEG;
+    default: return false;
+    }
+}
+
+/* Does the memory operand lie elsewhere than its address says? */
+static bool is_bit_string(const Insn *in)
+{
+    bool bit = in->op == OP_BT || in->op == OP_BTS || in->op == OP_BTR || in->op == OP_BTC;
+    return bit && in->opd[0].kind == OPD_MEM && in->opd[1].kind != OPD_IMM;
+}
+
+bool gen_plain(Translator *t)
+{
+    const Insn *in = t->in;
+    Plan p;
+    if (!is_plain(in) || !in->has_modrm || is_bit_string(in) || !make_plan(in, NULL, &p)) {
+        return false;
+    }
+    const Operand *m = memory_operand(in);
+    bool high = has_high_byte(in);
+    uint32_t need = flags_needed(t);
+    if (m && p.nr_spills && p.spill[0].scratch == S0) {
+        return false;
+    }
+    if (high && !m && !high_byte_ok(t, in)) {
+        return false;
+    }
+    if (m) {
+        if (high && (in->op == OP_XCHG || in->op == OP_XADD || in->op == OP_CMPXCHG)) {
+            return false;
+        }
+        gen_access(t, m->size, access_of(t, m), need, high ? body_high_byte : body_plain);
+    } else {
+        flags_restore(t, need);
+        emit_plan(t, in, &p);
+    }
+    if (insn_rows[in->row].flags_written) {
+        t->flags = FLAGS_HOST;
+    }
+    return true;
+}
+
+/* ---- vector instructions ---- */
+
+static bool vector_ok(const Translator *t, const SimdThunk *th)
+{
+    uint32_t bad = 0;
+    bad |= th->checks & SIMD_SSE ? MODE_SSE_UD | MODE_SSE_NM : 0;
+    bad |= th->checks & SIMD_AVX ? MODE_AVX_UD | MODE_SSE_NM : 0;
+    bad |= th->checks & SIMD_FP ? MODE_MX_UNMASKED : 0;
+    return !(t->mode & bad) && !(th->checks & SIMD_MMX) &&
+           (!th->mem_align || th->mem_align == th->mem_size);
+}
+
+static void want_vectors(Translator *t)
+{
+    if (t->vectors) {
+        return;
+    }
+    t->vectors = true;
+    flags_clobber(t, t->live[t->i]);
+    emit_alu_imm(t->e, 0, A_CMP, rm_gs(OFF_WORD(JW_VECTORS)), 0);
+    Cold *c = new_cold(t, COLD_VECTORS, emit_jcc(t->e, CC_E));
+    c->after = t->e->p;
+}
+
+bool gen_vector(Translator *t)
+{
+    const Insn *in = t->in;
+    const SimdThunk *th = simd_thunk(in);
+    Plan p;
+    if (!th || !vector_ok(t, th) || !make_plan(in, NULL, &p)) {
+        return false;
+    }
+    const Operand *m = memory_operand(in);
+    if ((m != NULL) != (th->mem_size != 0)) {
+        return false;
+    }
+    uint32_t need = flags_needed(t);
+    want_vectors(t);
+    if (m) {
+        uint32_t access = (th->mem_access & OPD_W ? MEM_WRITE : 0) |
+                          (th->mem_access & OPD_R ? MEM_READ : 0) |
+                          (th->mem_align ? MEM_ALIGNED : 0);
+        gen_access(t, th->mem_size, access, need, body_plain);
+    } else {
+        flags_restore(t, need);
+        emit_plan(t, in, &p);
+    }
+    if (insn_rows[in->row].flags_written) {
+        t->flags = FLAGS_HOST;
+    }
+    return true;
+}
+
+/* ---- the special ones ---- */
+
+static void gen_raw(Translator *t, bool rex_w)
+{
+    Emit *e = t->e;
+    const Insn *in = t->in;
+    if (in->opsize == 2) {
+        emit8(e, 0x66);
+    }
+    if (rex_w && in->opsize == 8) {
+        emit8(e, 0x48);
+    }
+    emit8(e, in->opcode);
+}
+
+/* op AL, imm8 and op rAX, imm */
+static bool gen_accumulator(Translator *t)
+{
+    const Insn *in = t->in;
+    flags_restore(t, flags_needed(t));
+    gen_raw(t, true);
+    uint64_t imm = (uint64_t)in->imm;
+    unsigned n = in->opcode & 1 ? (in->opsize == 2 ? 2 : 4) : 1;
+    memcpy(t->e->p, &imm, n);
+    t->e->p += n;
+    t->flags = FLAGS_HOST;
+    return true;
+}
+
+static bool gen_mov_imm(Translator *t)
+{
+    Emit *e = t->e;
+    const Operand *o = &t->in->opd[0];
+    uint64_t imm = (uint64_t)t->in->imm;
+    if (o->kind == OPD_GPR8H) {
+        emit8(e, 0xb4 + o->reg);
+        emit8(e, (unsigned)imm);
+        return true;
+    }
+    unsigned reg = is_spilled(o->reg) ? S0 : host_reg(o->reg);
+    if (o->size < 4) {
+        Rm rm = is_spilled(o->reg) ? rm_gs(OFF_GPR(o->reg)) : rm_reg(reg);
+        emit_op(e, o->size == 2 ? EM_66 | 0xc7 : EM_BYTE | 0xc6, 0, rm);
+        if (o->size == 2) {
+            emit16(e, (unsigned)imm & 0xffff);
+        } else {
+            emit8(e, (unsigned)imm & 0xff);
+        }
+        return true;
+    }
+    emit_mov_imm64(e, reg, o->size == 4 ? (uint32_t)imm : imm);
+    if (is_spilled(o->reg)) {
+        emit_store(e, rm_gs(OFF_GPR(o->reg)), S0);
+    }
+    return true;
+}
+
+static unsigned size_prefix(unsigned size)
+{
+    return size == 2 ? EM_66 : size == 8 ? EM_W : 0;
+}
+
+/* Short forms with the register in the opcode: INC, DEC, XCHG with rAX, BSWAP. */
+static bool gen_opcode_register(Translator *t)
+{
+    Emit *e = t->e;
+    const Insn *in = t->in;
+    const Operand *o = &in->opd[0];
+    bool spilled = is_spilled(o->reg);
+    unsigned reg = spilled ? S0 : host_reg(o->reg);
+    if (in->op == OP_BSWAP && o->size == 2) {
+        return false;
+    }
+    flags_restore(t, flags_needed(t));
+    if (spilled) {
+        emit_load(e, S0, rm_gs(OFF_GPR(o->reg)));
+    }
+    switch (in->op) {
+    case OP_INC: emit_op(e, size_prefix(o->size) | 0xff, 0, rm_reg(reg)); break;
+    case OP_DEC: emit_op(e, size_prefix(o->size) | 0xff, 1, rm_reg(reg)); break;
+    case OP_XCHG: emit_op(e, size_prefix(o->size) | 0x87, RAX, rm_reg(reg)); break;
+    default:
+        emit8(e, (o->size == 8 ? 0x48 : 0x40) | reg >> 3);
+        emit8(e, 0x0f);
+        emit8(e, 0xc8 | (reg & 7));
+    }
+    if (spilled) {
+        emit_store(e, rm_gs(OFF_GPR(o->reg)), S0);
+    }
+    if (insn_rows[in->row].flags_written) {
+        t->flags = FLAGS_HOST;
+    }
+    return true;
+}
+
+static bool gen_lea(Translator *t)
+{
+    Emit *e = t->e;
+    const Insn *in = t->in;
+    const Operand *o = &in->opd[0];
+    Rm ea;
+    if (!guest_address(t, &ea)) {
+        return false;
+    }
+    bool spilled = is_spilled(o->reg);
+    unsigned dst = spilled || o->size == 2 ? S0 : host_reg(o->reg);
+    if (in->adsize == 8 && o->size == 8) {
+        emit_lea(e, dst, ea);
+    } else {
+        emit_lea32(e, dst, ea);
+    }
+    if (in->adsize == 2) {
+        emit_movzx16(e, dst, dst);
+    }
+    if (o->size == 2) {
+        emit_op(e, EM_66 | 0x89, S0, spilled ? rm_gs(OFF_GPR(o->reg)) : rm_reg(host_reg(o->reg)));
+    } else if (spilled) {
+        emit_store(e, rm_gs(OFF_GPR(o->reg)), S0);
+    }
+    return true;
+}
+
+/* MOV between rAX and an absolute address. */
+static void body_offset(Translator *t, const Rm *mem)
+{
+    const Insn *in = t->in;
+    bool store = in->opcode & 2;
+    unsigned op = (in->opcode & 1 ? size_prefix(in->opsize) | 1 : 0) | (store ? 0x88 : 0x8a);
+    emit_op(t->e, op, RAX, *mem);
+}
+
+static bool gen_offset(Translator *t)
+{
+    const Operand *m = memory_operand(t->in);
+    if (!m || t->in->disp != (int32_t)t->in->disp) {
+        return false;
+    }
+    gen_access(t, m->size, access_of(t, m), 0, body_offset);
+    return true;
+}
+
+/* ---- stack ---- */
+
+static unsigned stack_size(const Translator *t)
+{
+    if (t->cs64) {
+        return t->in->opsize == 8 ? 8 : 0;
+    }
+    return t->flat && (t->mode & MODE_SS32) && t->in->opsize == 4 ? 4 : 0;
+}
+
+static void move_stack(Translator *t, unsigned base, int32_t by)
+{
+    if (t->cs64) {
+        emit_lea(t->e, H_RSP, rm_mem(base, by));
+    } else {
+        emit_lea32(t->e, H_RSP, rm_mem(base, by));
+    }
+}
+
+static void body_push(Translator *t, const Rm *mem)
+{
+    Emit *e = t->e;
+    const Operand *o = &t->in->opd[0];
+    unsigned w = t->cs64 ? EM_W : 0;
+    if (o->kind == OPD_IMM) {
+        emit_op(e, w | 0xc7, 0, *mem);
+        emit32(e, (uint32_t)t->in->imm);
+    } else if (o->kind == OPD_MEM) {
+        emit_load(e, S1, rm_gs(OFF_WORD(JW_TMP)));
+        emit_op(e, w | 0x89, S1, *mem);
+    } else if (is_spilled(o->reg)) {
+        emit_load(e, S1, rm_gs(OFF_GPR(o->reg)));
+        emit_op(e, w | 0x89, S1, *mem);
+    } else {
+        emit_op(e, w | 0x89, host_reg(o->reg), *mem);
+    }
+    move_stack(t, H_RSP, t->cs64 ? -8 : -4);
+}
+
+static void body_load_tmp(Translator *t, const Rm *mem)
+{
+    emit_op(t->e, (t->cs64 ? EM_W : 0) | 0x8b, S1, *mem);
+    emit_store(t->e, rm_gs(OFF_WORD(JW_TMP)), S1);
+}
+
+static bool gen_push(Translator *t)
+{
+    unsigned size = stack_size(t);
+    const Operand *o = &t->in->opd[0];
+    if (!size || (o->kind != OPD_GPR && o->kind != OPD_IMM && o->kind != OPD_MEM)) {
+        return false;
+    }
+    if (o->kind == OPD_MEM) {
+        gen_access(t, size, MEM_READ, 0, body_load_tmp);
+    }
+    gen_access_stack(t, H_RSP, -(int32_t)size, size, MEM_WRITE, body_push);
+    return true;
+}
+
+static void body_pop(Translator *t, const Rm *mem)
+{
+    Emit *e = t->e;
+    const Operand *o = &t->in->opd[0];
+    unsigned w = t->cs64 ? EM_W : 0;
+    if (o->reg == REG_RSP) {
+        emit_op(e, w | 0x8b, H_RSP, *mem);
+        return;
+    }
+    if (is_spilled(o->reg)) {
+        emit_op(e, w | 0x8b, S1, *mem);
+        emit_store(e, rm_gs(OFF_GPR(o->reg)), S1);
+    } else {
+        emit_op(e, w | 0x8b, host_reg(o->reg), *mem);
+    }
+    move_stack(t, H_RSP, t->cs64 ? 8 : 4);
+}
+
+static bool gen_pop(Translator *t)
+{
+    unsigned size = stack_size(t);
+    if (!size || t->in->opd[0].kind != OPD_GPR) {
+        return false;
+    }
+    gen_access_stack(t, H_RSP, 0, size, MEM_READ, body_pop);
+    return true;
+}
+
+static void body_leave(Translator *t, const Rm *mem)
+{
+    emit_op(t->e, (t->cs64 ? EM_W : 0) | 0x8b, S1, *mem);
+    move_stack(t, RBP, t->cs64 ? 8 : 4);
+    emit_mov(t->e, RBP, S1);
+}
+
+static bool gen_leave(Translator *t)
+{
+    unsigned size = stack_size(t);
+    if (!size) {
+        return false;
+    }
+    gen_access_stack(t, RBP, 0, size, MEM_READ, body_leave);
+    return true;
+}
+
+/* ---- division: what would fault goes to the function ---- */
+
+static bool divide_to_function(Translator *t, uint8_t *jump[], unsigned n, uint8_t *after)
+{
+    JitExec *x = jit_alloc(t->j, sizeof(*x));
+    if (!x) {
+        return false;
+    }
+    *x = (JitExec){ .fn = insn_function(t->in), .off = t->off[t->i], .insn = *t->in };
+    for (unsigned i = 0; i < n; i++) {
+        Cold *c = new_cold(t, COLD_EXEC, jump[i]);
+        c->exec = x;
+        c->after = after;
+        c->again = t->vectors ? after : NULL;
+    }
+    return x->fn;
+}
+
+static bool gen_divide(Translator *t)
+{
+    Emit *e = t->e;
+    const Insn *in = t->in;
+    const Operand *o = &in->opd[0];
+    unsigned size = o->size, w = size_prefix(size);
+    if (o->kind != OPD_GPR || size == 1 || (size == 2 && in->op == OP_IDIV)) {
+        return false;
+    }
+    flags_clobber(t, 0); /* undefined afterwards */
+    unsigned src = is_spilled(o->reg) ? S0 : host_reg(o->reg);
+    if (src == S0) {
+        emit_load(e, S0, rm_gs(OFF_GPR(o->reg)));
+    }
+    uint8_t *bad[2];
+    unsigned n = 0;
+    if (in->op == OP_DIV) { /* the quotient fits if the high half is below the divisor */
+        emit_alu(e, w, A_CMP, RDX, rm_reg(src));
+        bad[n++] = emit_jcc(e, CC_AE);
+    } else { /* certain to fit: a sign-extended dividend, and neither 0 nor -1 */
+        emit_lea(e, S1, rm_mem(src, 1));
+        emit_alu_imm(e, w, A_CMP, rm_reg(S1), 1);
+        bad[n++] = emit_jcc(e, CC_BE);
+        emit_op(e, w | 0x8b, S1, rm_reg(RAX));
+        emit_op(e, w | 0xc1, 7, rm_reg(S1)); /* sar */
+        emit8(e, size * 8 - 1);
+        emit_alu(e, w, A_CMP, S1, rm_reg(RDX));
+        bad[n++] = emit_jcc(e, CC_NE);
+    }
+    emit_op(e, w | 0xf7, in->op == OP_DIV ? 6 : 7, rm_reg(src));
+    /* Both ways leave undefined flags; the function's are in memory. */
+    flags_clobber(t, 0);
+    return divide_to_function(t, bad, n, e->p);
+}
+
+bool gen_special(Translator *t)
+{
+    const Insn *in = t->in;
+    switch (in->op) {
+    case OP_ADD: case OP_OR: case OP_ADC: case OP_SBB: case OP_AND: case OP_SUB: case OP_XOR:
+    case OP_CMP: case OP_TEST:
+        return !in->has_modrm && gen_accumulator(t);
+    case OP_INC: case OP_DEC: case OP_XCHG: case OP_BSWAP:
+        return !in->has_modrm && gen_opcode_register(t);
+    case OP_MOV:
+        if (in->has_modrm) {
+            return false;
+        }
+        return in->opd[1].kind == OPD_IMM ? gen_mov_imm(t) : gen_offset(t);
+    case OP_LEA: return gen_lea(t);
+    case OP_PUSH: return gen_push(t);
+    case OP_POP: return gen_pop(t);
+    case OP_LEAVE: return gen_leave(t);
+    case OP_DIV: case OP_IDIV: return gen_divide(t);
+    case OP_CBW: case OP_CWD: gen_raw(t, true); return true;
+    case OP_LAHF:
+        flags_restore(t, FLAG_ARITH);
+        emit8(t->e, 0x9f);
+        return true;
+    case OP_SAHF: case OP_CLC: case OP_STC: case OP_CMC:
+        flags_restore(t, flags_needed(t));
+        emit8(t->e, in->opcode);
+        t->flags = FLAGS_HOST;
+        return true;
+    case OP_NOP: case OP_ENDBR32: case OP_ENDBR64: case OP_PREFETCH: case OP_PREFETCHW:
+    case OP_PREFETCHNTA: case OP_PREFETCHT0: case OP_PREFETCHT1: case OP_PREFETCHT2:
+        return true;
+    default: return false;
+    }
+}

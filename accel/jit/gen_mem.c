@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Memory operands. Each gets one of the vCPU's slots: if the page there is the operand's own, an
+ * addend leads to host memory; else the slow stub looks into the Tlb, fills the slot, and the code
+ * tries again. What is not plain RAM is done by the same instruction on a buffer (or on the RAM
+ * itself, when somebody wants to hear of the write), and jit_mem_commit finishes the store.
+ *
+ *     lea  r11, [address + size - 1]        the last byte's page
+ *     and  r11, -4096
+ *     cmp  r11, gs:[slot's tag]
+ *     jne  cold
+ *     mov  r10, gs:[slot's addend]
+ *     op   reg, [address + r10]
+ *
+ * where the address is base + displacement; else it is computed into r10 first.
+ */
+#include "accel/jit/translate.h"
+
+/* A guest register as part of an address: its host register, or a scratch one it is loaded to. */
+static unsigned address_reg(Translator *t, unsigned guest_reg, unsigned scratch)
+{
+    if (!is_spilled(guest_reg)) {
+        return host_reg(guest_reg);
+    }
+    emit_load(t->e, scratch, rm_gs(OFF_GPR(guest_reg)));
+    return scratch;
+}
+
+bool guest_address(Translator *t, Rm *out)
+{
+    const Insn *in = t->in;
+    int64_t disp = in->disp;
+    Rm rm = { .reg = NO_REG, .base = NO_REG, .index = NO_REG };
+    if (in->base == INSN_REG_RIP) {
+        rm.base = H_RIP;
+        disp += t->off[t->i] + in->len;
+    } else if (in->base != INSN_REG_NONE) {
+        rm.base = (uint8_t)address_reg(t, in->base, S0);
+    }
+    if (in->index != INSN_REG_NONE) {
+        rm.index = (uint8_t)address_reg(t, in->index, S1);
+        rm.scale = in->scale;
+    }
+    rm.disp = (int32_t)disp;
+    *out = rm;
+    return rm.disp == disp;
+}
+
+static unsigned slot_of(const Translator *t)
+{
+    const Insn *in = t->in;
+    unsigned n;
+    if (in->base == REG_RSP) {
+        n = 0;
+    } else if (in->base == REG_RBP && in->index == INSN_REG_NONE) {
+        n = 1;
+    } else {
+        n = 2 + (unsigned)((t->gpa >> 5) * 7 + in->base * 3 + in->index * 5) % (NR_SLOTS / 2 - 2);
+    }
+    return n + (t->user ? NR_SLOTS / 2 : 0);
+}
+
+static uint32_t describe(const Translator *t, unsigned slot, unsigned size, uint32_t access)
+{
+    return t->off[t->i] << MEM_OFF_SHIFT | (uint32_t)t->in->len << MEM_LEN_SHIFT |
+           slot << MEM_SLOT_SHIFT | (size - 1) << MEM_SIZE_SHIFT | access;
+}
+
+/* Offset in S0 to linear address in S0, outside 64-bit mode and flat segments. */
+static void add_segment(Translator *t, unsigned seg, uint32_t desc, unsigned size)
+{
+    Emit *e = t->e;
+    unsigned limits = desc & MEM_WRITE ? JW_WRITE_LIMIT : JW_READ_LIMIT;
+    emit_lea(e, S1, rm_mem(S0, (int32_t)size - 1));
+    emit_alu(e, EM_W, A_CMP, S1, rm_gs(OFF_WORD(limits + seg)));
+    Cold *c = new_cold(t, COLD_SEGMENT, emit_jcc(e, CC_G));
+    emit_alu(e, 0, A_ADD, S0, rm_gs(OFF(seg) + (int32_t)(seg * sizeof(Segment)) +
+                                    (int32_t)offsetof(Segment, base)));
+    c->desc = desc;
+    c->seg = seg;
+    c->after = e->p;
+}
+
+/* Address form: base + displacement that stays valid, so that S0 need not hold it. */
+static bool is_simple(const Translator *t)
+{
+    const Insn *in = t->in;
+    for (unsigned n = 0; n < in->nr_opd; n++) {
+        if (in->opd[n].kind == OPD_GPR8H) {
+            return false; /* its body moves the register, which may be the base */
+        }
+    }
+    return t->cs64 && in->adsize == 8 && in->seg < SEG_FS && in->index == INSN_REG_NONE &&
+           in->base != INSN_REG_NONE && (in->base == INSN_REG_RIP || !is_spilled(in->base));
+}
+
+/* Linear address into S0. */
+static void compute_address(Translator *t, const Rm *ea, uint32_t desc, unsigned size)
+{
+    const Insn *in = t->in;
+    Emit *e = t->e;
+    if (in->adsize == 8) {
+        emit_lea(e, S0, *ea);
+    } else {
+        emit_lea32(e, S0, *ea);
+        if (in->adsize == 2) {
+            emit_movzx16(e, S0, S0);
+        }
+    }
+    if (t->cs64) {
+        if (in->seg >= SEG_FS) {
+            emit_alu(e, EM_W, A_ADD, S0,
+                     rm_gs(OFF(seg) + (int32_t)(in->seg * sizeof(Segment)) +
+                           (int32_t)offsetof(Segment, base)));
+        }
+        return;
+    }
+    bool writes_code = in->seg == SEG_CS && (desc & MEM_WRITE);
+    if (!t->flat || in->seg >= SEG_FS || writes_code) {
+        add_segment(t, in->seg, desc, size);
+    }
+}
+
+/* The check of the address (in S0, or simple: *ea) against the slot, and the operand's host form. */
+static void check_slot(Translator *t, bool simple, const Rm *ea, unsigned slot, uint32_t desc,
+                       unsigned size, uint32_t need, BodyFn *body)
+{
+    Emit *e = t->e;
+    const bool write = desc & MEM_WRITE;
+    int32_t tag = (write ? OFF(write_slots.tag) : OFF(read_slots.tag)) + 8 * (int32_t)slot;
+    int32_t addend = (write ? OFF(write_slots.addend) : OFF(read_slots.addend)) + 8 * (int32_t)slot;
+    bool aligned = desc & MEM_ALIGNED;
+    uint8_t *again = e->p;
+    Rm last = simple ? *ea : rm_mem(S0, 0);
+    last.disp += aligned ? 0 : (int32_t)size - 1;
+    uint8_t *cold;
+    if (t->j->use_table) {
+        emit_lea(e, S1, last);
+        emit_alu_imm(e, EM_W, A_AND, rm_reg(S1), aligned ? -PAGE_SIZE | (int32_t)(size - 1)
+                                                         : -PAGE_SIZE);
+        emit_alu(e, EM_W, A_CMP, S1, rm_gs(tag));
+        cold = emit_jcc(e, CC_NE);
+    } else {
+        cold = emit_jmp(e);
+    }
+    Rm mem;
+    if (simple) {
+        emit_load(e, S0, rm_gs(addend));
+        mem = *ea;
+        mem.index = S0;
+        mem.scale = 0;
+    } else {
+        emit_alu(e, EM_W, A_ADD, S0, rm_gs(addend));
+        mem = rm_mem(S0, 0);
+    }
+    Cold *c = new_cold(t, COLD_MEM, cold);
+    c->again = again;
+    c->desc = desc;
+    c->has_address = simple;
+    c->address = *ea;
+    c->body = body;
+    c->restore = need;
+    c->flags = t->flags;
+    if (need) {
+        emit_flags_restore(t, need);
+    }
+    body(t, &mem);
+    c->after = e->p;
+}
+
+/* Which flags must be saved before the check, and be brought back for the body. */
+static uint32_t prepare_flags(Translator *t, uint32_t need)
+{
+    uint32_t killed = insn_flags_killed(t->in);
+    flags_clobber(t, need | (t->live[t->i + 1] & ~killed));
+    return need;
+}
+
+static uint32_t after_flags(const Translator *t, uint32_t desc)
+{
+    return desc | (insn_rows[t->in->row].flags_written ? MEM_FLAGS : 0);
+}
+
+void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, BodyFn *body)
+{
+    need = prepare_flags(t, need);
+    Rm ea;
+    if (!guest_address(t, &ea)) {
+        t->failed = true;
+        return;
+    }
+    unsigned slot = slot_of(t);
+    access |= t->in->seg == SEG_SS ? MEM_STACK : 0;
+    uint32_t desc = after_flags(t, describe(t, slot, size, access));
+    bool simple = is_simple(t);
+    if (simple && (int64_t)ea.disp + (int32_t)size - 1 != (int32_t)(ea.disp + (int32_t)size - 1)) {
+        simple = false;
+    }
+    if (!simple) {
+        compute_address(t, &ea, desc, size);
+    }
+    check_slot(t, simple, &ea, slot, desc, size, need, body);
+}
+
+void gen_access_stack(Translator *t, unsigned base, int32_t disp, unsigned size, uint32_t access,
+                      BodyFn *body)
+{
+    prepare_flags(t, 0);
+    unsigned slot = (base == H_RSP ? 0 : 1) + (t->user ? NR_SLOTS / 2 : 0);
+    uint32_t desc = describe(t, slot, size, access | MEM_STACK);
+    Rm ea = rm_mem(base, disp);
+    if (!t->cs64) {
+        emit_lea32(t->e, S0, ea);
+    }
+    check_slot(t, t->cs64, &ea, slot, desc, size, 0, body);
+}
+
+/* Behind the block: the operand was not in its slot. */
+void gen_cold_access(Translator *t, Cold *c)
+{
+    Emit *e = t->e;
+    emit_link_here(e, c->from);
+    if (c->has_address) {
+        emit_lea(e, S0, c->address);
+    }
+    emit_mov_imm32(e, S1, c->desc);
+    emit_call_to(e, t->j->stubs.slow);
+    emit_jcc_to(e, CC_E, c->again);
+    if (c->restore) {
+        emit_flags_restore(t, c->restore);
+    }
+    Rm mem = rm_mem(S0, 0);
+    c->body(t, &mem);
+    if (c->desc & MEM_WRITE) {
+        emit_call_to(e, t->j->stubs.commit);
+    }
+    emit_jmp_to(e, c->after);
+}

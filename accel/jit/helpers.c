@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * What translated code calls: memory operands that are not plain RAM at hand, and instructions
+ * that run as functions. All may unwind by cpu_raise: the guest's registers are in CpuState, and
+ * cpu->rip is the address of the block's first instruction.
+ */
+#include <string.h>
+
+#include "accel/interp/interp.h"
+#include "accel/jit/cpu.h"
+#include "cpu/exception.h"
+#include "cpu/paging.h"
+
+static uint64_t rip_mask(const CpuState *cpu)
+{
+    return cpu->mode & MODE_CS64 ? ~0ull : 0xffffffffu;
+}
+
+static void set_insn_rip(CpuState *cpu, uint32_t desc)
+{
+    cpu->insn_rip = (cpu->rip + (desc & 0x3ff)) & rip_mask(cpu);
+}
+
+static unsigned mem_size(uint32_t desc)
+{
+    return (desc >> MEM_SIZE_SHIFT & 31) + 1;
+}
+
+/* ---- memory ---- */
+
+static void check_address(CpuState *cpu, uint64_t lin, uint32_t desc)
+{
+    unsigned size = mem_size(desc);
+    if ((desc & MEM_ALIGNED) && (lin & (size - 1))) {
+        cpu_raise(cpu, EXC_GP, 0);
+    }
+    if ((cpu->mode & MODE_CS64) &&
+        (!lin_is_canonical(cpu, lin) || !lin_is_canonical(cpu, lin + size - 1))) {
+        cpu_raise(cpu, desc & MEM_STACK ? EXC_SS : EXC_GP, 0);
+    }
+}
+
+static bool fill_slot(CpuState *cpu, uint64_t lin, uint32_t desc)
+{
+    const TlbEntry *e = tlb_entry(cpu->tlb, lin);
+    uint64_t tag = desc & MEM_WRITE ? e->wtag : e->rtag;
+    if (tag != TLB_PAGE(lin)) {
+        return false;
+    }
+    TlbSlots *s = desc & MEM_WRITE ? &cpu->write_slots : &cpu->read_slots;
+    unsigned i = desc >> MEM_SLOT_SHIFT & (NR_SLOTS - 1);
+    s->addend[i] = e->addend;
+    __atomic_store_n(&s->tag[i], tag, __ATOMIC_RELEASE);
+    return true;
+}
+
+static void load_bounce(CpuState *cpu, uint64_t lin, unsigned size)
+{
+    JitCpu *jc = cpu->jit;
+    if (size <= 8 && !(size & (size - 1))) {
+        uint64_t val = lin_load(cpu, lin, size, MEM_CPL);
+        memcpy(jc->bounce, &val, 8);
+    } else {
+        lin_read(cpu, lin, jc->bounce, size, MEM_CPL);
+    }
+}
+
+uint8_t *jit_mem_slow(CpuState *cpu, uint64_t lin, uint32_t desc)
+{
+    JitCpu *jc = cpu->jit;
+    unsigned size = mem_size(desc);
+    bool write = desc & MEM_WRITE;
+    set_insn_rip(cpu, desc);
+    jc->slow++;
+    check_address(cpu, lin, desc);
+    if (write) {
+        lin_probe(cpu, lin, size, true, MEM_CPL);
+    }
+    void *host = jc->jit->use_table ? lin_host(cpu, lin, size, write) : NULL;
+    if (host && fill_slot(cpu, lin, desc)) {
+        return NULL;
+    }
+    jc->lin = lin;
+    jc->desc = desc;
+    jc->ram = NULL;
+    host = lin_host_tracked(cpu, lin, size, write, &jc->ram, &jc->ram_offset);
+    if (host) {
+        return host;
+    }
+    jc->ram = NULL;
+    if (desc & MEM_LOCK) {
+        interp_bus_lock(cpu);
+    }
+    if (desc & MEM_READ) {
+        load_bounce(cpu, lin, size);
+    }
+    return jc->bounce;
+}
+
+uint64_t jit_mem_commit(CpuState *cpu, uint64_t rflags)
+{
+    JitCpu *jc = cpu->jit;
+    uint32_t desc = jc->desc;
+    unsigned size = mem_size(desc);
+    set_insn_rip(cpu, desc);
+    if (jc->ram) {
+        mmu_written(cpu, jc->ram, jc->ram_offset, size);
+        tlb_rearm_write(cpu, jc->lin);
+    } else if (size <= 8 && !(size & (size - 1))) {
+        uint64_t val = 0;
+        memcpy(&val, jc->bounce, size);
+        lin_store(cpu, jc->lin, val, size, MEM_CPL);
+    } else {
+        lin_write(cpu, jc->lin, jc->bounce, size, MEM_CPL);
+    }
+    interp_bus_unlock(cpu);
+    bool leave = cpu->request || cpu->mmu->store_hit_code;
+    if (!leave || (desc & MEM_STAY)) {
+        return 0;
+    }
+    if (desc & MEM_FLAGS) {
+        cpu->cc = flags_to_cc((uint32_t)rflags);
+    }
+    cpu->rip = (cpu->insn_rip + (desc >> MEM_LEN_SHIFT & 15)) & rip_mask(cpu);
+    return 1;
+}
+
+uint64_t jit_segment(CpuState *cpu, uint64_t offset, uint32_t desc)
+{
+    set_insn_rip(cpu, desc);
+    return seg_lin(cpu, (int)cpu->jit_word[JW_SEG], offset, mem_size(desc), desc & MEM_WRITE);
+}
+
+void jit_raise_gp(CpuState *cpu, uint32_t desc)
+{
+    set_insn_rip(cpu, desc);
+    cpu_raise(cpu, EXC_GP, 0);
+}
+
+/* ---- instructions that are functions ---- */
+
+static void run(CpuState *cpu, const JitExec *x, uint64_t mask)
+{
+    cpu->jit->execs++;
+    cpu->insn_rip = (cpu->rip + x->off) & mask;
+    cpu->rip = (cpu->insn_rip + x->insn.len) & mask;
+    x->fn(cpu, &x->insn);
+}
+
+uint64_t jit_exec(CpuState *cpu, const JitExec *x)
+{
+    uint64_t start = cpu->rip, mask = rip_mask(cpu);
+    uint32_t mode = cpu->mode;
+    uint64_t next = (start + x->off + x->insn.len) & mask;
+    run(cpu, x, mask);
+    if (cpu->rip != next || cpu->mode != mode || cpu->request || cpu->mmu->store_hit_code) {
+        return 1;
+    }
+    cpu->rip = start;
+    return 0;
+}
+
+void jit_exec_end(CpuState *cpu, const JitExec *x)
+{
+    run(cpu, x, rip_mask(cpu));
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * What the translator must know of an instruction beyond its operation: where its operands are
+ * encoded, how long its immediate is, which flags it needs and replaces. All read from the
+ * decode table (cpu/insns.inc), whose operand letters insn_table.c explains.
+ */
+#include "accel/jit/translate.h"
+
+/* The nth of the comma-separated operands, or NULL. */
+static const char *operand_text(const Insn *in, unsigned n)
+{
+    const char *s = insn_rows[in->row].operands;
+    while (s && n--) {
+        s = strchr(s, ',');
+        s = s ? s + 1 : NULL;
+    }
+    return s;
+}
+
+static bool is_word(const char *s, const char *word)
+{
+    size_t n = strlen(word);
+    return !strncmp(s, word, n) && (s[n] == ',' || s[n] == 0);
+}
+
+Role insn_role(const Insn *in, unsigned n)
+{
+    static const char *const fixed[] = { "AL", "rAX", "eAX", "AX", "CL", "DX", "1", "ES", "CS",
+                                         "SS", "DS", "FS", "GS", "ST0" };
+    const char *s = operand_text(in, n);
+    if (!s) {
+        return ROLE_NONE;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(fixed); i++) {
+        if (is_word(s, fixed[i])) {
+            return ROLE_NONE;
+        }
+    }
+    switch (s[0]) {
+    case 'G': case 'V': case 'P': case 'S': return ROLE_REG;
+    case 'E': case 'W': case 'Q': case 'M': case 'R': case 'U': case 'N': return ROLE_RM;
+    case 'B': case 'H': return ROLE_VVVV;
+    case 'Z': return ROLE_OPCODE;
+    case 'O': return ROLE_OFFSET;
+    default: return ROLE_NONE;
+    }
+}
+
+unsigned insn_imm_size(const Insn *in)
+{
+    for (unsigned n = 0; n < in->nr_opd; n++) {
+        const char *s = operand_text(in, n);
+        if (!s) {
+            break;
+        }
+        if (s[0] == 's') {
+            return 1;
+        }
+        if (s[0] == 'L') {
+            return 1;
+        }
+        if (s[0] != 'I') {
+            continue;
+        }
+        switch (s[1]) {
+        case 'b': return 1;
+        case 'w': return 2;
+        case 'z': return in->opsize == 2 ? 2 : 4;
+        default: return in->opsize;
+        }
+    }
+    return 0;
+}
+
+uint32_t insn_flags_read(const Insn *in)
+{
+    static const uint16_t cond[8] = { FLAG_OF, FLAG_CF, FLAG_ZF, FLAG_CF | FLAG_ZF, FLAG_SF,
+                                      FLAG_PF, FLAG_SF | FLAG_OF, FLAG_SF | FLAG_OF | FLAG_ZF };
+    if (in->op == OP_JCC || in->op == OP_SETCC || in->op == OP_CMOVCC) {
+        return cond[in->cond >> 1 & 7];
+    }
+    return insn_rows[in->row].flags_read;
+}
+
+uint32_t insn_flags_killed(const Insn *in)
+{
+    const InsnRow *r = &insn_rows[in->row];
+    if (r->flags & INSN_REP) {
+        return in->prefixes & (PFX_REP | PFX_REPNE) ? 0 : r->flags_written;
+    }
+    switch (in->op) {
+    case OP_ROL: case OP_ROR: case OP_RCL: case OP_RCR: case OP_SHL: case OP_SHR: case OP_SAR:
+    case OP_SHLD: case OP_SHRD: {
+        const Operand *n = &in->opd[in->nr_opd - 1];
+        unsigned count = (unsigned)in->imm & (in->opd[0].size == 8 ? 63 : 31);
+        /* RCL and RCR of a byte or word by a multiple of 9 or 17 count as 0 */
+        bool rotate_cy = in->op == OP_RCL || in->op == OP_RCR;
+        return n->kind == OPD_IMM && count && !rotate_cy ? r->flags_written : 0;
+    }
+    case OP_BSF: case OP_BSR: return FLAG_ZF | FLAG_CF | FLAG_OF | FLAG_SF | FLAG_AF | FLAG_PF;
+    default: return r->flags_written;
+    }
+}

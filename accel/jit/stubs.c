@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * The small pieces of host code between C and translated blocks: entering, leaving, and calls of
+ * helpers that save what C may clobber.
+ *
+ * In translated code: guest registers 0-3, 5-7 and 12-15 in the host's of the same number, guest
+ * RSP in r9, guest R8-R11 in CpuState; r8 the guest RIP of the block's first instruction, r10 and
+ * r11 scratch; gs addresses CpuState; rsp is the host's stack, a multiple of 16. Arithmetic flags
+ * at a block's entry are in CpuState.cc.
+ */
+#include "accel/jit/cpu.h"
+
+static const uint8_t resident[] = { RAX, RCX, RDX, RBX, RBP, RSI, RDI, R12, R13, R14, R15 };
+
+static void save_registers(Emit *e)
+{
+    for (unsigned i = 0; i < sizeof(resident); i++) {
+        emit_store(e, rm_gs(OFF_GPR(resident[i])), resident[i]);
+    }
+    emit_store(e, rm_gs(OFF_GPR(REG_RSP)), R9);
+    emit_store(e, rm_gs(OFF(rip)), R8);
+}
+
+static void load_registers(Emit *e)
+{
+    for (unsigned i = 0; i < sizeof(resident); i++) {
+        emit_load(e, resident[i], rm_gs(OFF_GPR(resident[i])));
+    }
+    emit_load(e, R9, rm_gs(OFF_GPR(REG_RSP)));
+    emit_load(e, R8, rm_gs(OFF(rip)));
+}
+
+/* Those that a C function does not keep. */
+static void load_clobbered(Emit *e)
+{
+    static const uint8_t clobbered[] = { RAX, RCX, RDX, RSI, RDI };
+    for (unsigned i = 0; i < sizeof(clobbered); i++) {
+        emit_load(e, clobbered[i], rm_gs(OFF_GPR(clobbered[i])));
+    }
+    emit_load(e, R9, rm_gs(OFF_GPR(REG_RSP)));
+    emit_load(e, R8, rm_gs(OFF(rip)));
+}
+
+static void push(Emit *e, unsigned reg)
+{
+    if (reg >= 8) {
+        emit8(e, 0x41);
+    }
+    emit8(e, 0x50 | (reg & 7));
+}
+
+static void pop(Emit *e, unsigned reg)
+{
+    if (reg >= 8) {
+        emit8(e, 0x41);
+    }
+    emit8(e, 0x58 | (reg & 7));
+}
+
+static void ret(Emit *e)
+{
+    emit8(e, 0xc3);
+}
+
+static uint8_t *start(Emit *e)
+{
+    emit_align(e, 16, 0);
+    return e->p;
+}
+
+/* ---- vector registers ---- */
+
+/* Two subroutines: YMM0-15 to CpuState; back. Flags are lost. */
+static uint8_t *make_save_vectors(Emit *e)
+{
+    uint8_t *at = start(e);
+    for (unsigned i = 0; i < 16; i++) {
+        emit_vex(e, 2, 1, false, true, 0, 0x7f, i, rm_gs(OFF(ymm) + 32 * (int32_t)i));
+    }
+    emit_store_imm32(e, rm_gs(OFF_WORD(JW_VECTORS)), 0);
+    ret(e);
+    return at;
+}
+
+/* Where all upper halves are 0 they are left in that state: SSE code runs faster then. */
+static uint8_t *make_load_vectors(Emit *e)
+{
+    uint8_t *at = start(e);
+    int32_t ymm = OFF(ymm);
+    emit_vex(e, 2, 1, false, false, 0, 0x6f, 0, rm_gs(ymm + 16)); /* vmovdqu */
+    for (int i = 1; i < 16; i++) {
+        emit_vex(e, 1, 1, false, false, 0, 0xeb, 0, rm_gs(ymm + 32 * i + 16)); /* vpor */
+    }
+    emit_vex(e, 1, 2, false, false, 0, 0x17, 0, rm_reg(0)); /* vptest */
+    emit_store_imm32(e, rm_gs(OFF_WORD(JW_VECTORS)), 1);
+    uint8_t *full = emit_jcc(e, CC_NE);
+    emit8(e, 0xc5); /* vzeroupper */
+    emit8(e, 0xf8);
+    emit8(e, 0x77);
+    for (unsigned i = 0; i < 16; i++) {
+        emit_op(e, EM_0F | 0x10, i, rm_gs(ymm + 32 * (int32_t)i)); /* movups */
+    }
+    ret(e);
+    emit_link_here(e, full);
+    for (unsigned i = 0; i < 16; i++) {
+        emit_vex(e, 2, 1, false, true, 0, 0x6f, i, rm_gs(ymm + 32 * (int32_t)i));
+    }
+    ret(e);
+    return at;
+}
+
+/* Saves the vector registers if they are live. */
+static void vectors_to_memory(Emit *e, const uint8_t *save)
+{
+    emit_alu_imm(e, 0, A_CMP, rm_gs(OFF_WORD(JW_VECTORS)), 0);
+    uint8_t *skip = emit_jcc(e, CC_E);
+    emit_call_to(e, save);
+    emit_link_here(e, skip);
+}
+
+/* Brackets a call of C that the code goes on behind; stack: 8 bytes, JW_VECTORS as it was. */
+static void vectors_push(Emit *e, const uint8_t *save)
+{
+    emit_op(e, 0xff, 6, rm_gs(OFF_WORD(JW_VECTORS))); /* push */
+    vectors_to_memory(e, save);
+}
+
+static void vectors_pop(Emit *e, const uint8_t *load)
+{
+    pop(e, RCX);
+    emit_op(e, 0x85, RCX, rm_reg(RCX)); /* test */
+    uint8_t *skip = emit_jcc(e, CC_E);
+    emit_call_to(e, load);
+    emit_link_here(e, skip);
+}
+
+/* ---- in and out ---- */
+
+static const uint8_t callee_saved[] = { RBX, RBP, R12, R13, R14, R15 };
+
+static void *make_enter(Emit *e)
+{
+    uint8_t *at = start(e);
+    for (unsigned i = 0; i < sizeof(callee_saved); i++) {
+        push(e, callee_saved[i]);
+    }
+    emit_lea(e, RSP, rm_mem(RSP, -8));
+    emit_mov(e, R11, RDI);
+    load_registers(e);
+    emit_op(e, 0xff, 4, rm_reg(R11)); /* jmp */
+    return at + e->to_rx;
+}
+
+static void go_back(Emit *e)
+{
+    emit_lea(e, RSP, rm_mem(RSP, 8));
+    for (unsigned i = sizeof(callee_saved); i-- > 0;) {
+        pop(e, callee_saved[i]);
+    }
+    ret(e);
+}
+
+/* The registers are in CpuState already. */
+static uint8_t *make_leave_saved(Emit *e, const uint8_t *save)
+{
+    uint8_t *at = start(e);
+    vectors_to_memory(e, save);
+    go_back(e);
+    return at;
+}
+
+static uint8_t *make_leave(Emit *e, const uint8_t *saved)
+{
+    uint8_t *at = start(e);
+    save_registers(e);
+    emit_jmp_to(e, saved);
+    return at;
+}
+
+static uint8_t *make_leave_link(Emit *e, const uint8_t *leave)
+{
+    uint8_t *at = start(e);
+    emit_store(e, rm_gs(OFF_WORD(JW_LINK)), R11);
+    emit_jmp_to(e, leave);
+    return at;
+}
+
+/* Leaves with a word set to 1. */
+static uint8_t *make_leave_word(Emit *e, const uint8_t *leave, unsigned word)
+{
+    uint8_t *at = start(e);
+    emit_store_imm32(e, rm_gs(OFF_WORD(word)), 1);
+    emit_jmp_to(e, leave);
+    return at;
+}
+
+/* ---- memory ---- */
+
+/* Looks into the Tlb: on a hit the slot is filled and the code may try again (ZF = 1). */
+static void look_into_tlb(Emit *e, bool write)
+{
+    int32_t tag = write ? OFF(write_slots.tag) : OFF(read_slots.tag);
+    int32_t addend = write ? OFF(write_slots.addend) : OFF(read_slots.addend);
+    int32_t entry = write ? offsetof(TlbEntry, wtag) : offsetof(TlbEntry, rtag);
+    emit_alu(e, EM_W, A_CMP, RCX, rm_mem(RAX, entry));
+    uint8_t *miss = emit_jcc(e, CC_NE);
+    emit_load(e, RAX, rm_mem(RAX, offsetof(TlbEntry, addend)));
+    emit_rorx(e, false, R11, R11, MEM_SLOT_SHIFT);
+    emit_alu_imm(e, 0, A_AND, rm_reg(R11), NR_SLOTS - 1);
+    Rm slot = rm_gs(addend);
+    slot.index = R11;
+    slot.scale = 3;
+    emit_store(e, slot, RAX);
+    slot.disp = tag;
+    emit_store(e, slot, RCX);
+    pop(e, RCX);
+    pop(e, RAX);
+    emit_alu(e, 0, A_XOR, R11, rm_reg(R11));
+    ret(e);
+    emit_link_here(e, miss);
+}
+
+/* The way to C: r10, r11 as the slow stub gets them. */
+static void call_mem_slow(Emit *e, const uint8_t *save, const uint8_t *load)
+{
+    save_registers(e);
+    emit_store(e, rm_gs(OFF_WORD(JW_LIN)), R10);
+    vectors_push(e, save);
+    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
+    emit_mov(e, RSI, R10);
+    emit_mov32(e, RDX, R11);
+    emit_call_c(e, jit_mem_slow);
+    emit_mov(e, R11, RAX);
+    vectors_pop(e, load);
+    load_clobbered(e);
+    emit_load(e, R10, rm_gs(OFF_WORD(JW_LIN)));
+    emit_op(e, EM_W | 0x85, R11, rm_reg(R11)); /* test; cmovne */
+    emit_op(e, EM_W | EM_0F | 0x45, R10, rm_reg(R11));
+    ret(e);
+}
+
+static uint8_t *make_slow(Emit *e, const uint8_t *save, const uint8_t *load, bool use_table)
+{
+    uint8_t *at = start(e);
+    if (!use_table) {
+        call_mem_slow(e, save, load);
+        return at;
+    }
+    push(e, RAX);
+    push(e, RCX);
+    /* rax: the entry, as tlb_index() */
+    emit_rorx(e, true, RAX, R10, PAGE_BITS);
+    emit_rorx(e, true, RCX, R10, PAGE_BITS + TLB_BITS - 1);
+    emit_alu(e, 0, A_XOR, RAX, rm_reg(RCX));
+    emit_alu_imm(e, 0, A_AND, rm_reg(RAX), TLB_SIZE - 1);
+    emit_op(e, 0xc1, 4, rm_reg(RAX)); /* shl */
+    emit8(e, 5);
+    _Static_assert(sizeof(TlbEntry) == 32, "");
+    emit_alu(e, EM_W, A_ADD, RAX, rm_gs(OFF(tlb)));
+    /* rcx: the page of the last byte */
+    emit_rorx(e, false, RCX, R11, MEM_SIZE_SHIFT);
+    emit_alu_imm(e, 0, A_AND, rm_reg(RCX), 31);
+    emit_alu(e, EM_W, A_ADD, RCX, rm_reg(R10));
+    emit_alu_imm(e, EM_W, A_AND, rm_reg(RCX), -PAGE_SIZE);
+    emit_op(e, 0xf7, 0, rm_reg(R11)); /* test */
+    emit32(e, MEM_WRITE);
+    uint8_t *write = emit_jcc(e, CC_NE);
+    emit_op(e, 0xf7, 0, rm_reg(R11));
+    emit32(e, MEM_ALIGNED);
+    uint8_t *align = emit_jcc(e, CC_NE);
+    look_into_tlb(e, false);
+    uint8_t *miss = emit_jmp(e);
+    emit_link_here(e, write);
+    emit_op(e, 0xf7, 0, rm_reg(R11));
+    emit32(e, MEM_ALIGNED);
+    uint8_t *align2 = emit_jcc(e, CC_NE);
+    look_into_tlb(e, true);
+    emit_link_here(e, miss);
+    emit_link_here(e, align);
+    emit_link_here(e, align2);
+    pop(e, RCX);
+    pop(e, RAX);
+    call_mem_slow(e, save, load);
+    return at;
+}
+
+static uint8_t *make_commit(Emit *e, const uint8_t *save, const uint8_t *load, const uint8_t *saved)
+{
+    uint8_t *at = start(e);
+    emit8(e, 0x9c); /* pushfq */
+    save_registers(e);
+    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
+    emit_load(e, RSI, rm_mem(RSP, 0));
+    push(e, RAX); /* alignment */
+    vectors_push(e, save);
+    emit_call_c(e, jit_mem_commit);
+    emit_op(e, 0x85, RAX, rm_reg(RAX));
+    uint8_t *leave = emit_jcc(e, CC_NE);
+    vectors_pop(e, load);
+    pop(e, RCX);
+    load_clobbered(e);
+    emit8(e, 0x9d); /* popfq */
+    ret(e);
+    emit_link_here(e, leave); /* rip and cc are set */
+    emit_lea(e, RSP, rm_mem(RSP, 32));
+    emit_jmp_to(e, saved);
+    return at;
+}
+
+static uint8_t *make_segment(Emit *e, const uint8_t *save, const uint8_t *load)
+{
+    uint8_t *at = start(e);
+    save_registers(e);
+    vectors_push(e, save);
+    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
+    emit_mov(e, RSI, R10);
+    emit_mov32(e, RDX, R11);
+    emit_call_c(e, jit_segment);
+    emit_mov(e, R10, RAX);
+    vectors_pop(e, load);
+    load_clobbered(e);
+    ret(e);
+    return at;
+}
+
+static uint8_t *make_raise_gp(Emit *e, const uint8_t *save)
+{
+    uint8_t *at = start(e);
+    save_registers(e);
+    vectors_to_memory(e, save);
+    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
+    emit_mov32(e, RSI, R11);
+    emit_call_c(e, jit_raise_gp); /* does not return; jumped to with an aligned stack */
+    return at;
+}
+
+/* ---- instructions that are functions ---- */
+
+static uint8_t *make_exec(Emit *e, const uint8_t *save, const uint8_t *saved)
+{
+    uint8_t *at = start(e);
+    save_registers(e);
+    emit_lea(e, RSP, rm_mem(RSP, -8));
+    vectors_to_memory(e, save);
+    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
+    emit_mov(e, RSI, R11);
+    emit_call_c(e, jit_exec);
+    emit_op(e, 0x85, RAX, rm_reg(RAX));
+    uint8_t *leave = emit_jcc(e, CC_NE);
+    load_registers(e);
+    emit_lea(e, RSP, rm_mem(RSP, 8));
+    ret(e);
+    emit_link_here(e, leave);
+    emit_lea(e, RSP, rm_mem(RSP, 16));
+    emit_jmp_to(e, saved);
+    return at;
+}
+
+static uint8_t *make_exec_end(Emit *e, const uint8_t *save, const uint8_t *saved)
+{
+    uint8_t *at = start(e);
+    save_registers(e);
+    vectors_to_memory(e, save);
+    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
+    emit_mov(e, RSI, R11);
+    emit_call_c(e, jit_exec_end);
+    emit_jmp_to(e, saved);
+    return at;
+}
+
+void jit_make_stubs(Jit *j)
+{
+    Emit *e = &j->e;
+    JitStubs *s = &j->stubs;
+    const uint8_t *save = make_save_vectors(e);
+    s->load_vectors = make_load_vectors(e);
+    *(void **)&s->enter = make_enter(e);
+    const uint8_t *saved = make_leave_saved(e, save);
+    s->leave = make_leave(e, saved);
+    s->leave_link = make_leave_link(e, s->leave);
+    s->leave_interp = make_leave_word(e, s->leave, JW_INTERP);
+    s->leave_stale = make_leave_word(e, s->leave, JW_STALE);
+    s->slow = make_slow(e, save, s->load_vectors, j->use_table);
+    s->commit = make_commit(e, save, s->load_vectors, saved);
+    s->segment = make_segment(e, save, s->load_vectors);
+    s->raise_gp = make_raise_gp(e, save);
+    s->exec = make_exec(e, save, saved);
+    s->exec_end = make_exec_end(e, save, saved);
+    emit_align(e, 64, 0);
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * The code cache and its blocks; the header argues why threads may share them.
+ */
+#include "accel/jit/tb.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "util/alloc.h"
+
+/* ---- life ---- */
+
+static bool map_code(Jit *j, Error **errp)
+{
+    int fd = memfd_create("vireo-code", MFD_CLOEXEC);
+    void *rw = MAP_FAILED, *rx = MAP_FAILED;
+    if (fd >= 0 && ftruncate(fd, (off_t)j->size) == 0) {
+        rw = mmap(NULL, j->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        rx = mmap(NULL, j->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+    }
+    int err = errno;
+    if (fd >= 0) {
+        close(fd);
+    }
+    j->rw = rw == MAP_FAILED ? NULL : rw;
+    j->rx = rx == MAP_FAILED ? NULL : rx;
+    if (!j->rw || !j->rx) {
+        return error_set_errno(errp, err, "the host gives no memory for translated code "
+                               "(a security policy may forbid executable memory); "
+                               "use -accel interp");
+    }
+    madvise(j->rw, j->size, MADV_DONTDUMP);
+    return true;
+}
+
+Jit *jit_new(const JitConfig *c, Error **errp)
+{
+    Jit *j = xcalloc(1, sizeof(*j));
+    j->size = c->code_size;
+    j->nr_cpus = c->nr_cpus;
+    j->threshold = c->threshold;
+    j->max_insns = c->max_insns;
+    j->use_table = c->table;
+    j->chain = c->chain;
+    j->epoch = 1;
+    pthread_mutex_init(&j->lock, NULL);
+    j->meta_size = c->code_size; /* address space: a block's description is smaller than its code */
+    j->meta = mmap(NULL, j->meta_size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (j->meta == MAP_FAILED || !map_code(j, errp)) {
+        jit_free(j);
+        return NULL;
+    }
+    j->e = (Emit){ .p = j->rw, .end = j->rw + j->size, .to_rx = j->rx - j->rw };
+    jit_make_stubs(j);
+    j->after_stubs = j->e.p;
+    return j;
+}
+
+void jit_free(Jit *j)
+{
+    if (!j) {
+        return;
+    }
+    if (j->rw) {
+        munmap(j->rw, j->size);
+    }
+    if (j->rx) {
+        munmap(j->rx, j->size);
+    }
+    if (j->meta && j->meta != MAP_FAILED) {
+        munmap(j->meta, j->meta_size);
+    }
+    pthread_mutex_destroy(&j->lock);
+    free(j);
+}
+
+void *jit_alloc(Jit *j, size_t bytes)
+{
+    bytes = ROUND_UP(bytes, 16);
+    if (bytes > j->meta_size - j->meta_used) {
+        return NULL;
+    }
+    void *p = j->meta + j->meta_used;
+    j->meta_used += bytes;
+    return p;
+}
+
+bool jit_is_full(const Jit *j)
+{
+    return j->e.end - j->e.p < CODE_MARGIN || j->meta_size - j->meta_used < CODE_MARGIN;
+}
+
+void jit_empty(Jit *j)
+{
+    memset(j->hash, 0, sizeof(j->hash));
+    memset(j->pages, 0, sizeof(j->pages));
+    madvise(j->meta, j->meta_used, MADV_DONTNEED);
+    j->meta_used = 0;
+    j->e.p = j->after_stubs;
+    j->epoch++;
+    j->stats.flushes++;
+}
+
+/* ---- finding ---- */
+
+static unsigned tb_hash(uint64_t gpa, uint32_t mode)
+{
+    uint64_t h = (gpa ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15ull;
+    return h >> 49 & (TB_HASH - 1);
+}
+
+static unsigned page_hash(const uint32_t *stamp)
+{
+    return ((uintptr_t)stamp >> 4) * 0x9e3779b1u >> 19 & (PAGE_HASH - 1);
+}
+
+Tb *tb_find(const Jit *j, uint64_t gpa, uint32_t mode, const uint32_t *stamp)
+{
+    Tb *tb = __atomic_load_n(&j->hash[tb_hash(gpa, mode)], __ATOMIC_ACQUIRE);
+    for (; tb; tb = __atomic_load_n(&tb->hash_next, __ATOMIC_ACQUIRE)) {
+        if (tb->gpa == gpa && tb->mode == mode && tb->stamp == stamp &&
+            !__atomic_load_n(&tb->stale, __ATOMIC_ACQUIRE)) {
+            return tb;
+        }
+    }
+    return NULL;
+}
+
+static CodePageTbs *page_of(const Jit *j, const uint32_t *stamp)
+{
+    CodePageTbs *p = j->pages[page_hash(stamp)];
+    while (p && p->stamp != stamp) {
+        p = p->next;
+    }
+    return p;
+}
+
+uint32_t jit_page_drops(const Jit *j, const uint32_t *stamp)
+{
+    const CodePageTbs *p = page_of(j, stamp);
+    return p ? p->drops : 0;
+}
+
+Tb *tb_of_host(const Jit *j, const void *host)
+{
+    const uint8_t *at = host;
+    for (unsigned i = 0; i < TB_HASH; i++) {
+        for (Tb *tb = j->hash[i]; tb; tb = tb->hash_next) {
+            if (at >= tb->entry && at < tb->entry + tb->code_len) {
+                return tb;
+            }
+        }
+    }
+    return NULL;
+}
+
+void tb_insert(Jit *j, Tb *tb)
+{
+    Tb **head = &j->hash[tb_hash(tb->gpa, tb->mode)];
+    while (*head && (*head)->stale) { /* their memory comes back with the next flush */
+        __atomic_store_n(head, (*head)->hash_next, __ATOMIC_RELEASE);
+    }
+    CodePageTbs *p = page_of(j, tb->stamp);
+    if (!p) {
+        p = jit_alloc(j, sizeof(*p));
+        *p = (CodePageTbs){ .next = j->pages[page_hash(tb->stamp)], .stamp = tb->stamp };
+        j->pages[page_hash(tb->stamp)] = p;
+    }
+    tb->page_next = p->first;
+    p->first = tb;
+    tb->hash_next = *head;
+    __atomic_store_n(head, tb, __ATOMIC_RELEASE);
+    j->stats.blocks++;
+    j->stats.guest_insns += tb->nr_insns;
+    j->stats.guest_bytes += tb->bytes;
+    j->stats.host_bytes += tb->code_len;
+}
+
+/* ---- patching ---- */
+
+static void patch_rel32(uint8_t *rel32, const uint8_t *target)
+{
+    __atomic_store_n((int32_t *)rel32, (int32_t)(target - (rel32 + 4)), __ATOMIC_RELEASE);
+}
+
+/* 5 bytes inside the aligned 8 that hold them. */
+static void patch5(uint8_t *at, const uint8_t insn[5])
+{
+    uint64_t *word = (uint64_t *)((uintptr_t)at & ~7ull), val = *word;
+    memcpy((uint8_t *)&val + (at - (uint8_t *)word), insn, 5);
+    __atomic_store_n(word, val, __ATOMIC_RELEASE);
+}
+
+static void patch_jmp(uint8_t *at, const uint8_t *target)
+{
+    uint8_t insn[5] = { 0xe9 };
+    int32_t d = (int32_t)(target - (at + 5));
+    memcpy(insn + 1, &d, 4);
+    patch5(at, insn);
+}
+
+static void patch_nop(uint8_t *at)
+{
+    static const uint8_t nop5[5] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };
+    patch5(at, nop5);
+}
+
+void tb_link(Jit *j, TbExit *x, Tb *to)
+{
+    if (x->to || x->from->stale || to->stale || !j->chain) {
+        return;
+    }
+    const uint8_t *entry = to->entry - j->e.to_rx;
+    x->to = to;
+    x->next_in = to->in;
+    to->in = x;
+    j->stats.links++;
+    if (!x->gate) {
+        patch_rel32(x->direct, entry);
+    } else if (to->wants_flags) {
+        patch_rel32(x->saved, entry);
+    } else {
+        patch_rel32(x->direct, entry);
+        patch_nop(x->gate);
+    }
+}
+
+static void tb_unlink(TbExit *x)
+{
+    Tb *to = x->to;
+    x->to = NULL;
+    if (!x->gate) {
+        patch_rel32(x->direct, x->unlinked);
+    } else if (to->wants_flags) {
+        patch_rel32(x->saved, x->unlinked);
+    } else {
+        patch_jmp(x->gate, x->saved_code);
+    }
+}
+
+/* Takes x out of the list of those that lead to x->to. */
+static void forget_exit(TbExit *x)
+{
+    TbExit **link = &x->to->in;
+    while (*link != x) {
+        link = &(*link)->next_in;
+    }
+    *link = x->next_in;
+    x->to = NULL;
+}
+
+static void tb_drop(Jit *j, Tb *tb)
+{
+    __atomic_store_n(&tb->stale, true, __ATOMIC_RELEASE);
+    patch_jmp(tb->entry - j->e.to_rx, j->stubs.leave_stale);
+    for (TbExit *x = tb->in, *next; x; x = next) {
+        next = x->next_in;
+        tb_unlink(x);
+    }
+    tb->in = NULL;
+    for (unsigned i = 0; i < tb->nr_exits; i++) {
+        if (tb->exits[i].to) {
+            forget_exit(&tb->exits[i]);
+        }
+    }
+    j->stats.dropped_blocks++;
+}
+
+void jit_page_written(Jit *j, const uint32_t *stamp)
+{
+    pthread_mutex_lock(&j->lock);
+    CodePageTbs *p = page_of(j, stamp);
+    if (p && p->first) {
+        j->stats.dropped_pages++;
+        p->drops++;
+        for (Tb *tb = p->first; tb; tb = tb->page_next) {
+            tb_drop(j, tb);
+        }
+        p->first = NULL;
+    }
+    pthread_mutex_unlock(&j->lock);
+}

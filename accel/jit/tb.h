@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Translated blocks and where they are kept: one code cache for all vCPUs, blocks found by guest
+ * physical address and mode, chained by patched jumps, dropped when their page's code changes.
+ *
+ * Threads. `lock` guards every structure here and all writing of code; nobody waits for another
+ * vCPU while holding it. Lookups in the hash are lock-free: a block is never freed but by
+ * jit_flush, which first sees every vCPU out of generated code (jit_enter_code, jit_leave_code).
+ * Code that other vCPUs may be executing is changed by aligned stores of at most 8 bytes, each of
+ * which replaces whole instructions:
+ * - a block's entry is an 8-byte NOP, or in a dropped block a jump to the stub that leaves;
+ * - a chained jump's displacement is aligned to 4;
+ * - an exit's gate is a 5-byte NOP or jump inside 8 aligned bytes.
+ */
+#ifndef ACCEL_JIT_TB_H
+#define ACCEL_JIT_TB_H
+
+#include <pthread.h>
+
+#include "accel/jit/emit.h"
+#include "accel/jit/jit.h"
+#include "cpu/tlb.h"
+
+typedef struct Tb Tb;
+
+/* A direct branch to the block's own page. Two ways out: with the flags dropped, if the target
+ * does not want them, or after they were saved. */
+typedef struct TbExit {
+    Tb *from, *to;
+    struct TbExit *next_in;   /* of to->in */
+    uint8_t *direct;          /* rel32 of the jump that saves no flags */
+    uint8_t *gate;            /* NULL: the flags are in memory in any case, direct always goes */
+    uint8_t *saved_code;      /* with gate: where it leads when shut, to save the flags */
+    uint8_t *saved;           /* with gate: rel32 of the jump behind the saving */
+    uint8_t *unlinked;        /* where direct or saved lead while to is NULL */
+} TbExit;
+
+struct Tb {
+    Tb *hash_next, *page_next;
+    uint64_t gpa;
+    uint32_t mode;
+    const uint32_t *stamp;    /* of its page: identifies the page */
+    uint8_t *entry;           /* executable address */
+    uint32_t code_len;
+    uint16_t bytes, nr_insns;
+    bool wants_flags;         /* reads arithmetic flags that it has not set */
+    bool stale;
+    TbExit *in;
+    unsigned nr_exits;
+    TbExit exits[];
+};
+
+enum { TB_HASH = 1 << 15, PAGE_HASH = 1 << 13, CODE_MARGIN = 96 << 10 };
+
+typedef struct CodePageTbs {
+    struct CodePageTbs *next;
+    const uint32_t *stamp;
+    Tb *first;
+    uint32_t drops; /* how often its blocks were dropped: such pages are translated later */
+} CodePageTbs;
+
+typedef struct JitStats {
+    uint64_t blocks, guest_insns, guest_bytes, host_bytes, translate_ns;
+    uint64_t links, dropped_blocks, dropped_pages, flushes, given_up;
+} JitStats;
+
+/* What leads from generated code to C. All are addresses in the writable mapping. */
+typedef struct JitStubs {
+    void (*enter)(void *host_code); /* executable; the vCPU's thread, gs set */
+    uint8_t *leave;        /* r8: rip of the next instruction */
+    uint8_t *leave_link;   /* the same, r11: TbExit */
+    uint8_t *leave_stale;  /* the same: the block was dropped */
+    uint8_t *leave_interp; /* the same: the interpreter is to run the next block */
+    uint8_t *slow;         /* memory operand not at hand: r10 linear address, r11d MEM_ bits */
+    uint8_t *commit;       /* after an instruction on slow's buffer was a store */
+    uint8_t *segment;      /* r10 offset, r11d MEM_ bits, JW_SEG: checks, r10 linear */
+    uint8_t *raise_gp;     /* r11d: MEM_ bits; #GP(0) */
+    uint8_t *exec;         /* r11: JitExec; comes back */
+    uint8_t *exec_end;     /* r11: JitExec; leaves */
+    uint8_t *load_vectors;
+} JitStubs;
+
+/* One machine's translator. */
+struct Jit {
+    pthread_mutex_t lock;
+    uint8_t *rw, *rx;
+    size_t size;
+    Emit e;                /* where the next block goes */
+    uint8_t *after_stubs;
+    JitStubs stubs;
+    Tb *hash[TB_HASH];
+    CodePageTbs *pages[PAGE_HASH];
+    uint8_t *meta;         /* blocks' descriptions, JitExecs */
+    size_t meta_used, meta_size;
+    uint32_t epoch;        /* grows with every flush */
+    bool stopping;         /* atomic: a flush waits for all vCPUs to leave generated code */
+    unsigned nr_cpus;
+    unsigned threshold, max_insns;
+    bool use_table, chain;
+    JitStats stats;
+};
+
+/* NULL with *errp: no executable memory. */
+Jit *jit_new(const JitConfig *c, Error **errp);
+void jit_free(Jit *j);
+void jit_make_stubs(Jit *j); /* stubs.c */
+
+/* The block for the code at gpa, whose page has that stamp; NULL if there is none. Lock-free. */
+Tb *tb_find(const Jit *j, uint64_t gpa, uint32_t mode, const uint32_t *stamp);
+/* From here on: lock held. */
+void *jit_alloc(Jit *j, size_t bytes); /* NULL: full */
+bool jit_is_full(const Jit *j);
+void tb_insert(Jit *j, Tb *tb);
+void tb_link(Jit *j, TbExit *x, Tb *to);
+/* The page's code was changed: drops all of its blocks. Takes the lock. */
+void jit_page_written(Jit *j, const uint32_t *stamp);
+uint32_t jit_page_drops(const Jit *j, const uint32_t *stamp);
+/* Empties the cache. No vCPU is in generated code. */
+void jit_empty(Jit *j);
+/* The block whose code holds that executable address, or NULL. Slow. */
+Tb *tb_of_host(const Jit *j, const void *host);
+
+#endif

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Guest block to host code: decoding, flag liveness, and the loop over instructions. A block lies
+ * in one page; it ends at a control transfer other than JCC, at what may change the mode, before
+ * an instruction that is not translated, and before one that reaches into the next page.
+ */
+#include <time.h>
+
+#include "accel/interp/interp.h"
+#include "accel/jit/translate.h"
+#include "cpu/simd_host.h"
+#include "util/log.h"
+
+/* ---- pass one ---- */
+
+static bool ends_before(const Translator *t, const Insn *in)
+{
+    const InsnRow *r = &insn_rows[in->row];
+    return (r->flags & INSN_PRIV) && (t->mode & MODE_CPL);
+}
+
+/* Decodes up to the block's end; marks the bytes as code. False: nothing to translate. */
+static bool scan(Translator *t, const ItlbEntry *page, unsigned max)
+{
+    const uint8_t *bytes = page->ram->host + page->ram_offset;
+    unsigned at = t->page_at, tracked = at & ~63u;
+    while (t->nr_insns < max && at < PAGE_SIZE) {
+        unsigned have = MIN(PAGE_SIZE - at, 15u);
+        while (at + have > tracked) {
+            ram_track_code(page->ram, page->ram_offset + tracked, 1);
+            tracked += 64;
+        }
+        Insn *in = &t->insn[t->nr_insns];
+        if (insn_decode(bytes + at, have, t->mode, &t->cpu->features, in) != DECODE_OK ||
+            ends_before(t, in)) {
+            break;
+        }
+        t->off[t->nr_insns++] = (uint16_t)(at - t->page_at);
+        at += in->len;
+        if (in->op != OP_JCC && insn_ends_block(in)) {
+            break;
+        }
+    }
+    t->off[t->nr_insns] = (uint16_t)(at - t->page_at);
+    return t->nr_insns > 0;
+}
+
+static void find_live_flags(Translator *t)
+{
+    t->live[t->nr_insns] = FLAG_ARITH;
+    for (unsigned i = t->nr_insns; i-- > 0;) {
+        const Insn *in = &t->insn[i];
+        uint32_t reads = insn_flags_read(in);
+        if (in->op == OP_JCC || in->op == OP_LOOP || in->op == OP_JCXZ || insn_ends_block(in)) {
+            reads = FLAG_ARITH; /* whoever is next may want them */
+        }
+        t->live[i] = (t->live[i + 1] & ~insn_flags_killed(in)) | reads;
+    }
+}
+
+/* ---- flags ---- */
+
+static void emit_flags_save(Translator *t, uint32_t live)
+{
+    Emit *e = t->e;
+    if (!(live & ~(uint32_t)FLAG_CF)) {
+        emit_op(e, EM_0F | 0x92, 0, rm_gs(OFF(cc) + 1)); /* setc: bit 8 of cc */
+        return;
+    }
+    emit_mov(e, S1, RAX);
+    emit8(e, 0x9f);                                 /* lahf */
+    emit_op(e, EM_0F | 0x90, 0, rm_reg(RAX));       /* seto al */
+    emit_op(e, EM_66 | 0x89, RAX, rm_gs(OFF(cc)));  /* mov cc, ax */
+    emit_mov(e, RAX, S1);
+}
+
+void emit_flags_restore(Translator *t, uint32_t need)
+{
+    Emit *e = t->e;
+    if (!(need & ~(uint32_t)FLAG_CF)) {
+        emit_op(e, EM_0F | 0xba, 4, rm_gs(OFF(cc))); /* bt dword cc, 8 */
+        emit8(e, 8);
+        return;
+    }
+    emit_mov(e, S1, RAX);
+    emit_op(e, EM_0F | 0xb7, RAX, rm_gs(OFF(cc))); /* movzx eax, cc */
+    emit8(e, 0x04);                                /* add al, 7f: OF from bit 0 */
+    emit8(e, 0x7f);
+    emit8(e, 0x9e);                                /* sahf */
+    emit_mov(e, RAX, S1);
+}
+
+void flags_clobber(Translator *t, uint32_t live)
+{
+    if (t->flags == FLAGS_HOST && live) {
+        emit_flags_save(t, live);
+    }
+    t->flags = FLAGS_MEMORY;
+}
+
+void flags_restore(Translator *t, uint32_t need)
+{
+    if (t->flags != FLAGS_MEMORY || !need) {
+        return;
+    }
+    emit_flags_restore(t, need);
+    if (need & ~(uint32_t)FLAG_CF) {
+        t->flags = FLAGS_BOTH;
+    }
+}
+
+uint32_t flags_needed(const Translator *t)
+{
+    const Insn *in = t->in;
+    uint32_t need = insn_flags_read(in);
+    if (insn_rows[in->row].flags_written) {
+        need |= t->live[t->i + 1] & ~insn_flags_killed(in);
+    }
+    return need;
+}
+
+/* ---- instructions ---- */
+
+Cold *new_cold(Translator *t, ColdKind kind, uint8_t *from)
+{
+    static Cold none;
+    if (t->nr_cold == TB_MAX_COLD) {
+        t->failed = true;
+        return &none;
+    }
+    Cold *c = &t->cold[t->nr_cold++];
+    *c = (Cold){ .kind = kind, .from = from, .insn = t->i };
+    return c;
+}
+
+static JitExec *new_exec(Translator *t)
+{
+    ExecFn *fn = insn_function(t->in);
+    JitExec *x = fn ? jit_alloc(t->j, sizeof(*x)) : NULL;
+    if (x) {
+        *x = (JitExec){ .fn = fn, .off = t->off[t->i], .insn = *t->in };
+    }
+    return x;
+}
+
+bool gen_exec(Translator *t)
+{
+    JitExec *x = new_exec(t);
+    if (!x) {
+        return false;
+    }
+    bool ends = insn_ends_block(t->in);
+    flags_clobber(t, t->live[t->i]);
+    emit_mov_imm64(t->e, S1, (uintptr_t)x);
+    if (ends) {
+        emit_jmp_to(t->e, t->j->stubs.exec_end);
+        t->done = true;
+        return true;
+    }
+    emit_call_to(t->e, t->j->stubs.exec);
+    t->vectors = false;
+    return true;
+}
+
+static bool gen_insn(Translator *t)
+{
+    const InsnRow *r = &insn_rows[t->in->row];
+    if (r->flags & (INSN_SSE | INSN_AVX)) {
+        return gen_vector(t) || gen_exec(t);
+    }
+    switch (t->in->op) {
+    case OP_JCC: case OP_JMP: case OP_CALL: case OP_RET: case OP_LOOP: case OP_LOOPE:
+    case OP_LOOPNE: case OP_JCXZ:
+        return gen_branch(t);
+    default: return gen_special(t) || gen_plain(t) || gen_exec(t);
+    }
+}
+
+/* ---- a block ---- */
+
+static void emit_entry(Translator *t)
+{
+    Emit *e = t->e;
+    emit_align(e, 16, 0);
+    t->tb->entry = e->p + e->to_rx;
+    emit_nops(e, 8); /* tb_drop puts a jump here */
+    if (!t->cs64 && !t->flat) {
+        emit_lea(e, S0, rm_mem(H_RIP, t->off[t->nr_insns] - 1));
+        emit_alu(e, 0, A_CMP, S0, rm_gs(OFF(seg[SEG_CS].limit)));
+        new_cold(t, COLD_LEAVE_INTERP, emit_jcc(e, CC_A));
+    }
+}
+
+static void emit_cold(Translator *t)
+{
+    Emit *e = t->e;
+    const JitStubs *s = &t->j->stubs;
+    for (unsigned i = 0; i < t->nr_cold && !t->failed; i++) {
+        Cold *c = &t->cold[i];
+        t->i = c->insn;
+        t->in = &t->insn[c->insn];
+        switch (c->kind) {
+        case COLD_MEM: gen_cold_access(t, c); break;
+        case COLD_SEGMENT:
+            emit_link_here(e, c->from);
+            emit_store_imm32(e, rm_gs(OFF_WORD(JW_SEG)), c->seg);
+            emit_mov_imm32(e, S1, c->desc);
+            emit_call_to(e, s->segment);
+            emit_jmp_to(e, c->after);
+            break;
+        case COLD_EXEC:
+            emit_link_here(e, c->from);
+            emit_mov_imm64(e, S1, (uintptr_t)c->exec);
+            emit_call_to(e, s->exec);
+            if (c->again) { /* vector registers were live */
+                emit_call_to(e, s->load_vectors);
+            }
+            emit_jmp_to(e, c->after);
+            break;
+        case COLD_LEAVE_INTERP: emit_link(c->from, s->leave_interp); break;
+        case COLD_LEAVE: emit_link(c->from, s->leave); break;
+        case COLD_GP:
+            emit_link_here(e, c->from);
+            emit_mov_imm32(e, S1, t->off[c->insn]);
+            emit_jmp_to(e, s->raise_gp);
+            break;
+        case COLD_VECTORS:
+            emit_link_here(e, c->from);
+            emit_call_to(e, s->load_vectors);
+            emit_jmp_to(e, c->after);
+            break;
+        case COLD_TAKEN:
+            emit_link_here(e, c->from);
+            t->flags = c->flags;
+            gen_exit(t, c->delta, false);
+            break;
+        case COLD_CANONICAL: gen_cold_canonical(t, c); break;
+        case COLD_EXIT: case COLD_SAVE_EXIT: gen_cold_exit(t, c); break;
+        }
+    }
+}
+
+static bool emit_block(Translator *t)
+{
+    t->flags = FLAGS_MEMORY;
+    for (t->i = 0; t->i < t->nr_insns && !t->done; t->i++) {
+        t->in = &t->insn[t->i];
+        if (!gen_insn(t)) {
+            break;
+        }
+    }
+    if (t->i == 0 && !t->done) {
+        return false;
+    }
+    if (!t->done) { /* falls through, or what follows is the interpreter's */
+        t->off[t->nr_insns] = t->off[t->i];
+        gen_exit(t, t->off[t->i], false);
+    }
+    t->tb->nr_insns = (uint16_t)t->i;
+    t->tb->bytes = t->off[t->i];
+    emit_cold(t);
+    return !t->failed;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Gives the exits their place behind the block's description, where links may point to them. */
+static void keep_exits(Translator *t)
+{
+    t->tb->nr_exits = t->nr_exits;
+    memcpy(t->tb->exits, t->exits, t->nr_exits * sizeof(TbExit));
+}
+
+static Tb *translate_locked(Translator *t, const ItlbEntry *page, uint32_t seen)
+{
+    Jit *j = t->j;
+    if (jit_is_full(j)) {
+        return NULL;
+    }
+    size_t meta = j->meta_used;
+    uint8_t *start = j->e.p;
+    t->tb = jit_alloc(j, sizeof(Tb) + TB_MAX_EXITS * sizeof(TbExit));
+    *t->tb = (Tb){ .gpa = t->gpa, .mode = t->mode,
+                   .stamp = ram_code_stamp(page->ram, page->ram_offset) };
+    emit_entry(t);
+    bool ok = emit_block(t) &&
+              __atomic_load_n(t->tb->stamp, __ATOMIC_ACQUIRE) == seen;
+    if (!ok) {
+        j->e.p = start;
+        j->meta_used = meta;
+        memset(j->meta + meta, 0, sizeof(Tb));
+        j->stats.given_up++;
+        return NULL;
+    }
+    keep_exits(t);
+    Tb *tb = t->tb;
+    tb->wants_flags = t->live[0] != 0;
+    tb->code_len = (uint32_t)(j->e.p + j->e.to_rx - tb->entry);
+    tb_insert(j, tb);
+    return tb;
+}
+
+/* -d in_asm, out_asm: what went in and what came out. */
+static void log_block(const Translator *t, const Tb *tb, uint64_t rip)
+{
+    char text[128];
+    if (log_on(LOG_IN_ASM)) {
+        log_printf("IN: cpu %u, %u instructions, mode %x, translated\n", t->cpu->index,
+                   tb->nr_insns, tb->mode);
+        for (unsigned i = 0; i < tb->nr_insns; i++) {
+            log_printf("0x%08lx:  %s\n", (unsigned long)(rip + t->off[i]),
+                       insn_format(&t->insn[i], rip + t->off[i], text, sizeof(text)));
+        }
+    }
+    if (log_on(LOG_OUT_ASM)) {
+        const uint8_t *at = tb->entry, *end = at + tb->code_len;
+        log_printf("OUT: %u bytes\n", tb->code_len);
+        while (at < end) {
+            Insn in;
+            unsigned have = (unsigned)MIN(end - at, 15);
+            if (insn_decode(at, have, MODE_CS64 | MODE_PE | MODE_LMA, NULL, &in) != DECODE_OK) {
+                log_printf("%p:  .byte 0x%02x\n", (const void *)at, *at);
+                at++;
+                continue;
+            }
+            log_printf("%p:  %s\n", (const void *)at,
+                       insn_format(&in, (uintptr_t)at, text, sizeof(text)));
+            at += in.len;
+        }
+    }
+}
+
+Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now)
+{
+    static __thread Translator t;
+    Jit *j = cpu->jit->jit;
+    ItlbEntry page = *page_now;
+    uint64_t start = now_ns();
+    t.cpu = cpu;
+    t.j = j;
+    t.e = &j->e;
+    t.mode = cpu->mode;
+    t.cs64 = cpu->mode & MODE_CS64;
+    t.flat = cpu->mode & MODE_FLAT;
+    t.user = cpu_cpl(cpu) == 3;
+    t.up = j->nr_cpus == 1;
+    t.page_at = (unsigned)(lin & (PAGE_SIZE - 1));
+    t.gpa = page.gpa | t.page_at;
+    t.nr_insns = t.nr_cold = t.nr_exits = 0;
+    t.vectors = t.failed = t.done = false;
+    /* First the mark, then the stamp, then the bytes: see memory/ram.h. */
+    ram_track_code(page.ram, page.ram_offset + t.page_at, 1);
+    uint32_t seen = __atomic_load_n(ram_code_stamp(page.ram, page.ram_offset), __ATOMIC_ACQUIRE);
+    if (!scan(&t, &page, MIN(j->max_insns, (unsigned)TB_MAX_INSNS))) {
+        return NULL;
+    }
+    find_live_flags(&t);
+    pthread_mutex_lock(&j->lock);
+    Tb *tb = tb_find(j, t.gpa, t.mode, ram_code_stamp(page.ram, page.ram_offset));
+    if (!tb) {
+        tb = translate_locked(&t, &page, seen);
+        j->stats.translate_ns += now_ns() - start;
+        if (tb && log_on(LOG_IN_ASM | LOG_OUT_ASM)) {
+            log_block(&t, tb, cpu->rip);
+        }
+    }
+    pthread_mutex_unlock(&j->lock);
+    return tb;
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * One block being translated: what the parts of the translator share. Pass one decodes and finds
+ * out where flags are needed; pass two emits code for one instruction after the other; rarely used
+ * paths are noted and emitted behind the block.
+ */
+#ifndef ACCEL_JIT_TRANSLATE_H
+#define ACCEL_JIT_TRANSLATE_H
+
+#include "accel/jit/cpu.h"
+
+/* Host registers with a fixed role; see stubs.c. */
+enum { H_RSP = R9, H_RIP = R8, S0 = R10, S1 = R11 };
+enum { TB_MAX_INSNS = 64, TB_MAX_COLD = 256, TB_MAX_EXITS = TB_MAX_INSNS + 2 };
+
+/* Where the guest's arithmetic flags are. */
+typedef enum FlagsPlace { FLAGS_MEMORY, FLAGS_HOST, FLAGS_BOTH } FlagsPlace;
+
+typedef struct Translator Translator;
+/* Emits an instruction whose memory operand is at mem (NULL: it has none). Called twice: for the
+ * usual path, and for the one on a buffer. May use S1, and S0 where mem does not. */
+typedef void BodyFn(Translator *t, const Rm *mem);
+
+typedef enum ColdKind { COLD_MEM, COLD_SEGMENT, COLD_EXEC, COLD_LEAVE_INTERP, COLD_VECTORS,
+                        COLD_TAKEN,
+                        COLD_EXIT, COLD_SAVE_EXIT, COLD_LEAVE, COLD_GP, COLD_CANONICAL } ColdKind;
+
+/* A rarely used path. */
+typedef struct Cold {
+    ColdKind kind;
+    uint8_t *from;        /* rel32 of the jump here */
+    uint8_t *again, *after; /* where it goes on */
+    unsigned insn;        /* index */
+    uint32_t desc;        /* MEM_ bits */
+    Rm address;           /* COLD_MEM: to be computed into S0, unless again expects it there */
+    bool has_address;
+    uint32_t restore;     /* flags that the body wants in EFLAGS */
+    BodyFn *body;
+    unsigned seg;
+    TbExit *exit;
+    int32_t delta;
+    bool poll;
+    FlagsPlace flags;
+    JitExec *exec;
+} Cold;
+
+struct Translator {
+    CpuState *cpu;
+    Jit *j;
+    Emit *e;
+    Tb *tb;
+    uint32_t mode;
+    bool cs64, flat, user, up;
+    uint64_t gpa;
+    unsigned page_at;        /* offset of the block in its page */
+    unsigned nr_insns;
+    Insn insn[TB_MAX_INSNS];
+    uint16_t off[TB_MAX_INSNS + 1];
+    uint32_t live[TB_MAX_INSNS + 1]; /* arithmetic flags read later than instruction i, unset between */
+    unsigned i;              /* the instruction in hand */
+    const Insn *in;
+    FlagsPlace flags;
+    bool vectors;            /* known to be live */
+    bool failed;             /* out of some table: give up */
+    bool done;
+    Cold cold[TB_MAX_COLD];
+    unsigned nr_cold;
+    TbExit exits[TB_MAX_EXITS];
+    unsigned nr_exits;
+    int body_op;             /* for bodies: which variant */
+};
+
+/* ---- insns.c: what the table says of instructions ---- */
+
+typedef enum Role { ROLE_NONE, ROLE_REG, ROLE_RM, ROLE_VVVV, ROLE_OPCODE, ROLE_OFFSET } Role;
+/* Where operand n is encoded. */
+Role insn_role(const Insn *in, unsigned n);
+/* Bytes of immediate at its end. */
+unsigned insn_imm_size(const Insn *in);
+/* Arithmetic flags that it reads, and those that it sets whatever its operands are. */
+uint32_t insn_flags_read(const Insn *in);
+uint32_t insn_flags_killed(const Insn *in);
+
+/* ---- translate.c ---- */
+
+Cold *new_cold(Translator *t, ColdKind kind, uint8_t *from);
+/* A sequence of the engine's that destroys EFLAGS follows; live: those still wanted. */
+void flags_clobber(Translator *t, uint32_t live);
+/* Makes the flags in need valid in EFLAGS (S1 is lost). */
+void flags_restore(Translator *t, uint32_t need);
+/* flags_restore without bookkeeping, for a path beside the usual one. */
+void emit_flags_restore(Translator *t, uint32_t need);
+/* Flags that must be in EFLAGS when the instruction in hand executes. */
+uint32_t flags_needed(const Translator *t);
+/* Calls the C function of the instruction in hand. */
+bool gen_exec(Translator *t);
+
+/* ---- gen_mem.c ---- */
+
+/* The effective address as a host operand; spilled registers come into S0 and S1. False: it has
+ * no such form. */
+bool guest_address(Translator *t, Rm *out);
+/* The instruction's memory operand: address, check, then body. access: MEM_READ, MEM_WRITE,
+ * MEM_ALIGNED and others. need: flags that body wants in EFLAGS. */
+void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, BodyFn *body);
+/* The same at [base + disp] through SS, base a host register, 64-bit or flat 32-bit mode. */
+void gen_access_stack(Translator *t, unsigned base, int32_t disp, unsigned size, uint32_t access,
+                      BodyFn *body);
+void gen_cold_access(Translator *t, Cold *c);
+
+/* ---- gen_int.c, gen_branch.c, gen_vector.c ---- */
+
+static inline bool is_spilled(unsigned guest_reg)
+{
+    return guest_reg >= REG_R8 && guest_reg <= REG_R11;
+}
+/* Of a register that is not spilled. */
+static inline unsigned host_reg(unsigned guest_reg)
+{
+    return guest_reg == REG_RSP ? H_RSP : guest_reg;
+}
+/* Any instruction that is the host's own with other registers. */
+bool gen_plain(Translator *t);
+/* The special ones; false: not translated. */
+bool gen_special(Translator *t);
+bool gen_branch(Translator *t);
+bool gen_vector(Translator *t);
+/* The block goes on at delta from its start, by a direct branch or falling through. */
+void gen_exit(Translator *t, int64_t delta, bool poll);
+void gen_cold_exit(Translator *t, Cold *c);
+void gen_cold_canonical(Translator *t, Cold *c);
+
+#endif
