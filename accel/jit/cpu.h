@@ -63,6 +63,7 @@ typedef struct JitCpu {
     Jit *jit;
     uint32_t epoch;    /* of what jump and the link hold */
     uint32_t in_code;  /* atomic: between jit_enter_code and jit_leave_code */
+    bool refused;      /* code was not entered for a request, which may still be there */
     /* The store under way on slow's buffer. */
     uint64_t lin, ram_offset;
     RamBlock *ram;     /* NULL: the bounce buffer holds it */

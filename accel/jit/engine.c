@@ -193,21 +193,33 @@ static void set_limits(CpuState *cpu)
     }
 }
 
-static void run_code(CpuState *cpu, void *host)
+/* Is something asked for that could be done now? A masked interrupt waits without holding up. */
+static bool is_wanted(const CpuState *cpu)
 {
-    cpu->jit->entries++;
+    uint32_t req = __atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST);
+    req &= cpu->eflags & FLAG_IF ? ~0u : ~(uint32_t)CPU_REQ_INTR;
+    req &= cpu->nmi_blocked ? ~(uint32_t)CPU_REQ_NMI : ~0u;
+    return req;
+}
+
+/* False: it was not entered, something else comes first. */
+static bool run_code(CpuState *cpu, void *host)
+{
     if (!(cpu->mode & MODE_CS64)) {
         set_limits(cpu);
     }
     cpu->mmu->store_hit_code = false;
     __atomic_store_n(&cpu->jump_tag, current_tag(cpu), __ATOMIC_SEQ_CST);
-    if (likely(!__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST))) {
-        cpu->jit->jit->stubs.enter(host);
+    if (unlikely(is_wanted(cpu))) {
+        return false;
     }
+    cpu->jit->entries++;
+    cpu->jit->jit->stubs.enter(host);
     if (unlikely(cpu->jit_word[JW_STALE])) {
         cpu->jit_word[JW_STALE] = 0;
         cpu->jit->jump[jump_index(code_lin(cpu))].tag = 0;
     }
+    return true;
 }
 
 /* -d exec, cpu: what is entered. Chained blocks do not come by here unless nochain is on. */
@@ -238,11 +250,14 @@ static void run_once(CpuState *cpu)
     if (log_on(LOG_EXEC | LOG_CPU)) {
         log_entry(cpu, host ? "code" : "interp");
     }
-    if (host) {
-        run_code(cpu, host);
-    }
+    bool entered = host && run_code(cpu, host);
     jit_leave_code(cpu);
-    if (host && likely(!cpu->jit_word[JW_INTERP])) {
+    if (host && !entered && !cpu->jit->refused) {
+        cpu->jit->refused = true; /* once: what stays requested must not stop the guest */
+        return;
+    }
+    cpu->jit->refused = false;
+    if (entered && likely(!cpu->jit_word[JW_INTERP])) {
         return;
     }
     if (cpu->jit_word[JW_INTERP]) {

@@ -40,8 +40,8 @@ static uint8_t *emit_aligned_jmp(Emit *e)
 
 static void emit_poll(Translator *t)
 {
-    emit_alu_imm(t->e, 0, A_CMP, rm_gs(OFF(request)), 0);
-    new_cold(t, COLD_LEAVE, emit_jcc(t->e, CC_NE));
+    emit_alu_imm(t->e, EM_W, A_CMP, rm_gs(OFF(jump_tag)), 0); /* 0 after a request */
+    new_cold(t, COLD_LEAVE, emit_jcc(t->e, CC_E));
 }
 
 static TbExit *new_exit(Translator *t)
@@ -93,8 +93,8 @@ void gen_cold_exit(Translator *t, Cold *c)
         flags_clobber(t, FLAG_ARITH);
         move_rip(t, c->delta);
         if (c->poll) {
-            emit_alu_imm(e, 0, A_CMP, rm_gs(OFF(request)), 0);
-            emit_jcc_to(e, CC_NE, t->j->stubs.leave);
+            emit_alu_imm(e, EM_W, A_CMP, rm_gs(OFF(jump_tag)), 0);
+            emit_jcc_to(e, CC_E, t->j->stubs.leave);
         }
         x->saved = emit_aligned_jmp(e);
     }
