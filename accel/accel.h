@@ -28,6 +28,8 @@ struct Engine {
     void (*vcpu_fini)(Vcpu *v);
     /* From any thread: request has new bits; make run() look. NULL if it polls request. */
     void (*kick)(Vcpu *v);
+    /* info NAME: its own figures, line by line. vCPUs may be running. NULL: it has none. */
+    void (*info)(Machine *m, void (*print)(void *opaque, const char *line), void *opaque);
     bool executes; /* false: accel test; its vCPUs never run */
     List node;
 };

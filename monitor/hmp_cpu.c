@@ -387,6 +387,22 @@ static void run_info_kvm(Monitor *mon, const Dict *args)
     monitor_printf(mon, "kvm support: %s\n", kvm ? "enabled" : "disabled");
 }
 
+static void print_line(void *opaque, const char *line)
+{
+    monitor_printf(opaque, "%s\n", line);
+}
+
+static void run_info_jit(Monitor *mon, const Dict *args)
+{
+    (void)args;
+    const Engine *e = engine_find("jit");
+    if (!mon->m || !mon->m->jit || !e->info) {
+        monitor_printf(mon, "no CPU runs on the translator (-accel jit)\n");
+        return;
+    }
+    e->info(mon->m, print_line, mon);
+}
+
 MONITOR_COMMANDS(cpu_commands) = {
     { .name = "cpu", .args = "index:i", .params = "index",
       .help = "choose the CPU that x, p, info registers and others look at", .run = run_cpu },
@@ -399,5 +415,7 @@ MONITOR_COMMANDS(cpu_commands) = {
       .info = true },
     { .name = "kvm", .help = "show whether KVM runs the guest", .run = run_info_kvm, .info = true,
       .preconfig = true },
+    { .name = "jit", .help = "show what the translator did: blocks, misses, slow ways",
+      .run = run_info_jit, .info = true },
     { .name = NULL },
 };

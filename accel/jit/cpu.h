@@ -69,7 +69,9 @@ typedef struct JitCpu {
     RamBlock *ram;     /* NULL: the bounce buffer holds it */
     uint32_t desc;
     uint8_t bounce[64];
-    uint64_t entries, lookups, slow, execs, interp_blocks;
+    uint64_t entries, lookups, execs, interp_blocks;
+    uint64_t slow_fills, slow_tracked, slow_io; /* for info jit */
+    uint32_t exec_of[NR_OPS];
 } JitCpu;
 
 static inline unsigned jump_index(uint64_t lin)

@@ -514,5 +514,6 @@ ENGINE(jit) = {
     .run = jit_vcpu_run,
     .store_state = jit_store_state,
     .vcpu_fini = jit_vcpu_fini,
+    .info = jit_info,
     .executes = true,
 };

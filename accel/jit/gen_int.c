@@ -321,9 +321,25 @@ static void want_vectors(Translator *t)
     c->after = t->e->p;
 }
 
+/* VZEROUPPER and VZEROALL: of all registers only in 64-bit mode. */
+static bool gen_vzero(Translator *t)
+{
+    if ((t->mode & (MODE_AVX_UD | MODE_SSE_NM)) || !t->cs64) {
+        return false;
+    }
+    want_vectors(t);
+    emit8(t->e, 0xc5);
+    emit8(t->e, t->in->prefixes & PFX_VEX_L ? 0xfc : 0xf8);
+    emit8(t->e, 0x77);
+    return true;
+}
+
 bool gen_vector(Translator *t)
 {
     const Insn *in = t->in;
+    if (in->op == OP_VZEROUPPER || in->op == OP_VZEROALL) {
+        return gen_vzero(t);
+    }
     const SimdThunk *th = simd_thunk(in);
     Plan p;
     if (!th || !vector_ok(t, th) || !make_plan(in, NULL, &p)) {

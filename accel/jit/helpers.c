@@ -70,13 +70,13 @@ uint8_t *jit_mem_slow(CpuState *cpu, uint64_t lin, uint32_t desc)
     unsigned size = mem_size(desc);
     bool write = desc & MEM_WRITE;
     set_insn_rip(cpu, desc);
-    jc->slow++;
     check_address(cpu, lin, desc);
     if (write) {
         lin_probe(cpu, lin, size, true, MEM_CPL);
     }
     void *host = jc->jit->use_table ? lin_host(cpu, lin, size, write) : NULL;
     if (host && fill_slot(cpu, lin, desc)) {
+        jc->slow_fills++;
         return NULL;
     }
     jc->lin = lin;
@@ -84,8 +84,10 @@ uint8_t *jit_mem_slow(CpuState *cpu, uint64_t lin, uint32_t desc)
     jc->ram = NULL;
     host = lin_host_tracked(cpu, lin, size, write, &jc->ram, &jc->ram_offset);
     if (host) {
+        jc->slow_tracked++;
         return host;
     }
+    jc->slow_io++;
     jc->ram = NULL;
     if (desc & MEM_LOCK) {
         interp_bus_lock(cpu);
@@ -141,6 +143,7 @@ void jit_raise_gp(CpuState *cpu, uint32_t desc)
 static void run(CpuState *cpu, const JitExec *x, uint64_t mask)
 {
     cpu->jit->execs++;
+    cpu->jit->exec_of[x->insn.op]++;
     cpu->insn_rip = (cpu->rip + x->off) & mask;
     cpu->rip = (cpu->insn_rip + x->insn.len) & mask;
     x->fn(cpu, &x->insn);

@@ -259,24 +259,22 @@ static uint8_t *make_slow(Emit *e, const uint8_t *save, const uint8_t *load, boo
     /* rcx: the page of the last byte */
     emit_rorx(e, false, RCX, R11, MEM_SIZE_SHIFT);
     emit_alu_imm(e, 0, A_AND, rm_reg(RCX), 31);
+    emit_op(e, 0x85, R11, rm_reg(R11)); /* the sign is MEM_ALIGNED */
+    uint8_t *any = emit_jcc(e, CC_NS);
+    emit_op(e, 0x85, RCX, rm_reg(R10));
+    uint8_t *misaligned = emit_jcc(e, CC_NE);
+    emit_link_here(e, any);
     emit_alu(e, EM_W, A_ADD, RCX, rm_reg(R10));
     emit_alu_imm(e, EM_W, A_AND, rm_reg(RCX), -PAGE_SIZE);
     emit_op(e, 0xf7, 0, rm_reg(R11)); /* test */
     emit32(e, MEM_WRITE);
     uint8_t *write = emit_jcc(e, CC_NE);
-    emit_op(e, 0xf7, 0, rm_reg(R11));
-    emit32(e, MEM_ALIGNED);
-    uint8_t *align = emit_jcc(e, CC_NE);
     look_into_tlb(e, false);
     uint8_t *miss = emit_jmp(e);
     emit_link_here(e, write);
-    emit_op(e, 0xf7, 0, rm_reg(R11));
-    emit32(e, MEM_ALIGNED);
-    uint8_t *align2 = emit_jcc(e, CC_NE);
     look_into_tlb(e, true);
     emit_link_here(e, miss);
-    emit_link_here(e, align);
-    emit_link_here(e, align2);
+    emit_link_here(e, misaligned);
     pop(e, RCX);
     pop(e, RAX);
     call_mem_slow(e, save, load);

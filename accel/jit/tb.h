@@ -19,6 +19,7 @@
 #include "accel/jit/emit.h"
 #include "accel/jit/jit.h"
 #include "cpu/tlb.h"
+#include "hw/core/machine.h"
 
 typedef struct Tb Tb;
 
@@ -114,6 +115,8 @@ void tb_link(Jit *j, TbExit *x, Tb *to);
 /* The page's code was changed: drops all of its blocks. Takes the lock. */
 void jit_page_written(Jit *j, const uint32_t *stamp);
 uint32_t jit_page_drops(const Jit *j, const uint32_t *stamp);
+/* For Engine.info; info.c. */
+void jit_info(Machine *m, void (*print)(void *opaque, const char *line), void *opaque);
 /* Empties the cache. No vCPU is in generated code. */
 void jit_empty(Jit *j);
 /* The block whose code holds that executable address, or NULL. Slow. */
