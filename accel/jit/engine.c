@@ -100,9 +100,22 @@ static Tb *find_block(CpuState *cpu, uint64_t lin, const ItlbEntry **page)
     cpu->insn_rip = cpu->rip;
     const ItlbEntry *p = mmu_fetch_page(cpu, lin);
     *page = p;
-    return p->ram ? tb_find(cpu->jit->jit, p->gpa | (lin & (PAGE_SIZE - 1)), cpu->mode,
-                            ram_code_stamp(p->ram, p->ram_offset))
-                  : NULL;
+    if (!p->ram) {
+        return NULL;
+    }
+    uint64_t gpa = p->gpa | (lin & (PAGE_SIZE - 1));
+    const uint32_t *stamp = ram_code_stamp(p->ram, p->ram_offset);
+    Tb *tb = tb_find(cpu->jit->jit, gpa, cpu->mode, stamp, TB_ANY);
+    if (likely(!tb || !tb->stamp2)) {
+        return tb;
+    }
+    /* Which second page is it here and now? */
+    uint64_t next = TLB_PAGE(lin) + PAGE_SIZE;
+    const ItlbEntry *p2 = mmu_fetch_page(cpu, cpu->mode & MODE_LMA ? next : (uint32_t)next);
+    *page = mmu_fetch_page(cpu, lin);
+    return p2->ram ? tb_find(cpu->jit->jit, gpa, cpu->mode, stamp,
+                             ram_code_stamp(p2->ram, p2->ram_offset))
+                   : NULL;
 }
 
 /* How often a block runs in the interpreter before it is worth translating: more often in a page

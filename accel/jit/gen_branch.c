@@ -109,17 +109,10 @@ void gen_cold_exit(Translator *t, Cold *c)
 
 /* ---- the jump cache ---- */
 
-/* Goes on at the address in H_RIP; S0 and S1 are lost. Flags are in memory. drop: what to take
- * back from RSP if the address turns out not to be canonical, when CpuState.rip is the block's. */
-static void jump_by_cache(Translator *t, ColdKind miss, int32_t drop)
+/* Looks for the address in lin: entry in S1. The jumps for "not there" come back in miss. S0 is
+ * lost. */
+static void emit_lookup(Emit *e, unsigned lin, uint8_t *miss[2])
 {
-    Emit *e = t->e;
-    unsigned lin = H_RIP;
-    if (!t->cs64 && !t->flat) {
-        emit_load32(e, S0, rm_gs(OFF(seg[SEG_CS].base)));
-        emit_alu(e, 0, A_ADD, S0, rm_reg(H_RIP));
-        lin = S0;
-    }
     emit_rorx(e, true, S1, lin, JUMP_BITS);
     emit_alu(e, 0, A_XOR, S1, rm_reg(lin));
     emit_alu_imm(e, 0, A_AND, rm_reg(S1), NR_JUMPS - 1);
@@ -128,11 +121,37 @@ static void jump_by_cache(Translator *t, ColdKind miss, int32_t drop)
     _Static_assert(sizeof(JumpEntry) == 32, "");
     emit_alu(e, EM_W, A_ADD, S1, rm_gs(OFF_WORD(JW_JUMPS)));
     emit_alu(e, EM_W, A_CMP, lin, rm_mem(S1, offsetof(JumpEntry, lin)));
-    new_cold(t, miss, emit_jcc(e, CC_NE))->delta = drop;
+    miss[0] = emit_jcc(e, CC_NE);
     emit_load(e, S0, rm_gs(OFF(jump_tag)));
     emit_alu(e, EM_W, A_CMP, S0, rm_mem(S1, offsetof(JumpEntry, tag)));
-    new_cold(t, COLD_LEAVE, emit_jcc(e, CC_NE));
+    miss[1] = emit_jcc(e, CC_NE);
     emit_op(e, 0xff, 4, rm_mem(S1, offsetof(JumpEntry, host))); /* jmp */
+}
+
+/* Goes on at the address in H_RIP; S0 and S1 are lost. Flags are in memory. drop: what to take
+ * back from RSP if the address turns out not to be canonical, when CpuState.rip is the block's. */
+static void jump_by_cache(Translator *t, ColdKind kind, int32_t drop)
+{
+    Emit *e = t->e;
+    uint8_t *miss[2];
+    unsigned lin = H_RIP;
+    if (!t->cs64 && !t->flat) {
+        emit_load32(e, S0, rm_gs(OFF(seg[SEG_CS].base)));
+        emit_alu(e, 0, A_ADD, S0, rm_reg(H_RIP));
+        lin = S0;
+    }
+    emit_lookup(e, lin, miss);
+    new_cold(t, kind, miss[0])->delta = drop;
+    new_cold(t, COLD_LEAVE, miss[1]);
+}
+
+uint8_t *make_by_cache(Emit *e, const uint8_t *leave)
+{
+    uint8_t *at = e->p, *miss[2];
+    emit_lookup(e, H_RIP, miss);
+    emit_link(miss[0], leave);
+    emit_link(miss[1], leave);
+    return at;
 }
 
 void gen_exit(Translator *t, int64_t delta, bool poll)

@@ -7,7 +7,7 @@
  * r11 scratch; gs addresses CpuState; rsp is the host's stack, a multiple of 16. Arithmetic flags
  * at a block's entry are in CpuState.cc.
  */
-#include "accel/jit/cpu.h"
+#include "accel/jit/translate.h"
 
 static const uint8_t resident[] = { RAX, RCX, RDX, RBX, RBP, RSI, RDI, R12, R13, R14, R15 };
 
@@ -374,6 +374,8 @@ void jit_make_stubs(Jit *j)
     *(void **)&s->enter = make_enter(e);
     const uint8_t *saved = make_leave_saved(e, save);
     s->leave = make_leave(e, saved);
+    start(e);
+    s->by_cache = make_by_cache(e, s->leave);
     s->leave_link = make_leave_link(e, s->leave);
     s->leave_interp = make_leave_word(e, s->leave, JW_INTERP);
     s->leave_stale = make_leave_word(e, s->leave, JW_STALE);

@@ -117,11 +117,13 @@ static unsigned page_hash(const uint32_t *stamp)
     return ((uintptr_t)stamp >> 4) * 0x9e3779b1u >> 19 & (PAGE_HASH - 1);
 }
 
-Tb *tb_find(const Jit *j, uint64_t gpa, uint32_t mode, const uint32_t *stamp)
+Tb *tb_find(const Jit *j, uint64_t gpa, uint32_t mode, const uint32_t *stamp,
+            const uint32_t *stamp2)
 {
     Tb *tb = __atomic_load_n(&j->hash[tb_hash(gpa, mode)], __ATOMIC_ACQUIRE);
     for (; tb; tb = __atomic_load_n(&tb->hash_next, __ATOMIC_ACQUIRE)) {
         if (tb->gpa == gpa && tb->mode == mode && tb->stamp == stamp &&
+            (stamp2 == TB_ANY || tb->stamp2 == stamp2) &&
             !__atomic_load_n(&tb->stale, __ATOMIC_ACQUIRE)) {
             return tb;
         }
@@ -157,20 +159,29 @@ Tb *tb_of_host(const Jit *j, const void *host)
     return NULL;
 }
 
+static void page_add(Jit *j, const uint32_t *stamp, Tb *tb)
+{
+    CodePageTbs *p = page_of(j, stamp);
+    if (!p) {
+        p = jit_alloc(j, sizeof(*p));
+        *p = (CodePageTbs){ .next = j->pages[page_hash(stamp)], .stamp = stamp };
+        j->pages[page_hash(stamp)] = p;
+    }
+    TbNode *n = jit_alloc(j, sizeof(*n));
+    *n = (TbNode){ p->first, tb };
+    p->first = n;
+}
+
 void tb_insert(Jit *j, Tb *tb)
 {
     Tb **head = &j->hash[tb_hash(tb->gpa, tb->mode)];
     while (*head && (*head)->stale) { /* their memory comes back with the next flush */
         __atomic_store_n(head, (*head)->hash_next, __ATOMIC_RELEASE);
     }
-    CodePageTbs *p = page_of(j, tb->stamp);
-    if (!p) {
-        p = jit_alloc(j, sizeof(*p));
-        *p = (CodePageTbs){ .next = j->pages[page_hash(tb->stamp)], .stamp = tb->stamp };
-        j->pages[page_hash(tb->stamp)] = p;
+    page_add(j, tb->stamp, tb);
+    if (tb->stamp2) {
+        page_add(j, tb->stamp2, tb);
     }
-    tb->page_next = p->first;
-    p->first = tb;
     tb->hash_next = *head;
     __atomic_store_n(head, tb, __ATOMIC_RELEASE);
     j->stats.blocks++;
@@ -210,7 +221,12 @@ static void patch_nop(uint8_t *at)
 
 void tb_link(Jit *j, TbExit *x, Tb *to)
 {
-    if (x->to || x->from->stale || to->stale || !j->chain) {
+    if (x->to || x->by_cache || x->from->stale || to->stale || !j->chain) {
+        return;
+    }
+    if (to->stamp2) {
+        x->by_cache = true;
+        patch_rel32(x->gate ? x->saved : x->direct, j->stubs.by_cache);
         return;
     }
     const uint8_t *entry = to->entry - j->e.to_rx;
@@ -276,8 +292,10 @@ void jit_page_written(Jit *j, const uint32_t *stamp)
     if (p && p->first) {
         j->stats.dropped_pages++;
         p->drops++;
-        for (Tb *tb = p->first; tb; tb = tb->page_next) {
-            tb_drop(j, tb);
+        for (TbNode *n = p->first; n; n = n->next) {
+            if (!n->tb->stale) { /* its other page's list may have had it */
+                tb_drop(j, n->tb);
+            }
         }
         p->first = NULL;
     }

@@ -33,13 +33,16 @@ typedef struct TbExit {
     uint8_t *saved_code;      /* with gate: where it leads when shut, to save the flags */
     uint8_t *saved;           /* with gate: rel32 of the jump behind the saving */
     uint8_t *unlinked;        /* where direct or saved lead while to is NULL */
+    bool by_cache;            /* goes to the jump cache for good: the target was entered by that */
 } TbExit;
 
 struct Tb {
-    Tb *hash_next, *page_next;
+    Tb *hash_next;
     uint64_t gpa;
     uint32_t mode;
     const uint32_t *stamp;    /* of its page: identifies the page */
+    const uint32_t *stamp2;   /* of the page its one instruction reaches into; NULL: it does not.
+                                 Entered by the jump cache only, which knows both mappings. */
     uint8_t *entry;           /* executable address */
     uint32_t code_len;
     uint16_t bytes, nr_insns;
@@ -52,10 +55,15 @@ struct Tb {
 
 enum { TB_HASH = 1 << 15, PAGE_HASH = 1 << 13, CODE_MARGIN = 96 << 10 };
 
+typedef struct TbNode {
+    struct TbNode *next;
+    Tb *tb;
+} TbNode;
+
 typedef struct CodePageTbs {
     struct CodePageTbs *next;
     const uint32_t *stamp;
-    Tb *first;
+    TbNode *first;
     uint32_t drops; /* how often its blocks were dropped: such pages are translated later */
 } CodePageTbs;
 
@@ -68,6 +76,7 @@ typedef struct JitStats {
 typedef struct JitStubs {
     void (*enter)(void *host_code); /* executable; the vCPU's thread, gs set */
     uint8_t *leave;        /* r8: rip of the next instruction */
+    uint8_t *by_cache;     /* r8: goes on there, or leaves; 64-bit mode and flat segments */
     uint8_t *leave_link;   /* the same, r11: TbExit */
     uint8_t *leave_stale;  /* the same: the block was dropped */
     uint8_t *leave_interp; /* the same: the interpreter is to run the next block */
@@ -105,8 +114,11 @@ Jit *jit_new(const JitConfig *c, Error **errp);
 void jit_free(Jit *j);
 void jit_make_stubs(Jit *j); /* stubs.c */
 
-/* The block for the code at gpa, whose page has that stamp; NULL if there is none. Lock-free. */
-Tb *tb_find(const Jit *j, uint64_t gpa, uint32_t mode, const uint32_t *stamp);
+/* The block for the code at gpa, whose page has that stamp (stamp2: of the page its instruction
+ * reaches into, NULL if it does not; TB_ANY: whichever); NULL if there is none. Lock-free. */
+Tb *tb_find(const Jit *j, uint64_t gpa, uint32_t mode, const uint32_t *stamp,
+            const uint32_t *stamp2);
+#define TB_ANY ((const uint32_t *)1)
 /* From here on: lock held. */
 void *jit_alloc(Jit *j, size_t bytes); /* NULL: full */
 bool jit_is_full(const Jit *j);

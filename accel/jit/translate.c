@@ -18,8 +18,34 @@ static bool ends_before(const Translator *t, const Insn *in)
     return (r->flags & INSN_PRIV) && (t->mode & MODE_CPL);
 }
 
+/* An instruction that reaches into the next page is a block of its own. Raises the fault of
+ * fetching the rest. */
+static bool scan_crossing(Translator *t, const ItlbEntry *page, uint64_t lin)
+{
+    uint8_t bytes[15];
+    unsigned have = PAGE_SIZE - t->page_at;
+    uint64_t next = lin + have;
+    const ItlbEntry *page2 = mmu_fetch_page(t->cpu, t->mode & MODE_LMA ? next : (uint32_t)next);
+    if (!page2->ram || have >= 15 || (!t->cs64 && !t->flat)) {
+        return false;
+    }
+    ram_track_code(page2->ram, page2->ram_offset, 15);
+    t->stamp2 = ram_code_stamp(page2->ram, page2->ram_offset);
+    t->seen2 = __atomic_load_n(t->stamp2, __ATOMIC_ACQUIRE);
+    memcpy(bytes, page->ram->host + page->ram_offset + t->page_at, have);
+    memcpy(bytes + have, page2->ram->host + page2->ram_offset, 15 - have);
+    Insn *in = &t->insn[0];
+    if (insn_decode(bytes, 15, t->mode, &t->cpu->features, in) != DECODE_OK || ends_before(t, in)) {
+        return false;
+    }
+    t->nr_insns = 1;
+    t->off[0] = 0;
+    t->off[1] = in->len;
+    return true;
+}
+
 /* Decodes up to the block's end; marks the bytes as code. False: nothing to translate. */
-static bool scan(Translator *t, const ItlbEntry *page, unsigned max)
+static bool scan(Translator *t, const ItlbEntry *page, uint64_t lin, unsigned max)
 {
     const uint8_t *bytes = page->ram->host + page->ram_offset;
     unsigned at = t->page_at, tracked = at & ~63u;
@@ -30,8 +56,11 @@ static bool scan(Translator *t, const ItlbEntry *page, unsigned max)
             tracked += 64;
         }
         Insn *in = &t->insn[t->nr_insns];
-        if (insn_decode(bytes + at, have, t->mode, &t->cpu->features, in) != DECODE_OK ||
-            ends_before(t, in)) {
+        DecodeResult r = insn_decode(bytes + at, have, t->mode, &t->cpu->features, in);
+        if (r == DECODE_SHORT && !t->nr_insns) {
+            return scan_crossing(t, page, lin);
+        }
+        if (r != DECODE_OK || ends_before(t, in)) {
             break;
         }
         t->off[t->nr_insns++] = (uint16_t)(at - t->page_at);
@@ -285,10 +314,11 @@ static Tb *translate_locked(Translator *t, const ItlbEntry *page, uint32_t seen)
     uint8_t *start = j->e.p;
     t->tb = jit_alloc(j, sizeof(Tb) + TB_MAX_EXITS * sizeof(TbExit));
     *t->tb = (Tb){ .gpa = t->gpa, .mode = t->mode,
-                   .stamp = ram_code_stamp(page->ram, page->ram_offset) };
+                   .stamp = ram_code_stamp(page->ram, page->ram_offset), .stamp2 = t->stamp2 };
     emit_entry(t);
     bool ok = emit_block(t) &&
-              __atomic_load_n(t->tb->stamp, __ATOMIC_ACQUIRE) == seen;
+              __atomic_load_n(t->tb->stamp, __ATOMIC_ACQUIRE) == seen &&
+              (!t->stamp2 || __atomic_load_n(t->stamp2, __ATOMIC_ACQUIRE) == t->seen2);
     if (!ok) {
         j->e.p = start;
         j->meta_used = meta;
@@ -352,15 +382,16 @@ Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now)
     t.gpa = page.gpa | t.page_at;
     t.nr_insns = t.nr_cold = t.nr_exits = 0;
     t.vectors = t.failed = t.done = false;
+    t.stamp2 = NULL;
     /* First the mark, then the stamp, then the bytes: see memory/ram.h. */
     ram_track_code(page.ram, page.ram_offset + t.page_at, 1);
     uint32_t seen = __atomic_load_n(ram_code_stamp(page.ram, page.ram_offset), __ATOMIC_ACQUIRE);
-    if (!scan(&t, &page, MIN(j->max_insns, (unsigned)TB_MAX_INSNS))) {
+    if (!scan(&t, &page, lin, MIN(j->max_insns, (unsigned)TB_MAX_INSNS))) {
         return NULL;
     }
     find_live_flags(&t);
     pthread_mutex_lock(&j->lock);
-    Tb *tb = tb_find(j, t.gpa, t.mode, ram_code_stamp(page.ram, page.ram_offset));
+    Tb *tb = tb_find(j, t.gpa, t.mode, ram_code_stamp(page.ram, page.ram_offset), t.stamp2);
     if (!tb) {
         tb = translate_locked(&t, &page, seen);
         j->stats.translate_ns += now_ns() - start;

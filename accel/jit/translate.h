@@ -51,6 +51,8 @@ struct Translator {
     uint32_t mode;
     bool cs64, flat, user, up;
     uint64_t gpa;
+    const uint32_t *stamp2;  /* of the second page, if the first instruction reaches into it */
+    uint32_t seen2;
     unsigned page_at;        /* offset of the block in its page */
     unsigned nr_insns;
     Insn insn[TB_MAX_INSNS];
@@ -126,6 +128,8 @@ bool gen_branch(Translator *t);
 bool gen_vector(Translator *t);
 /* The block goes on at delta from its start, by a direct branch or falling through. */
 void gen_exit(Translator *t, int64_t delta, bool poll);
+/* The stub of that name. */
+uint8_t *make_by_cache(Emit *e, const uint8_t *leave);
 void gen_cold_exit(Translator *t, Cold *c);
 void gen_cold_canonical(Translator *t, Cold *c);
 
