@@ -432,6 +432,30 @@ static inline uint32_t machine_cpus(void)
     return n ? n : 1;
 }
 
+enum { VEC_WAKE = 0xf0 };
+static void on_wake(Frame *f)
+{
+    (void)f;
+    lapic_write(APIC_EOI, 0);
+}
+static inline void send_ipi(uint32_t command, uint32_t to)
+{
+    while (lapic_read(APIC_ICR) & 0x1000) {
+    }
+    lapic_write(APIC_ICR2, to << 24);
+    lapic_write(APIC_ICR, command);
+}
+/* Sleeps until *p is val. Who changes it sends VEC_WAKE. */
+static inline void wait_until(volatile uint32_t *p, uint32_t val)
+{
+    while (*p != val) {
+        __asm__ volatile("cli" ::: "memory");
+        if (*p != val) {
+            __asm__ volatile("sti; hlt; cli" ::: "memory");
+        }
+    }
+}
+
 static void (*volatile all_fn)(uint32_t index);
 static volatile uint32_t all_round, all_done;
 static uint32_t nr_cpus = 1;
@@ -450,14 +474,11 @@ void cpu_main(void)
 {
     uint32_t round = 0;
     lapic_write(APIC_SVR, 0x1ff);
-    atomic_add(&all_done, 1);
     for (;;) {
-        while (all_round == round) {
-            cpu_pause();
-        }
-        round = all_round;
-        all_fn(cpu_self()->index);
         atomic_add(&all_done, 1);
+        send_ipi(0x4000 | VEC_WAKE, 0);
+        wait_until(&all_round, ++round);
+        all_fn(cpu_self()->index);
     }
 }
 
@@ -465,6 +486,7 @@ void cpu_main(void)
 static inline void start_cpus(void)
 {
     nr_cpus = machine_cpus();
+    handlers[VEC_WAKE] = on_wake;
     lapic_write(APIC_SVR, 0x1ff);
     boot_cr0 = (uint32_t)read_cr0();
     boot_cr3 = (uint32_t)read_cr3();
@@ -475,9 +497,7 @@ static inline void start_cpus(void)
         for (volatile int i = 0; i < 10000; i++) {
         }
         lapic_write(APIC_ICR, 0xc4600 | (uint32_t)(Word)ap_start >> 12);
-        while (all_done != nr_cpus - 1) {
-            cpu_pause();
-        }
+        wait_until(&all_done, nr_cpus - 1);
     }
 }
 
@@ -487,10 +507,9 @@ static inline void on_all(void (*fn)(uint32_t index))
     all_done = 0;
     all_fn = fn;
     __atomic_add_fetch(&all_round, 1, __ATOMIC_SEQ_CST);
+    send_ipi(0xc4000 | VEC_WAKE, 0); /* to all but self */
     fn(0);
-    while (all_done != nr_cpus - 1) {
-        cpu_pause();
-    }
+    wait_until(&all_done, nr_cpus - 1);
 }
 
 #endif

@@ -13,7 +13,7 @@
 #include "guest.h"
 
 enum {
-    STEPS = 12000, /* of all CPUs together */
+    STEPS = 30000, /* of all CPUs together */
     NR_LOCAL = 12, /* pages of each space: 6 here, 6 at the other end */
     NR_GLOBAL = 4, /* pages with G, their page table in all spaces */
     NR_PAGES = NR_LOCAL + NR_GLOBAL,
