@@ -11,6 +11,7 @@
 
 #include "cpu/debug.h"
 #include "cpu/far.h"
+#include "cpu/long_mode.h"
 #include "util/log.h"
 
 enum { DEBUGCTL_LBR = 1 };
@@ -126,6 +127,9 @@ void cpu_deliver(CpuState *cpu, EventKind kind, int vector, bool has_error, uint
     for (;;) {
         if (log_on(LOG_INT)) {
             log_event(cpu, &ev);
+        }
+        if (likely(long_enter(cpu, &ev))) {
+            break;
         }
         cpu->delivering = ev.vector;
         if (try_enter(cpu, &ev)) {

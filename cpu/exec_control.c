@@ -7,6 +7,7 @@
  */
 #include "cpu/exec.h"
 #include "cpu/far.h"
+#include "cpu/long_mode.h"
 #include "cpu/paging.h"
 
 /* A far pointer operand: offset, and its selector in *sel. */
@@ -168,7 +169,21 @@ static void flat_segments(CpuState *cpu, uint16_t cs, uint16_t ss, bool is_64, u
         .attr = ATTR_DATA | dpl,
         .limit = UINT32_MAX,
     };
-    cpu_update_mode(cpu);
+    if (is_64) {
+        long_update_mode(cpu, cpl);
+    } else {
+        cpu_update_mode(cpu);
+    }
+}
+
+/* cpu_set_rflags for those who call flat_segments next. */
+static void set_flags(CpuState *cpu, uint64_t val, uint32_t mask)
+{
+    cpu->eflags = (cpu->eflags & ~mask) | ((uint32_t)val & mask & ~(uint32_t)FLAG_ARITH);
+    if (mask & FLAG_ARITH) {
+        uint16_t which = flags_to_cc(mask & FLAG_ARITH);
+        cpu->cc = (cpu->cc & ~which) | (flags_to_cc((uint32_t)val) & which);
+    }
 }
 
 static void need_cpl0(CpuState *cpu)
@@ -190,11 +205,11 @@ void exec_SYSCALL(CpuState *cpu, const Insn *in)
         cpu->gpr[REG_RCX] = cpu->rip;
         cpu->gpr[REG_R11] = cpu_rflags(cpu) & ~(uint64_t)FLAG_RF;
         cpu->rip = cpu->mode & MODE_CS64 ? cpu->lstar : cpu->cstar;
-        cpu_set_rflags(cpu, 0, (cpu->sfmask | FLAG_RF) & ~(uint64_t)FLAG_VM);
+        set_flags(cpu, 0, ((uint32_t)cpu->sfmask | FLAG_RF) & ~(uint32_t)FLAG_VM);
     } else {
         cpu->gpr[REG_RCX] = (uint32_t)cpu->rip;
         cpu->rip = (uint32_t)cpu->star;
-        cpu_set_rflags(cpu, 0, FLAG_VM | FLAG_IF | FLAG_RF);
+        set_flags(cpu, 0, FLAG_VM | FLAG_IF | FLAG_RF);
     }
     flat_segments(cpu, cs, (uint16_t)(cs + 8), lma, 0);
 }
@@ -212,9 +227,9 @@ void exec_SYSRET(CpuState *cpu, const Insn *in)
     }
     cpu->rip = to_64 ? cpu->gpr[REG_RCX] : (uint32_t)cpu->gpr[REG_RCX];
     if (cpu->mode & MODE_CS64) {
-        cpu_set_rflags(cpu, cpu->gpr[REG_R11] & SYSRET_FLAGS, FLAGS_ALL);
+        set_flags(cpu, cpu->gpr[REG_R11] & SYSRET_FLAGS, FLAGS_ALL);
     } else {
-        cpu_set_rflags(cpu, FLAG_IF, FLAG_IF);
+        set_flags(cpu, FLAG_IF, FLAG_IF);
     }
     flat_segments(cpu, (uint16_t)(to_64 ? base + 16 : base), (uint16_t)(base + 8), to_64,
                   3);
@@ -230,7 +245,7 @@ void exec_SYSENTER(CpuState *cpu, const Insn *in)
     bool lma = cpu->mode & MODE_LMA;
     cpu->gpr[REG_RSP] = lma ? cpu->sysenter_esp : (uint32_t)cpu->sysenter_esp;
     cpu->rip = lma ? cpu->sysenter_eip : (uint32_t)cpu->sysenter_eip;
-    cpu_set_rflags(cpu, 0, FLAG_VM | FLAG_IF | FLAG_RF);
+    set_flags(cpu, 0, FLAG_VM | FLAG_IF | FLAG_RF);
     flat_segments(cpu, cs, (uint16_t)(cs + 8), lma, 0);
 }
 

@@ -4,6 +4,7 @@
  */
 #include "cpu/far.h"
 
+#include "cpu/long_mode.h"
 #include "cpu/paging.h"
 #include "cpu/task.h"
 #include "util/log.h"
@@ -483,6 +484,9 @@ static void iret_protected(CpuState *cpu, unsigned opsize)
 
 void far_iret(CpuState *cpu, unsigned opsize)
 {
+    if (opsize == 8 && long_iret(cpu)) {
+        return;
+    }
     cpu->nmi_blocked = false; /* even if what follows faults: SDM 3A 6.7.1 */
     if (cpu->mode & MODE_VM) {
         iret_v86(cpu, opsize);

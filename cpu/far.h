@@ -26,5 +26,17 @@ typedef struct Event {
     uint64_t ret_rip; /* what is pushed; cpu->rip is where a fault in delivery points */
 } Event;
 void interrupt_enter(CpuState *cpu, const Event *ev);
+/* EFLAGS as ev pushes them. Faults set RF so that the restarted instruction does not hit its
+ * breakpoint again; an instruction breakpoint itself does not (SDM 3B 17.3.1.1). */
+static inline uint64_t event_flags_image(const CpuState *cpu, const Event *ev)
+{
+    uint64_t flags = cpu_rflags(cpu);
+    if (ev->kind == EVENT_FAULT && ev->vector != EXC_DB) {
+        flags |= FLAG_RF;
+    } else if (ev->kind != EVENT_EXTERNAL && ev->kind != EVENT_FAULT) {
+        flags &= ~(uint64_t)FLAG_RF;
+    }
+    return flags;
+}
 
 #endif

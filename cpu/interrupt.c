@@ -14,19 +14,6 @@ static unsigned event_ext(const Event *ev)
     return ev->kind != EVENT_SOFT_INT && ev->kind != EVENT_SOFT_EXC;
 }
 
-/* EFLAGS as pushed. Faults set RF so that the restarted instruction does not hit its
- * breakpoint again; an instruction breakpoint itself does not (SDM 3B 17.3.1.1). */
-static uint64_t flags_image(const CpuState *cpu, const Event *ev)
-{
-    uint64_t flags = cpu_rflags(cpu);
-    if (ev->kind == EVENT_FAULT && ev->vector != EXC_DB) {
-        flags |= FLAG_RF;
-    } else if (ev->kind != EVENT_EXTERNAL && ev->kind != EVENT_FAULT) {
-        flags &= ~(uint64_t)FLAG_RF;
-    }
-    return flags;
-}
-
 static void commit_flags(CpuState *cpu, bool clear_if)
 {
     cpu->eflags &=
@@ -41,7 +28,7 @@ static void enter_real(CpuState *cpu, const Event *ev)
     }
     uint32_t target = (uint32_t)lin_load(cpu, cpu->idtr.base + entry, 4, MEM_SYSTEM);
     Stack st = stack_current(cpu);
-    stack_push(&st, flags_image(cpu, ev), 2);
+    stack_push(&st, event_flags_image(cpu, ev), 2);
     stack_push(&st, cpu->seg[SEG_CS].sel, 2);
     stack_push(&st, ev->ret_rip, 2);
     Segment cs = seg_real(&cpu->seg[SEG_CS], (uint16_t)(target >> 16));
@@ -59,7 +46,7 @@ static void enter_v86_program(CpuState *cpu, const Event *ev)
 {
     bool iopl3 = (cpu->eflags & FLAG_IOPL) == FLAG_IOPL;
     uint32_t target = (uint32_t)lin_load(cpu, (unsigned)ev->vector * 4, 4, MEM_USER);
-    uint32_t flags = (uint32_t)flags_image(cpu, ev);
+    uint32_t flags = (uint32_t)event_flags_image(cpu, ev);
     if (!iopl3) {
         /* The program sees VIF as its IF, and itself as allowed to change it. */
         flags |= FLAG_IOPL;
@@ -97,7 +84,7 @@ static void commit_code(CpuState *cpu, const Gate *g, unsigned cpl)
 
 static void push_return(CpuState *cpu, Stack *st, const Event *ev, unsigned size)
 {
-    stack_push(st, flags_image(cpu, ev), size);
+    stack_push(st, event_flags_image(cpu, ev), size);
     stack_push(st, cpu->seg[SEG_CS].sel, size);
     stack_push(st, ev->ret_rip, size);
     if (ev->has_error) {
@@ -173,7 +160,7 @@ static void enter_same(CpuState *cpu, const Event *ev, const Gate *g)
 static void enter_task(CpuState *cpu, const Event *ev, uint64_t raw)
 {
     unsigned ext = event_ext(ev);
-    if (flags_image(cpu, ev) & FLAG_RF) {
+    if (event_flags_image(cpu, ev) & FLAG_RF) {
         cpu->eflags |= FLAG_RF; /* goes to the old task's TSS */
     }
     task_gate(cpu, raw, TASK_CALL, ev->ret_rip, ext);

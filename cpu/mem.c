@@ -216,12 +216,23 @@ static void tlb_store(CpuState *cpu, Tlb *t, uint64_t lin, uint64_t val, unsigne
 
 uint64_t lin_load(CpuState *cpu, uint64_t lin, unsigned size, MemAs as)
 {
-    return tlb_load(cpu, tlb_for(cpu, as), lin, size);
+    Tlb *t = tlb_for(cpu, as);
+    const TlbEntry *e = tlb_entry(t, lin);
+    if (likely(e->rtag == TLB_PAGE(lin + size - 1))) {
+        return host_load((const uint8_t *)(e->addend + lin), size);
+    }
+    return tlb_load(cpu, t, lin, size);
 }
 
 void lin_store(CpuState *cpu, uint64_t lin, uint64_t val, unsigned size, MemAs as)
 {
-    tlb_store(cpu, tlb_for(cpu, as), lin, val, size);
+    Tlb *t = tlb_for(cpu, as);
+    const TlbEntry *e = tlb_entry(t, lin);
+    if (likely(e->wtag == TLB_PAGE(lin + size - 1))) {
+        host_store((uint8_t *)(e->addend + lin), val, size);
+        return;
+    }
+    tlb_store(cpu, t, lin, val, size);
 }
 
 void lin_probe(CpuState *cpu, uint64_t lin, unsigned len, bool write, MemAs as)

@@ -291,8 +291,7 @@ void interp_run_single(CpuState *cpu)
 
 bool interp_wants_single(const CpuState *cpu)
 {
-    return (cpu->mode & (MODE_TF | MODE_DR)) || cpu->shadow || (cpu->eflags & FLAG_RF) ||
-           cpu->mmu->single_next;
+    return (cpu->mode & (MODE_TF | MODE_DR)) || cpu->shadow || cpu->mmu->single_next;
 }
 
 /* Between blocks: everything others asked for. Returns false to leave. */
@@ -384,6 +383,9 @@ void interp_run(CpuState *cpu)
         if (unlikely(interp_wants_single(cpu))) {
             interp_run_single(cpu);
         } else {
+            /* RF ends with the next instruction; without breakpoints nothing asks for it in
+             * between, and whatever that instruction pushes does not come from here. */
+            cpu->eflags &= ~(uint32_t)FLAG_RF;
             run_ops(cpu, block_get(cpu, false)->ops);
         }
     }
