@@ -85,7 +85,20 @@ uint64_t jit_mem_commit(CpuState *cpu, uint64_t rflags);           /* 1: leave *
 uint64_t jit_segment(CpuState *cpu, uint64_t offset, uint32_t desc);
 void jit_raise_gp(CpuState *cpu, uint32_t desc) __attribute__((noreturn));
 uint64_t jit_exec(CpuState *cpu, const JitExec *x); /* 1: leave */
-void jit_exec_end(CpuState *cpu, const JitExec *x);
+/* Returns the code to go on at, or NULL: leave. */
+void *jit_exec_end(CpuState *cpu, const JitExec *x);
+
+/* What an entry of the jump cache must bear now: mode, and address space by its generation. */
+static inline uint64_t jit_current_tag(const CpuState *cpu)
+{
+    return cpu->mmu->generation << 20 | 1u << 19 | cpu->mode;
+}
+static inline uint64_t jit_code_lin(const CpuState *cpu)
+{
+    return cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+}
+/* Before code is entered: sets what it looks at. False: something was asked for. engine.c */
+bool jit_ready(CpuState *cpu);
 
 /* Translates the block at lin; page: where it comes from. NULL: it cannot be, or not now. */
 Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page);

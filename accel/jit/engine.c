@@ -83,17 +83,6 @@ static void jit_flush(CpuState *cpu)
 
 /* ---- finding code ---- */
 
-static uint64_t code_lin(const CpuState *cpu)
-{
-    return cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
-}
-
-/* What an entry of the jump cache must bear now: mode, and address space by its generation. */
-static uint64_t current_tag(const CpuState *cpu)
-{
-    return cpu->mmu->generation << 20 | 1u << 19 | cpu->mode;
-}
-
 static Tb *find_block(CpuState *cpu, uint64_t lin, const ItlbEntry **page)
 {
     cpu->jit->lookups++;
@@ -156,7 +145,7 @@ static Tb *translate_hot(CpuState *cpu, uint64_t lin, const ItlbEntry *page)
 static void *code_at_rip(CpuState *cpu, bool translate)
 {
     JitCpu *jc = cpu->jit;
-    uint64_t lin = code_lin(cpu), tag = current_tag(cpu);
+    uint64_t lin = jit_code_lin(cpu), tag = jit_current_tag(cpu);
     JumpEntry *entry = &jc->jump[jump_index(lin)];
     TbExit *link = (TbExit *)cpu->jit_word[JW_LINK];
     if (likely(entry->lin == lin && entry->tag == tag && !link && !translate)) {
@@ -178,7 +167,7 @@ static void *code_at_rip(CpuState *cpu, bool translate)
         }
         pthread_mutex_unlock(&jc->jit->lock);
     }
-    *entry = (JumpEntry){ .lin = lin, .tag = current_tag(cpu), .host = tb->entry };
+    *entry = (JumpEntry){ .lin = lin, .tag = jit_current_tag(cpu), .host = tb->entry };
     return tb->entry;
 }
 
@@ -215,22 +204,27 @@ static bool is_wanted(const CpuState *cpu)
     return req;
 }
 
-/* False: it was not entered, something else comes first. */
-static bool run_code(CpuState *cpu, void *host)
+bool jit_ready(CpuState *cpu)
 {
     if (!(cpu->mode & MODE_CS64)) {
         set_limits(cpu);
     }
     cpu->mmu->store_hit_code = false;
-    __atomic_store_n(&cpu->jump_tag, current_tag(cpu), __ATOMIC_SEQ_CST);
-    if (unlikely(is_wanted(cpu))) {
+    __atomic_store_n(&cpu->jump_tag, jit_current_tag(cpu), __ATOMIC_SEQ_CST);
+    return likely(!is_wanted(cpu));
+}
+
+/* False: it was not entered, something else comes first. */
+static bool run_code(CpuState *cpu, void *host)
+{
+    if (!jit_ready(cpu)) {
         return false;
     }
     cpu->jit->entries++;
     cpu->jit->jit->stubs.enter(host);
     if (unlikely(cpu->jit_word[JW_STALE])) {
         cpu->jit_word[JW_STALE] = 0;
-        cpu->jit->jump[jump_index(code_lin(cpu))].tag = 0;
+        cpu->jit->jump[jump_index(jit_code_lin(cpu))].tag = 0;
     }
     return true;
 }
@@ -322,7 +316,7 @@ int jit_step_block(CpuState *cpu)
     } else {
         jit_enter_code(cpu);
         const ItlbEntry *page;
-        uint64_t lin = code_lin(cpu);
+        uint64_t lin = jit_code_lin(cpu);
         Tb *tb = find_block(cpu, lin, &page);
         if (!tb && page->ram) {
             tb = jit_translate(cpu, lin, page);

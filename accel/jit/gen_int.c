@@ -629,20 +629,28 @@ static bool divide_to_function(Translator *t, uint8_t *jump[], unsigned n, uint8
     return x->fn;
 }
 
+static void body_divisor(Translator *t, const Rm *mem)
+{
+    emit_op(t->e, size_prefix(t->in->opd[0].size) | 0x8b, S0, *mem);
+}
+
 static bool gen_divide(Translator *t)
 {
     Emit *e = t->e;
     const Insn *in = t->in;
     const Operand *o = &in->opd[0];
-    unsigned size = o->size, w = size_prefix(size);
-    if (o->kind != OPD_GPR || size == 1 || (size == 2 && in->op == OP_IDIV)) {
+    unsigned size = o->size, w = size_prefix(size), src = S0;
+    if ((o->kind != OPD_GPR && o->kind != OPD_MEM) || size < 4) {
         return false;
     }
-    flags_clobber(t, 0); /* undefined afterwards */
-    unsigned src = is_spilled(o->reg) ? S0 : host_reg(o->reg);
-    if (src == S0) {
+    if (o->kind == OPD_MEM) {
+        gen_access(t, size, MEM_READ, 0, body_divisor);
+    } else if (is_spilled(o->reg)) {
         emit_load(e, S0, rm_gs(OFF_GPR(o->reg)));
+    } else {
+        src = host_reg(o->reg);
     }
+    flags_clobber(t, 0); /* undefined afterwards */
     uint8_t *bad[2];
     unsigned n = 0;
     if (in->op == OP_DIV) { /* the quotient fits if the high half is below the divisor */
@@ -664,9 +672,62 @@ static bool gen_divide(Translator *t)
     return divide_to_function(t, bad, n, e->p);
 }
 
+/* ---- the kernel's everyday instructions ---- */
+
+bool is_inline_system(const Translator *t, const Insn *in)
+{
+    bool kernel = (t->mode & MODE_PE) && !(t->mode & MODE_CPL);
+    switch (in->op) {
+    case OP_CLI: case OP_STI: return kernel;
+    case OP_SWAPGS: return kernel && t->cs64;
+    default: return false;
+    }
+}
+
+static bool gen_cli(Translator *t)
+{
+    flags_clobber(t, t->live[t->i + 1]);
+    emit_alu_imm(t->e, 0, A_AND, rm_gs(OFF(eflags)), ~FLAG_IF);
+    return true;
+}
+
+/* Interrupts stay out until the next instruction is through: nothing is polled in between, and one
+ * that waits already is left to the function. */
+static bool gen_sti(Translator *t)
+{
+    Emit *e = t->e;
+    if (t->i + 1 == t->nr_insns) {
+        return gen_exec(t);
+    }
+    flags_clobber(t, t->live[t->i + 1]);
+    JitExec *x = new_exec(t);
+    if (!x) {
+        return false;
+    }
+    emit_alu_imm(e, 0, A_CMP, rm_gs(OFF(request)), 0);
+    Cold *c = new_cold(t, COLD_EXEC_END, emit_jcc(e, CC_NE));
+    c->exec = x;
+    emit_alu_imm(e, 0, A_OR, rm_gs(OFF(eflags)), FLAG_IF);
+    return true;
+}
+
+static bool gen_swapgs(Translator *t)
+{
+    Emit *e = t->e;
+    Rm base = rm_gs(OFF(seg[SEG_GS].base)), other = rm_gs(OFF(kernel_gs_base));
+    emit_load(e, S0, base);
+    emit_load(e, S1, other);
+    emit_store(e, base, S1);
+    emit_store(e, other, S0);
+    return true;
+}
+
 bool gen_special(Translator *t)
 {
     const Insn *in = t->in;
+    if (is_inline_system(t, in)) {
+        return in->op == OP_CLI ? gen_cli(t) : in->op == OP_STI ? gen_sti(t) : gen_swapgs(t);
+    }
     switch (in->op) {
     case OP_ADD: case OP_OR: case OP_ADC: case OP_SBB: case OP_AND: case OP_SUB: case OP_XOR:
     case OP_CMP: case OP_TEST:

@@ -361,7 +361,11 @@ static uint8_t *make_exec_end(Emit *e, const uint8_t *save, const uint8_t *saved
     emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
     emit_mov(e, RSI, R11);
     emit_call_c(e, jit_exec_end);
-    emit_jmp_to(e, saved);
+    emit_op(e, EM_W | 0x85, RAX, rm_reg(RAX));
+    emit_jcc_to(e, CC_E, saved);
+    emit_mov(e, R11, RAX);
+    load_registers(e);
+    emit_op(e, 0xff, 4, rm_reg(R11)); /* jmp */
     return at;
 }
 

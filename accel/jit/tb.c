@@ -175,9 +175,6 @@ static void page_add(Jit *j, const uint32_t *stamp, Tb *tb)
 void tb_insert(Jit *j, Tb *tb)
 {
     Tb **head = &j->hash[tb_hash(tb->gpa, tb->mode)];
-    while (*head && (*head)->stale) { /* their memory comes back with the next flush */
-        __atomic_store_n(head, (*head)->hash_next, __ATOMIC_RELEASE);
-    }
     page_add(j, tb->stamp, tb);
     if (tb->stamp2) {
         page_add(j, tb->stamp2, tb);
@@ -268,9 +265,22 @@ static void forget_exit(TbExit *x)
     x->to = NULL;
 }
 
+/* Its memory comes back with the next flush: whoever is looking at it just now may go on. */
+static void unhash(Jit *j, Tb *tb)
+{
+    Tb **link = &j->hash[tb_hash(tb->gpa, tb->mode)];
+    while (*link && *link != tb) {
+        link = &(*link)->hash_next;
+    }
+    if (*link) {
+        __atomic_store_n(link, tb->hash_next, __ATOMIC_RELEASE);
+    }
+}
+
 static void tb_drop(Jit *j, Tb *tb)
 {
     __atomic_store_n(&tb->stale, true, __ATOMIC_RELEASE);
+    unhash(j, tb);
     patch_jmp(tb->entry - j->e.to_rx, j->stubs.leave_stale);
     for (TbExit *x = tb->in, *next; x; x = next) {
         next = x->next_in;

@@ -65,7 +65,7 @@ static bool scan(Translator *t, const ItlbEntry *page, uint64_t lin, unsigned ma
         }
         t->off[t->nr_insns++] = (uint16_t)(at - t->page_at);
         at += in->len;
-        if (in->op != OP_JCC && insn_ends_block(in)) {
+        if (in->op != OP_JCC && insn_ends_block(in) && !is_inline_system(t, in)) {
             break;
         }
     }
@@ -79,7 +79,8 @@ static void find_live_flags(Translator *t)
     for (unsigned i = t->nr_insns; i-- > 0;) {
         const Insn *in = &t->insn[i];
         uint32_t reads = insn_flags_read(in);
-        if (in->op == OP_JCC || in->op == OP_LOOP || in->op == OP_JCXZ || insn_ends_block(in)) {
+        if (in->op == OP_JCC || in->op == OP_LOOP || in->op == OP_JCXZ ||
+            (insn_ends_block(in) && !is_inline_system(t, in))) {
             reads = FLAG_ARITH; /* whoever is next may want them */
         }
         t->live[i] = (t->live[i + 1] & ~insn_flags_killed(in)) | reads;
@@ -161,7 +162,7 @@ Cold *new_cold(Translator *t, ColdKind kind, uint8_t *from)
     return c;
 }
 
-static JitExec *new_exec(Translator *t)
+JitExec *new_exec(Translator *t)
 {
     ExecFn *fn = insn_function(t->in);
     JitExec *x = fn ? jit_alloc(t->j, sizeof(*x)) : NULL;
@@ -244,6 +245,11 @@ static void emit_cold(Translator *t)
                 emit_call_to(e, s->load_vectors);
             }
             emit_jmp_to(e, c->after);
+            break;
+        case COLD_EXEC_END:
+            emit_link_here(e, c->from);
+            emit_mov_imm64(e, S1, (uintptr_t)c->exec);
+            emit_jmp_to(e, s->exec_end);
             break;
         case COLD_LEAVE_INTERP: emit_link(c->from, s->leave_interp); break;
         case COLD_LEAVE: emit_link(c->from, s->leave); break;

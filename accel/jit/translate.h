@@ -20,7 +20,7 @@ typedef struct Translator Translator;
  * usual path, and for the one on a buffer. May use S1, and S0 where mem does not. */
 typedef void BodyFn(Translator *t, const Rm *mem);
 
-typedef enum ColdKind { COLD_MEM, COLD_SEGMENT, COLD_EXEC, COLD_LEAVE_INTERP, COLD_VECTORS,
+typedef enum ColdKind { COLD_MEM, COLD_SEGMENT, COLD_EXEC, COLD_EXEC_END, COLD_LEAVE_INTERP, COLD_VECTORS,
                         COLD_TAKEN,
                         COLD_EXIT, COLD_SAVE_EXIT, COLD_LEAVE, COLD_GP, COLD_CANONICAL } ColdKind;
 
@@ -93,6 +93,7 @@ void flags_restore(Translator *t, uint32_t need);
 void emit_flags_restore(Translator *t, uint32_t need);
 /* Flags that must be in EFLAGS when the instruction in hand executes. */
 uint32_t flags_needed(const Translator *t);
+JitExec *new_exec(Translator *t);
 /* Calls the C function of the instruction in hand. */
 bool gen_exec(Translator *t);
 
@@ -124,6 +125,8 @@ static inline unsigned host_reg(unsigned guest_reg)
 bool gen_plain(Translator *t);
 /* The special ones; false: not translated. */
 bool gen_special(Translator *t);
+/* Those of them that would end a block, but for being done inline. */
+bool is_inline_system(const Translator *t, const Insn *in);
 bool gen_branch(Translator *t);
 bool gen_vector(Translator *t);
 /* The block goes on at delta from its start, by a direct branch or falling through. */
