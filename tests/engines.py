@@ -10,9 +10,8 @@ SETTINGS = {
     # Nearly all code in translation, after the interpreter has seen it.
     "jit": ("jit", "jit,threshold=2"),
     "jit0": ("jit", "jit,threshold=0"),
-    # The levels of memory access, one by one switched off.
-    "jit-nowindow": ("jit", "jit,threshold=0,window=off"),
-    "jit-helper": ("jit", "jit,threshold=0,window=off,table=off"),
+    # Every memory access asks the engine.
+    "jit-notable": ("jit", "jit,threshold=0,table=off"),
 }
 
 

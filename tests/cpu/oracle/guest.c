@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "accel/interp/interp.h"
+#include "accel/jit/jit.h"
 #include "hw/core/machine.h"
 #include "util/vm_lock.h"
 
@@ -36,18 +37,20 @@ typedef struct StepEngine {
     bool whole_rep; /* a step may do several iterations of a repeated instruction */
 } StepEngine;
 
-/* Not in every build. */
-bool jit_cpu_init(CpuState *cpu) __attribute__((weak));
-void jit_set_max_insns(CpuState *cpu, unsigned n) __attribute__((weak));
-int jit_step_block(CpuState *cpu) __attribute__((weak));
-
+/* One instruction a block, and the host's LOCK prefix as with several CPUs. */
 static void start_jit(CpuState *c)
 {
-    if (!jit_cpu_init(c)) {
-        printf("1..0 # SKIP the translator does not run on this host\n");
+    JitConfig config = JIT_CONFIG_DEFAULT;
+    config.max_insns = 1;
+    config.nr_cpus = 2;
+    config.chain = false;
+    Error *err = NULL;
+    Jit *jit = jit_create(&config, &err);
+    if (!jit) {
+        printf("1..0 # SKIP %s\n", error_text(err));
         exit(0);
     }
-    jit_set_max_insns(c, 1);
+    jit_cpu_init(c, jit);
 }
 
 static const StepEngine interp = { "interp", interp_cpu_init, interp_step_raw, false };
@@ -56,7 +59,7 @@ static StepEngine engine;
 bool guest_choose(const char *name)
 {
     engine = interp;
-    if (!strcmp(name, "jit") && jit_step_block) {
+    if (!strcmp(name, "jit")) {
         engine = (StepEngine) { "jit", start_jit, jit_step_block, true };
     }
     return !strcmp(name, engine.name);

@@ -173,6 +173,7 @@ void native_run(const Mode *m, const Case *c, Regs *out)
     run_case = c;
     run_out = out;
     phase = ENTER;
+    syscall(SYS_arch_prctl, ARCH_SET_GS, native_gs_base()); /* the translator changes it */
     __asm__ volatile("int3" ::: "memory");
     memset(code_alias + CODE_AT, 0xcc, 16);
 }
