@@ -157,9 +157,10 @@ typedef struct CpuApicOps {
 } CpuApicOps;
 
 /* One page each, in front of a Tlb: generated code looks here first, at a place fixed for each
- * memory operand. A tag is a linear page, or TLB_NONE; host = addend + lin. The first half serves
+ * memory operand. A tag is a linear page, or SLOT_NONE; host = addend + lin. The first half serves
  * CPL 0 to 2, the second CPL 3. */
 enum { NR_SLOTS = 64 };
+#define SLOT_NONE (1ull << 63) /* no canonical address is there, nor does an addend lead to one */
 typedef struct TlbSlots {
     uint64_t tag[NR_SLOTS], addend[NR_SLOTS];
 } TlbSlots;

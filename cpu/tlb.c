@@ -200,7 +200,10 @@ static void set_init(TlbSet *s, uint16_t writer)
 
 static void slots_clear(TlbSlots *s, bool user)
 {
-    memset(&s->tag[user ? NR_SLOTS / 2 : 0], 0xff, NR_SLOTS / 2 * sizeof(*s->tag)); /* TLB_NONE */
+    uint64_t *tag = &s->tag[user ? NR_SLOTS / 2 : 0];
+    for (unsigned i = 0; i < NR_SLOTS / 2; i++) {
+        tag[i] = SLOT_NONE;
+    }
 }
 
 void tlb_slots_clear_writes(CpuState *cpu)
@@ -223,8 +226,8 @@ static bool slots_revoke_write(TlbSlots *s, const uint8_t *page)
     bool found = false;
     for (unsigned i = 0; i < NR_SLOTS; i++) {
         uint64_t tag = __atomic_load_n(&s->tag[i], __ATOMIC_RELAXED);
-        if (!(tag & 0xfff) && (!page || (uint8_t *)(s->addend[i] + tag) == page)) {
-            __atomic_store_n(&s->tag[i], TLB_NONE, __ATOMIC_SEQ_CST);
+        if (tag != SLOT_NONE && (!page || (uint8_t *)(s->addend[i] + tag) == page)) {
+            __atomic_store_n(&s->tag[i], SLOT_NONE, __ATOMIC_SEQ_CST);
             found = true;
         }
     }

@@ -166,10 +166,12 @@ void tlb_rearm_write(CpuState *cpu, uint64_t lin);
 /* ram_written for a store of this CPU: notes in store_hit_code whether code was changed. */
 void mmu_written(CpuState *cpu, RamBlock *ram, uint64_t offset, uint64_t len);
 
-/* Folded, so that arrays a power of two apart do not push each other out. */
+/* Folded, so that arrays a power of two apart do not push each other out. A page's and the next
+ * one's always differ: that the tag is the page of an access's last byte means that it is the
+ * first one's, too. */
 static inline unsigned tlb_index(uint64_t lin)
 {
-    return (unsigned)(lin >> PAGE_BITS ^ lin >> (PAGE_BITS + TLB_BITS - 1)) & (TLB_SIZE - 1);
+    return (unsigned)((lin >> PAGE_BITS) + (lin >> (PAGE_BITS + TLB_BITS))) & (TLB_SIZE - 1);
 }
 
 static inline TlbEntry *tlb_entry(Tlb *t, uint64_t lin)

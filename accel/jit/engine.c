@@ -14,6 +14,7 @@
 #include "accel/accel.h"
 #include "accel/interp/interp.h"
 #include "accel/jit/cpu.h"
+#include "accel/jit/fault.h"
 #include "accel/jit/jit.h"
 #include "cpu/exception.h"
 #include "cpu/simd_host.h"
@@ -351,6 +352,21 @@ static void code_changed(const uint32_t *stamp)
     }
 }
 
+/* ---- non-canonical addresses that an empty slot let through; see gen_mem.c ---- */
+
+/* The stub that raises the guest's fault wants the registers as they are, and r11. */
+static bool fault_in_code(const void *pc, FaultFix *fix)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(jits); i++) {
+        Jit *j = __atomic_load_n(&jits[i], __ATOMIC_ACQUIRE);
+        if (j && jit_fault_at(j, pc, &fix->r11)) {
+            fix->rip = (uintptr_t)(j->stubs.raise_gp + j->e.to_rx);
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool announce(Jit *j)
 {
     bool found = false;
@@ -362,6 +378,7 @@ static bool announce(Jit *j)
         }
     }
     ram_code_hook = code_changed;
+    catch_faults(fault_in_code);
     pthread_mutex_unlock(&jits_lock);
     return found;
 }

@@ -4,14 +4,16 @@
  * tries again. What is not plain RAM is done by the same instruction on a buffer (or on the RAM
  * itself, when somebody wants to hear of the write), and jit_mem_commit finishes the store.
  *
- *     lea  r11, [address + size - 1]        the last byte's page
- *     and  r11, -4096
- *     cmp  r11, gs:[slot's tag]
- *     jne  cold
+ *     lea  r11, [address]
+ *     xor  r11, gs:[slot's tag]             leaves the offset in the page, if it is that page
+ *     cmp  r11, 4096 - size
+ *     ja   cold
  *     mov  r10, gs:[slot's addend]
  *     op   reg, [address + r10]
  *
- * where the address is base + displacement; else it is computed into r10 first.
+ * where the address is base + displacement; else it is computed into r10 first. An empty slot's
+ * tag is a page that no canonical address lies in. For an address that does, no addend leads to a
+ * canonical one either: the host faults, and jit_segv makes it the guest's fault.
  */
 #include "accel/jit/translate.h"
 
@@ -130,15 +132,18 @@ static void check_slot(Translator *t, bool simple, const Rm *ea, unsigned slot, 
     int32_t addend = (write ? OFF(write_slots.addend) : OFF(read_slots.addend)) + 8 * (int32_t)slot;
     bool aligned = desc & MEM_ALIGNED;
     uint8_t *again = e->p;
-    Rm last = simple ? *ea : rm_mem(S0, 0);
-    last.disp += aligned ? 0 : (int32_t)size - 1;
     uint8_t *cold;
     if (t->j->use_table) {
-        emit_lea(e, S1, last);
-        emit_alu_imm(e, EM_W, A_AND, rm_reg(S1), aligned ? -PAGE_SIZE | (int32_t)(size - 1)
-                                                         : -PAGE_SIZE);
-        emit_alu(e, EM_W, A_CMP, S1, rm_gs(tag));
-        cold = emit_jcc(e, CC_NE);
+        emit_lea(e, S1, simple ? *ea : rm_mem(S0, 0));
+        emit_alu(e, EM_W, A_XOR, S1, rm_gs(tag));
+        if (aligned) {
+            emit_op(e, EM_W | 0xf7, 0, rm_reg(S1)); /* test */
+            emit32(e, ~(uint32_t)(PAGE_SIZE - (int)size));
+            cold = emit_jcc(e, CC_NE);
+        } else {
+            emit_alu_imm(e, EM_W, A_CMP, rm_reg(S1), PAGE_SIZE - (int32_t)size);
+            cold = emit_jcc(e, CC_A);
+        }
     } else {
         cold = emit_jmp(e);
     }

@@ -135,7 +135,7 @@ uint64_t jit_segment(CpuState *cpu, uint64_t offset, uint32_t desc)
 void jit_raise_gp(CpuState *cpu, uint32_t desc)
 {
     set_insn_rip(cpu, desc);
-    cpu_raise(cpu, EXC_GP, 0);
+    cpu_raise(cpu, desc & MEM_STACK ? EXC_SS : EXC_GP, 0);
 }
 
 /* ---- instructions that are functions ---- */

@@ -172,6 +172,25 @@ static void page_add(Jit *j, const uint32_t *stamp, Tb *tb)
     p->first = n;
 }
 
+bool jit_fault_at(Jit *j, const void *pc, uint32_t *off)
+{
+    bool found = false;
+    if ((const uint8_t *)pc < j->rx || (const uint8_t *)pc >= j->rx + j->size) {
+        return false;
+    }
+    pthread_mutex_lock(&j->lock);
+    const Tb *tb = tb_of_host(j, pc);
+    if (tb) {
+        uint32_t at = (uint32_t)((const uint8_t *)pc - tb->entry);
+        for (unsigned i = 0; i < tb->nr_insns && tb->insns[i].host <= at; i++) {
+            *off = tb->insns[i].desc;
+            found = true;
+        }
+    }
+    pthread_mutex_unlock(&j->lock);
+    return found;
+}
+
 void tb_insert(Jit *j, Tb *tb)
 {
     Tb **head = &j->hash[tb_hash(tb->gpa, tb->mode)];

@@ -49,6 +49,10 @@ struct Tb {
     bool wants_flags;         /* reads arithmetic flags that it has not set */
     bool stale;
     TbExit *in;
+    struct TbInsn {
+        uint32_t host;        /* where its code starts, from entry */
+        uint32_t desc;        /* for stubs.raise_gp */
+    } *insns;                 /* nr_insns of them */
     unsigned nr_exits;
     TbExit exits[];
 };
@@ -83,7 +87,7 @@ typedef struct JitStubs {
     uint8_t *slow;         /* memory operand not at hand: r10 linear address, r11d MEM_ bits */
     uint8_t *commit;       /* after an instruction on slow's buffer was a store */
     uint8_t *segment;      /* r10 offset, r11d MEM_ bits, JW_SEG: checks, r10 linear */
-    uint8_t *raise_gp;     /* r11d: MEM_ bits; #GP(0) */
+    uint8_t *raise_gp;     /* r11d: MEM_ bits; #GP(0), with MEM_STACK #SS(0) */
     uint8_t *exec;         /* r11: JitExec; comes back */
     uint8_t *exec_end;     /* r11: JitExec; leaves */
     uint8_t *load_vectors;
@@ -127,6 +131,9 @@ void tb_link(Jit *j, TbExit *x, Tb *to);
 /* The page's code was changed: drops all of its blocks. Takes the lock. */
 void jit_page_written(Jit *j, const uint32_t *stamp);
 uint32_t jit_page_drops(const Jit *j, const uint32_t *stamp);
+/* A SIGSEGV whose cause was at pc in generated code: true and the instruction's distance from its
+ * block's start, to be raised by stubs.raise_gp. Takes the lock. */
+bool jit_fault_at(Jit *j, const void *pc, uint32_t *off);
 /* For Engine.info; info.c. */
 void jit_info(Machine *m, void (*print)(void *opaque, const char *line), void *opaque);
 /* Empties the cache. No vCPU is in generated code. */

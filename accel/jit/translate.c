@@ -279,6 +279,8 @@ static bool emit_block(Translator *t)
     t->flags = FLAGS_MEMORY;
     for (t->i = 0; t->i < t->nr_insns && !t->done; t->i++) {
         t->in = &t->insn[t->i];
+        t->tb->insns[t->i].host = (uint32_t)(t->e->p + t->e->to_rx - t->tb->entry);
+        t->tb->insns[t->i].desc = t->off[t->i] | (t->in->seg == SEG_SS ? MEM_STACK : 0);
         if (!gen_insn(t)) {
             break;
         }
@@ -321,6 +323,7 @@ static Tb *translate_locked(Translator *t, const ItlbEntry *page, uint32_t seen)
     t->tb = jit_alloc(j, sizeof(Tb) + TB_MAX_EXITS * sizeof(TbExit));
     *t->tb = (Tb){ .gpa = t->gpa, .mode = t->mode,
                    .stamp = ram_code_stamp(page->ram, page->ram_offset), .stamp2 = t->stamp2 };
+    t->tb->insns = jit_alloc(j, t->nr_insns * sizeof(*t->tb->insns));
     emit_entry(t);
     bool ok = emit_block(t) &&
               __atomic_load_n(t->tb->stamp, __ATOMIC_ACQUIRE) == seen &&
