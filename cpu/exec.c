@@ -5,6 +5,7 @@
 
 #include <assert.h>
 
+#include "cpu/paging.h"
 #include "cpu/segment.h"
 #include "cpu/simd_host.h"
 #include "cpu/x87.h"
@@ -87,8 +88,21 @@ uint64_t cpu_stack_mask(const CpuState *cpu)
     return cpu->mode & MODE_SS32 ? 0xffffffffu : 0xffffu;
 }
 
+/* [RSP, RSP + size) of 64-bit code: no segment, but #SS for an address that is not canonical. */
+static bool stack_is_plain(const CpuState *cpu, uint64_t sp, unsigned size)
+{
+    return (cpu->mode & MODE_CS64) && lin_is_canonical(cpu, sp) &&
+           lin_is_canonical(cpu, sp + size - 1);
+}
+
 void cpu_push(CpuState *cpu, uint64_t val, unsigned size)
 {
+    uint64_t sp = cpu->gpr[REG_RSP] - size;
+    if (likely(stack_is_plain(cpu, sp, size))) {
+        lin_store(cpu, sp, val, size, MEM_CPL);
+        cpu->gpr[REG_RSP] = sp;
+        return;
+    }
     Stack st = stack_current(cpu);
     stack_push(&st, val, size);
     cpu->gpr[REG_RSP] = stack_merge(&st, cpu->gpr[REG_RSP]);
@@ -96,6 +110,12 @@ void cpu_push(CpuState *cpu, uint64_t val, unsigned size)
 
 uint64_t cpu_pop(CpuState *cpu, unsigned size)
 {
+    uint64_t sp = cpu->gpr[REG_RSP];
+    if (likely(stack_is_plain(cpu, sp, size))) {
+        uint64_t plain = lin_load(cpu, sp, size, MEM_CPL);
+        cpu->gpr[REG_RSP] = sp + size;
+        return plain;
+    }
     Stack st = stack_current(cpu);
     uint64_t val = stack_pop(&st, size);
     cpu->gpr[REG_RSP] = stack_merge(&st, cpu->gpr[REG_RSP]);

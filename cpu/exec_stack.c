@@ -154,9 +154,9 @@ void exec_POPF(CpuState *cpu, const Insn *in)
 {
     enum { LOW = FLAG_ARITH | FLAG_TF | FLAG_DF | FLAG_NT, HIGH = FLAG_AC | FLAG_ID };
     uint64_t mask = LOW | (in->opsize == 2 ? 0 : HIGH | FLAG_RF);
-    Stack st = stack_current(cpu);
     if (v86_below_iopl(cpu)) {
         need_vme(cpu, in);
+        Stack st = stack_current(cpu);
         uint64_t flags = stack_pop(&st, 2);
         if ((flags & FLAG_TF) || ((flags & FLAG_IF) && (cpu->eflags & FLAG_VIP))) {
             cpu_raise(cpu, EXC_GP, 0);
@@ -166,14 +166,13 @@ void exec_POPF(CpuState *cpu, const Insn *in)
         cpu_set_rflags(cpu, flags, mask | FLAG_VIF);
         return;
     }
-    uint64_t flags = stack_pop(&st, in->opsize) & ~(uint64_t)FLAG_RF;
+    uint64_t flags = cpu_pop(cpu, in->opsize) & ~(uint64_t)FLAG_RF;
     if (cpu_cpl(cpu) <= iopl(cpu)) {
         mask |= FLAG_IF;
     }
     if (cpu_cpl(cpu) == 0) {
         mask |= FLAG_IOPL;
     }
-    commit_rsp(cpu, &st);
     cpu_set_rflags(cpu, flags, mask);
 }
 

@@ -214,8 +214,10 @@ void cpu_set_rflags(CpuState *cpu, uint64_t val, uint64_t mask)
         uint16_t which = flags_to_cc(mask & FLAG_ARITH);
         cpu->cc = (cpu->cc & ~which) | (flags_to_cc(val) & which);
     }
-    if ((old ^ cpu->eflags) & (FLAG_TF | FLAG_VM | FLAG_AC)) {
+    if (unlikely((old ^ cpu->eflags) & (FLAG_TF | FLAG_VM))) {
         cpu_update_mode(cpu);
+    } else if ((old ^ cpu->eflags) & FLAG_AC) {
+        tlb_select(cpu);
     }
 }
 

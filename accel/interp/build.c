@@ -459,20 +459,28 @@ static bool build_branch(Builder *b)
 
 /* ---- everything else: a function ---- */
 
+bool insn_may_end_block(const Insn *in)
+{
+    switch (in->op) {
+    case OP_STI: case OP_CLI: case OP_POPF: case OP_CLAC: case OP_STAC: case OP_SWAPGS:
+    case OP_WRFSBASE: case OP_WRGSBASE: case OP_RDMSR: case OP_WRMSR: case OP_MOVCR: case OP_CLTS:
+    case OP_INVLPG: case OP_INVPCID:
+        return true;
+    default: return false;
+    }
+}
+
 bool insn_ends_block(const Insn *in)
 {
-    if (insn_rows[in->row].flags & (INSN_ENDS | INSN_PRIV)) {
-        return true;
-    }
     switch (in->op) {
     case OP_MOV: return in->opd[0].kind == OPD_SEG;
     case OP_POP: return in->opd[0].kind == OPD_SEG;
-    case OP_STI: case OP_CLI: case OP_POPF: case OP_IN: case OP_OUT: case OP_INS: case OP_OUTS:
+    case OP_IN: case OP_OUT: case OP_INS: case OP_OUTS:
     case OP_XRSTOR: case OP_XRSTORS: case OP_FXRSTOR: case OP_LDMXCSR: case OP_VLDMXCSR:
     case OP_LDS: case OP_LES: case OP_LFS: case OP_LGS: case OP_LSS: case OP_PAUSE:
-    case OP_WRFSBASE: case OP_WRGSBASE: case OP_CLAC: case OP_STAC:
         return true;
-    default: return false;
+    default:
+        return (insn_rows[in->row].flags & (INSN_ENDS | INSN_PRIV)) && !insn_may_end_block(in);
     }
 }
 
@@ -494,7 +502,8 @@ static void build_function(Builder *b, ExecFn *fn)
     bool ends = insn_ends_block(&b->in);
     flags_needed(b);
     b->keeps |= insn_keeps(&b->in);
-    emit(b, ends ? op_exec_end : op_exec)->exec = keep_exec(b, fn);
+    bool may_end = insn_may_end_block(&b->in);
+    emit(b, ends ? op_exec_end : may_end ? op_exec_step : op_exec)->exec = keep_exec(b, fn);
     if (ends) {
         b->done = true;
         b->falls = false;
@@ -734,6 +743,9 @@ Block *block_build(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now, uint6
         b.done |= last;
         b.off += b.in.len;
         nr_insns++;
+    }
+    if (b.nr_ops && b.ops[b.nr_ops - 1].fn == op_exec_step) {
+        b.ops[b.nr_ops - 1].flags |= OP_LAST;
     }
     b.in.len = 0;
     emit(&b, b.single || !page.ram ? op_stale : op_end);

@@ -11,6 +11,7 @@
 #include "accel/interp/block.h"
 #include "cpu/debug.h"
 #include "cpu/exception.h"
+#include "cpu/exec_step.h"
 #include "cpu/simd_host.h"
 
 /* ---- instructions that are a function ---- */
@@ -32,6 +33,19 @@ const Op *op_exec(CpuState *cpu, const Op *op)
     exec_one(cpu, op);
     if (unlikely(cpu->rip != next || cpu->mode != mode || cpu->request ||
                  cpu->mmu->store_hit_code)) {
+        return NULL;
+    }
+    cpu->rip = start;
+    NEXT;
+}
+
+const Op *op_exec_step(CpuState *cpu, const Op *op)
+{
+    const ExecOp *x = op->exec;
+    uint64_t start = cpu->rip, mask = interp_rip_mask(cpu);
+    uint64_t insn_rip = (start + op->off) & mask;
+    if (!exec_step(cpu, x->fn, &x->insn, insn_rip, (insn_rip + op->len) & mask,
+                   op->flags & OP_LAST)) {
         return NULL;
     }
     cpu->rip = start;

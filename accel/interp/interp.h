@@ -40,8 +40,10 @@ void interp_bus_lock(CpuState *cpu);
 void interp_bus_unlock(CpuState *cpu);
 /* What runs an instruction when no engine has a faster way; NULL: not built. */
 ExecFn *insn_function(const Insn *in);
-/* May mode, paging, control flow or interrupt state change? A block ends behind it. */
+/* Does a block end behind it, since control flow, mode, paging or interrupt state change? */
 bool insn_ends_block(const Insn *in);
+/* It does not, but may change these now and then: to be run by exec_step (cpu/exec_step.h). */
+bool insn_may_end_block(const Insn *in);
 
 /* Drops every decoded block of this CPU. Own thread. */
 void interp_flush(CpuState *cpu);

@@ -17,7 +17,9 @@
 typedef struct Op Op;
 typedef const Op *OpFn(CpuState *cpu, const Op *op);
 
-enum { OP_STACK_SEG = 1 }; /* Op.flags: the address goes through SS: #SS instead of #GP */
+/* Op.flags. OP_STACK_SEG: the address goes through SS: #SS instead of #GP. OP_LAST: the block's
+ * last instruction, for op_exec_step. */
+enum { OP_STACK_SEG = 1, OP_LAST = 2 };
 
 struct Op {
     OpFn *fn;
@@ -242,7 +244,7 @@ OpFn op_branch_generic;
 OpFn op_push64_r, op_push64_i, op_pop64_r, op_leave64;
 OpFn op_call32, op_call_r32, op_call_m32, op_jmp_r32, op_jmp_m32, op_ret32; /* flat, SS32 */
 OpFn op_push32_r, op_push32_i, op_pop32_r, op_leave32;
-OpFn op_nop, op_exec, op_exec_end, op_raise_ud, op_raise_gp, op_end, op_stale;
+OpFn op_nop, op_exec, op_exec_step, op_exec_end, op_raise_ud, op_raise_gp, op_end, op_stale;
 OpFn op_check_limit, op_check_page2, op_heat;
 
 /* By the memory operand's size, direction and alignment; op->thunk is to be set. */

@@ -8,6 +8,7 @@
 #include "accel/interp/interp.h"
 #include "accel/jit/cpu.h"
 #include "cpu/exception.h"
+#include "cpu/exec_step.h"
 #include "cpu/paging.h"
 
 static uint64_t rip_mask(const CpuState *cpu)
@@ -140,10 +141,15 @@ void jit_raise_gp(CpuState *cpu, uint32_t desc)
 
 /* ---- instructions that are functions ---- */
 
-static void run(CpuState *cpu, const JitExec *x, uint64_t mask)
+static void count(CpuState *cpu, const JitExec *x)
 {
     cpu->jit->execs++;
     cpu->jit->exec_of[x->insn.op]++;
+}
+
+static void run(CpuState *cpu, const JitExec *x, uint64_t mask)
+{
+    count(cpu, x);
     cpu->insn_rip = (cpu->rip + x->off) & mask;
     cpu->rip = (cpu->insn_rip + x->insn.len) & mask;
     x->fn(cpu, &x->insn);
@@ -151,11 +157,9 @@ static void run(CpuState *cpu, const JitExec *x, uint64_t mask)
 
 uint64_t jit_exec(CpuState *cpu, const JitExec *x)
 {
-    uint64_t start = cpu->rip, mask = rip_mask(cpu);
-    uint32_t mode = cpu->mode;
-    uint64_t next = (start + x->off + x->insn.len) & mask;
-    run(cpu, x, mask);
-    if (cpu->rip != next || cpu->mode != mode || cpu->request || cpu->mmu->store_hit_code) {
+    uint64_t start = cpu->rip, mask = rip_mask(cpu), insn_rip = (start + x->off) & mask;
+    count(cpu, x);
+    if (!exec_step(cpu, x->fn, &x->insn, insn_rip, (insn_rip + x->insn.len) & mask, true)) {
         return 1;
     }
     cpu->rip = start;
