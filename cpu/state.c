@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cpu/mem.h"
+#include "cpu/x87.h"
 #include "hw/core/machine.h"
 #include "util/timer.h"
 
@@ -184,6 +185,9 @@ static uint32_t mode_of_fpu(const CpuState *cpu)
     }
     if ((cpu->mxcsr & 0x1f80) != 0x1f80) {
         mode |= MODE_MX_UNMASKED;
+    }
+    if (x87_is_unmasked(&cpu->fpu)) {
+        mode |= MODE_FPU_UNMASKED;
     }
     return mode;
 }

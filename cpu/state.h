@@ -131,6 +131,7 @@ enum {
     MODE_DR = 1 << 15,    /* breakpoints armed in DR7 */
     MODE_PG = 1 << 16,
     MODE_MX_UNMASKED = 1 << 17, /* some SSE exception is unmasked in MXCSR */
+    MODE_FPU_UNMASKED = 1 << 18, /* some x87 exception is unmasked in FCW: one may be pending */
     MODE_CPL_SHIFT = 6,
 };
 

@@ -38,7 +38,7 @@ static ALWAYS_INLINE bool valid(const FpuState *f, unsigned i)
 
 static ALWAYS_INLINE bool all_masked(const FpuState *f)
 {
-    return (f->fcw & FCW_MASKS) == FCW_MASKS;
+    return !x87_is_unmasked(f);
 }
 
 /* Kernels serve this: exceptions masked, ST(0) and ST(i) present. */
@@ -90,6 +90,7 @@ static void summarize(CpuState *cpu)
 void x87_set_cw(CpuState *cpu, uint16_t fcw)
 {
     cpu->fpu.fcw = (fcw & 0x1f3f) | 0x40; /* bit 6 reads as one */
+    x87_update_mode(cpu);
     summarize(cpu);
 }
 
@@ -98,6 +99,13 @@ void x87_set_sw(CpuState *cpu, uint16_t fsw)
     bool was = cpu->fpu.fsw & FSW_ES;
     cpu->fpu.fsw = (fsw & ~FSW_ES) | (was ? FSW_ES : 0);
     summarize(cpu);
+}
+
+void x87_reset(CpuState *cpu)
+{
+    x87_set_sw(cpu, 0);
+    x87_init(&cpu->fpu);
+    x87_update_mode(cpu);
 }
 
 void x87_raise_pending(CpuState *cpu)
@@ -738,8 +746,7 @@ static void x87_fninit(CpuState *cpu, const Insn *in)
 {
     (void)in;
     begin_no_wait(cpu);
-    x87_set_sw(cpu, 0);
-    x87_init(&cpu->fpu);
+    x87_reset(cpu);
 }
 
 static void x87_fnclex(CpuState *cpu, const Insn *in)

@@ -22,7 +22,19 @@ void exec_x87(CpuState *cpu, const Insn *in);
 /* The function of this very instruction: what exec_x87 would call, without its lookup. */
 ExecFn *x87_function(const Insn *in);
 
-void x87_init(FpuState *f); /* FNINIT */
+static inline bool x87_is_unmasked(const FpuState *f)
+{
+    return (f->fcw & FCW_MASKS) != FCW_MASKS;
+}
+/* MODE_FPU_UNMASKED as fcw has it. Whoever writes fcw by other ways than these calls it. */
+static inline void x87_update_mode(CpuState *cpu)
+{
+    cpu->mode = (cpu->mode & ~(uint32_t)MODE_FPU_UNMASKED) |
+                (x87_is_unmasked(&cpu->fpu) ? MODE_FPU_UNMASKED : 0);
+}
+
+void x87_init(FpuState *f); /* what FNINIT leaves */
+void x87_reset(CpuState *cpu); /* FNINIT: the same, with all that follows */
 /* Writes the control or status word, and ES, B and FERR# as follow from both. */
 void x87_set_cw(CpuState *cpu, uint16_t fcw);
 void x87_set_sw(CpuState *cpu, uint16_t fsw);

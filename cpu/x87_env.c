@@ -168,8 +168,7 @@ void x87_fnsave(CpuState *cpu, const Insn *in)
         memcpy(area + n + 10 * i, cpu->fpu.st[(top + i) & 7], 10);
     }
     lin_write(cpu, env_lin(cpu, in, n + 80, true), area, n + 80, MEM_CPL);
-    x87_init(&cpu->fpu);
-    x87_set_sw(cpu, 0);
+    x87_reset(cpu);
 }
 
 void x87_frstor(CpuState *cpu, const Insn *in)

@@ -15,6 +15,7 @@
 #include "cpu/exception.h"
 #include "cpu/exec.h"
 #include "cpu/simd_host.h"
+#include "cpu/x87.h"
 
 enum { XSTATE_X87 = 1, XSTATE_SSE = 2, XSTATE_YMM = 4 };
 enum {
@@ -108,12 +109,14 @@ static void x87_from_image(CpuState *cpu, const uint8_t *area, bool wide)
     for (unsigned i = 0; i < 8; i++) {
         memcpy(f->st[(top + i) & 7], area + AREA_ST + i * 16, 10);
     }
+    x87_update_mode(cpu);
 }
 
-static void x87_init(CpuState *cpu)
+static void x87_set_init(CpuState *cpu)
 {
     memset(&cpu->fpu, 0, sizeof(cpu->fpu));
     cpu->fpu.fcw = 0x37f;
+    x87_update_mode(cpu);
 }
 
 static bool x87_is_init(const CpuState *cpu)
@@ -370,7 +373,7 @@ static void restore(CpuState *cpu, const Insn *in, bool supervisor)
         if (bv & XSTATE_X87) {
             x87_from_image(cpu, area, wide_pointers(cpu, in));
         } else {
-            x87_init(cpu);
+            x87_set_init(cpu);
         }
     }
     if (mxcsr_named) {
