@@ -17,6 +17,8 @@ enum {
     JW_INTERP,  /* 1: left for one block by the interpreter */
     JW_STALE,   /* 1: left at the entry of a dropped block */
     JW_VECTORS, /* 1: YMM registers are the host's now; 0: they are in CpuState */
+    JW_FPU,     /* 1: x87 registers are the host's now: accel/jit/fpu.h, as the next three */
+    JW_FPU_RIP, JW_FPU_CODE, JW_FPU_DATA,
     JW_TMP,     /* of one instruction */
     JW_LIN,     /* the slow stub's */
     JW_SEG,     /* argument of the segment stub */
@@ -58,8 +60,21 @@ typedef struct JitExec {
     Insn insn;
 } JitExec;
 
+/* XSAVE's standard form (SDM 1 13.4); only the x87 part is in use. */
+typedef struct FpuImage {
+    uint16_t fcw, fsw;
+    uint8_t ftw, reserved;
+    uint16_t fop;
+    uint64_t fip, fdp;
+    uint32_t mxcsr, mxcsr_mask;
+    uint8_t st[8][16]; /* in stack order */
+    uint8_t rest[352];
+    uint64_t xstate_bv, header[7];
+} __attribute__((aligned(64))) FpuImage;
+
 typedef struct JitCpu {
     JumpEntry jump[NR_JUMPS]; /* generated code looks here: index as jump_index() */
+    FpuImage fpu; /* found by JW_JUMPS, too */
     Jit *jit;
     uint32_t epoch;    /* of what jump and the link hold */
     uint32_t in_code;  /* atomic: between jit_enter_code and jit_leave_code */

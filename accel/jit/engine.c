@@ -15,6 +15,7 @@
 #include "accel/interp/interp.h"
 #include "accel/jit/cpu.h"
 #include "accel/jit/fault.h"
+#include "accel/jit/fpu.h"
 #include "accel/jit/jit.h"
 #include "cpu/exception.h"
 #include "cpu/simd_host.h"
@@ -223,6 +224,7 @@ static bool run_code(CpuState *cpu, void *host)
     }
     cpu->jit->entries++;
     cpu->jit->jit->stubs.enter(host);
+    jit_fpu_store(cpu);
     if (unlikely(cpu->jit_word[JW_STALE])) {
         cpu->jit_word[JW_STALE] = 0;
         cpu->jit->jump[jump_index(jit_code_lin(cpu))].tag = 0;
@@ -284,6 +286,7 @@ void jit_run(CpuState *cpu)
     __atomic_store_n(&cpu->guest_code, 1, __ATOMIC_SEQ_CST);
     simd_mxcsr_enter(cpu);
     if (setjmp(unwind)) {
+        jit_fpu_store(cpu);
         jit_leave_code(cpu);
         cpu->jit_word[JW_LINK] = 0;
         interp_deliver(cpu);
@@ -311,6 +314,7 @@ int jit_step_block(CpuState *cpu)
     simd_mxcsr_enter(cpu);
     cpu->unwind = &unwind;
     if (setjmp(unwind)) {
+        jit_fpu_store(cpu);
         interp_bus_unlock(cpu);
         cpu->rip = cpu->insn_rip;
         vector = cpu->exc_vector;

@@ -7,6 +7,7 @@
 
 #include "accel/interp/interp.h"
 #include "accel/jit/cpu.h"
+#include "accel/jit/fpu.h"
 #include "cpu/exception.h"
 #include "cpu/exec_step.h"
 #include "cpu/paging.h"
@@ -94,9 +95,25 @@ uint8_t *jit_mem_slow(CpuState *cpu, uint64_t lin, uint32_t desc)
         interp_bus_lock(cpu);
     }
     if (desc & MEM_READ) {
+        bool fpu = jit_fpu_park(cpu);
         load_bounce(cpu, lin, size);
+        if (fpu) {
+            jit_fpu_unpark(cpu);
+        }
     }
     return jc->bounce;
+}
+
+static void store_bounce(CpuState *cpu, uint64_t lin, unsigned size)
+{
+    JitCpu *jc = cpu->jit;
+    if (size <= 8 && !(size & (size - 1))) {
+        uint64_t val = 0;
+        memcpy(&val, jc->bounce, size);
+        lin_store(cpu, lin, val, size, MEM_CPL);
+    } else {
+        lin_write(cpu, lin, jc->bounce, size, MEM_CPL);
+    }
 }
 
 uint64_t jit_mem_commit(CpuState *cpu, uint64_t rflags)
@@ -108,12 +125,12 @@ uint64_t jit_mem_commit(CpuState *cpu, uint64_t rflags)
     if (jc->ram) {
         mmu_written(cpu, jc->ram, jc->ram_offset, size);
         tlb_rearm_write(cpu, jc->lin);
-    } else if (size <= 8 && !(size & (size - 1))) {
-        uint64_t val = 0;
-        memcpy(&val, jc->bounce, size);
-        lin_store(cpu, jc->lin, val, size, MEM_CPL);
     } else {
-        lin_write(cpu, jc->lin, jc->bounce, size, MEM_CPL);
+        bool fpu = jit_fpu_park(cpu);
+        store_bounce(cpu, jc->lin, size);
+        if (fpu) {
+            jit_fpu_unpark(cpu);
+        }
     }
     interp_bus_unlock(cpu);
     bool leave = cpu->request || cpu->mmu->store_hit_code;
@@ -143,6 +160,7 @@ void jit_raise_gp(CpuState *cpu, uint32_t desc)
 
 static void count(CpuState *cpu, const JitExec *x)
 {
+    jit_fpu_store(cpu);
     cpu->jit->execs++;
     cpu->jit->exec_of[x->insn.op]++;
 }

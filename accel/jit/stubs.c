@@ -133,6 +133,52 @@ static void vectors_pop(Emit *e, const uint8_t *load)
     emit_link_here(e, skip);
 }
 
+/* ---- x87 ---- */
+
+/* A subroutine: CpuState to the host's x87 registers. Flags, r10 and r11 are lost. */
+static uint8_t *make_load_fpu(Emit *e)
+{
+    const int32_t img = offsetof(JitCpu, fpu);
+    uint8_t *at = start(e);
+    push(e, RAX);
+    push(e, RCX);
+    push(e, RDX);
+    emit_load(e, S0, rm_gs(OFF_WORD(JW_JUMPS)));
+    emit_op(e, EM_0F | 0xb7, RAX, rm_gs(OFF(fpu.fcw))); /* movzx */
+    emit_op(e, EM_66 | 0x89, RAX, rm_mem(S0, img + (int32_t)offsetof(FpuImage, fcw)));
+    emit_op(e, EM_0F | 0xb6, RAX, rm_gs(OFF(fpu.tag)));
+    emit_op(e, EM_66 | 0x89, RAX, rm_mem(S0, img + (int32_t)offsetof(FpuImage, ftw)));
+    emit_op(e, EM_0F | 0xb7, RCX, rm_gs(OFF(fpu.fsw)));
+    emit_op(e, EM_66 | 0x89, RCX, rm_mem(S0, img + (int32_t)offsetof(FpuImage, fsw)));
+    emit_op(e, 0xc1, 5, rm_reg(RCX)); /* shr: TOP * 16 */
+    emit8(e, 7);
+    Rm st = rm_gs(OFF(fpu.st));
+    st.index = RCX;
+    for (int32_t i = 0; i < 8; i++) {
+        Rm to = rm_mem(S0, img + (int32_t)offsetof(FpuImage, st) + 16 * i);
+        emit_alu_imm(e, 0, A_AND, rm_reg(RCX), 0x70);
+        st.disp = OFF(fpu.st);
+        emit_load(e, RAX, st);
+        st.disp += 8;
+        emit_op(e, EM_0F | 0xb7, RDX, st);
+        emit_store(e, to, RAX);
+        to.disp += 8;
+        emit_store(e, to, RDX);
+        emit_alu_imm(e, 0, A_ADD, rm_reg(RCX), 16);
+    }
+    emit_op(e, EM_W | 0xc7, 0, rm_mem(S0, img + (int32_t)offsetof(FpuImage, xstate_bv)));
+    emit32(e, 1);
+    emit_mov_imm32(e, RAX, 1);
+    emit_mov_imm32(e, RDX, 0);
+    emit_op(e, EM_W | EM_0F | 0xae, 5, rm_mem(S0, img)); /* xrstor64 */
+    emit_store_imm32(e, rm_gs(OFF_WORD(JW_FPU)), 1);
+    pop(e, RDX);
+    pop(e, RCX);
+    pop(e, RAX);
+    ret(e);
+    return at;
+}
+
 /* ---- in and out ---- */
 
 static const uint8_t callee_saved[] = { RBX, RBP, R12, R13, R14, R15 };
@@ -375,6 +421,7 @@ void jit_make_stubs(Jit *j)
     JitStubs *s = &j->stubs;
     const uint8_t *save = make_save_vectors(e);
     s->load_vectors = make_load_vectors(e);
+    s->load_fpu = make_load_fpu(e);
     *(void **)&s->enter = make_enter(e);
     const uint8_t *saved = make_leave_saved(e, save);
     s->leave = make_leave(e, saved);

@@ -91,6 +91,7 @@ typedef struct JitStubs {
     uint8_t *exec;         /* r11: JitExec; comes back */
     uint8_t *exec_end;     /* r11: JitExec; leaves */
     uint8_t *load_vectors;
+    uint8_t *load_fpu;
 } JitStubs;
 
 /* One machine's translator. */

@@ -158,7 +158,7 @@ Cold *new_cold(Translator *t, ColdKind kind, uint8_t *from)
         return &none;
     }
     Cold *c = &t->cold[t->nr_cold++];
-    *c = (Cold){ .kind = kind, .from = from, .insn = t->i };
+    *c = (Cold){ .kind = kind, .from = from, .insn = t->i, .fpu = t->fpu };
     return c;
 }
 
@@ -187,7 +187,7 @@ bool gen_exec(Translator *t)
         return true;
     }
     emit_call_to(t->e, t->j->stubs.exec);
-    t->vectors = false;
+    t->vectors = t->fpu = false;
     return true;
 }
 
@@ -197,10 +197,14 @@ static bool gen_insn(Translator *t)
     if (r->flags & (INSN_SSE | INSN_AVX)) {
         return gen_vector(t) || gen_exec(t);
     }
+    if (r->flags & INSN_X87) {
+        return gen_x87(t) || gen_exec(t);
+    }
     switch (t->in->op) {
     case OP_JCC: case OP_JMP: case OP_CALL: case OP_RET: case OP_LOOP: case OP_LOOPE:
     case OP_LOOPNE: case OP_JCXZ:
         return gen_branch(t);
+    case OP_FWAIT: return gen_fwait(t) || gen_exec(t);
     default: return gen_special(t) || gen_plain(t) || gen_exec(t);
     }
 }
@@ -244,6 +248,9 @@ static void emit_cold(Translator *t)
             if (c->again) { /* vector registers were live */
                 emit_call_to(e, s->load_vectors);
             }
+            if (c->fpu) {
+                emit_call_to(e, s->load_fpu);
+            }
             emit_jmp_to(e, c->after);
             break;
         case COLD_EXEC_END:
@@ -258,9 +265,9 @@ static void emit_cold(Translator *t)
             emit_mov_imm32(e, S1, t->off[c->insn]);
             emit_jmp_to(e, s->raise_gp);
             break;
-        case COLD_VECTORS:
+        case COLD_VECTORS: case COLD_FPU:
             emit_link_here(e, c->from);
-            emit_call_to(e, s->load_vectors);
+            emit_call_to(e, c->kind == COLD_FPU ? s->load_fpu : s->load_vectors);
             emit_jmp_to(e, c->after);
             break;
         case COLD_TAKEN:
@@ -390,7 +397,8 @@ Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now)
     t.page_at = (unsigned)(lin & (PAGE_SIZE - 1));
     t.gpa = page.gpa | t.page_at;
     t.nr_insns = t.nr_cold = t.nr_exits = 0;
-    t.vectors = t.failed = t.done = false;
+    t.vectors = t.fpu = t.failed = t.done = false;
+    t.fpu_notes_rip = t.fpu_notes_seg = 0;
     t.stamp2 = NULL;
     /* First the mark, then the stamp, then the bytes: see memory/ram.h. */
     ram_track_code(page.ram, page.ram_offset + t.page_at, 1);

@@ -20,7 +20,8 @@ typedef struct Translator Translator;
  * usual path, and for the one on a buffer. May use S1, and S0 where mem does not. */
 typedef void BodyFn(Translator *t, const Rm *mem);
 
-typedef enum ColdKind { COLD_MEM, COLD_SEGMENT, COLD_EXEC, COLD_EXEC_END, COLD_LEAVE_INTERP, COLD_VECTORS,
+typedef enum ColdKind { COLD_MEM, COLD_SEGMENT, COLD_EXEC, COLD_EXEC_END, COLD_LEAVE_INTERP,
+                        COLD_VECTORS, COLD_FPU,
                         COLD_TAKEN,
                         COLD_EXIT, COLD_SAVE_EXIT, COLD_LEAVE, COLD_GP, COLD_CANONICAL } ColdKind;
 
@@ -41,6 +42,7 @@ typedef struct Cold {
     bool poll;
     FlagsPlace flags;
     JitExec *exec;
+    bool fpu;             /* COLD_EXEC: x87 registers are expected live behind it */
 } Cold;
 
 struct Translator {
@@ -61,7 +63,10 @@ struct Translator {
     unsigned i;              /* the instruction in hand */
     const Insn *in;
     FlagsPlace flags;
-    bool vectors;            /* known to be live */
+    bool vectors, fpu;       /* known to be live */
+    bool fpu_rip;            /* JW_FPU_RIP is the block's since then */
+    uint8_t fpu_seg;         /* the segment that JW_FPU_DATA has; NR_SEGS: unknown */
+    uint64_t fpu_notes_rip, fpu_notes_seg; /* bit i: instruction i writes them */
     bool failed;             /* out of some table: give up */
     bool done;
     Cold cold[TB_MAX_COLD];
@@ -93,6 +98,7 @@ void flags_restore(Translator *t, uint32_t need);
 void emit_flags_restore(Translator *t, uint32_t need);
 /* Flags that must be in EFLAGS when the instruction in hand executes. */
 uint32_t flags_needed(const Translator *t);
+/* A description of the instruction in hand as a function; NULL: it has none, or out of memory. */
 JitExec *new_exec(Translator *t);
 /* Calls the C function of the instruction in hand. */
 bool gen_exec(Translator *t);
@@ -110,7 +116,7 @@ void gen_access_stack(Translator *t, unsigned base, int32_t disp, unsigned size,
                       BodyFn *body);
 void gen_cold_access(Translator *t, Cold *c);
 
-/* ---- gen_int.c, gen_branch.c, gen_vector.c ---- */
+/* ---- gen_int.c, gen_branch.c, gen_vector.c, gen_x87.c ---- */
 
 static inline bool is_spilled(unsigned guest_reg)
 {
@@ -129,6 +135,8 @@ bool gen_special(Translator *t);
 bool is_inline_system(const Translator *t, const Insn *in);
 bool gen_branch(Translator *t);
 bool gen_vector(Translator *t);
+bool gen_x87(Translator *t);
+bool gen_fwait(const Translator *t); /* true: it does nothing */
 /* The block goes on at delta from its start, by a direct branch or falling through. */
 void gen_exit(Translator *t, int64_t delta, bool poll);
 /* The stub of that name. */
