@@ -24,6 +24,7 @@ typedef struct PtyChardev {
     int master, inotify;
     FdWatch *watch;
     Timer poll;
+    BottomHalf arrived; /* of a peer, noticed by a write */
     char *link; /* path=: a symbolic link to the terminal */
 } PtyChardev;
 
@@ -90,6 +91,13 @@ static void pty_poll(void *opaque)
     pty_check(opaque);
 }
 
+static void pty_arrived(void *opaque)
+{
+    PtyChardev *s = opaque;
+    pty_check(s);
+    chr_writable(&s->chr);
+}
+
 static bool pty_open(Chardev *chr, const Dict *opts, Error **errp)
 {
     PtyChardev *s = container_of(chr, PtyChardev, chr);
@@ -100,6 +108,7 @@ static bool pty_open(Chardev *chr, const Dict *opts, Error **errp)
 
     s->inotify = -1;
     timer_init_on(&s->poll, TIMER_HOST, pty_poll, s);
+    bh_init(&s->arrived, pty_arrived, s);
     if (openpty(&s->master, &slave, NULL, NULL, NULL) < 0) {
         s->master = -1;
         return error_set_errno(errp, errno, "cannot get a pseudo terminal");
@@ -141,6 +150,7 @@ static void pty_close(Chardev *chr)
     fd_stream_stop(&s->stream);
     fd_watch_free(s->watch);
     timer_cancel(&s->poll);
+    bh_cancel(&s->arrived);
     if (s->inotify >= 0) {
         close(s->inotify);
     }
@@ -155,7 +165,14 @@ static void pty_close(Chardev *chr)
 
 static size_t pty_write(Chardev *chr, const uint8_t *buf, size_t len)
 {
-    return fd_stream_write(&container_of(chr, PtyChardev, chr)->stream, buf, len);
+    PtyChardev *s = container_of(chr, PtyChardev, chr);
+    if (!chr->open && somebody_there(s)) {
+        /* The news that it was opened is still on its way here. What is written after the
+         * opening must not be lost; told later, for the caller may be deep inside a device. */
+        bh_schedule(&s->arrived);
+        return 0;
+    }
+    return fd_stream_write(&s->stream, buf, len);
 }
 
 static void pty_accept_input(Chardev *chr)

@@ -300,7 +300,7 @@ def test_serial_pty():
     for byte in b"hi\n":
         hmp("o/b 0x3f8 %d" % byte)
     got = b""
-    while len(got) < 3:
+    while len(got) < 3 and select.select([fd], [], [], TIMEOUT)[0]:
         got += os.read(fd, 100)
     check("from the guest", b"hi\n", got)
     os.write(fd, b"k")
