@@ -187,10 +187,12 @@ static void memory_changed(MemoryListener *l, AddressSpace *as)
     }
 }
 
-/* Waits until v left guest code or passed a safepoint since epoch. The waiter counts as outside
- * guest code itself, so that two waiters do not wait for each other. */
-static void wait_for_safepoint(CpuState *cpu, uint32_t epoch)
+/* Waits until cpu left guest code or passed a safepoint from now on: what it was in the middle of
+ * is done then. The waiter counts as outside guest code itself, so that two waiters do not wait
+ * for each other. */
+static void wait_for_safepoint(CpuState *cpu)
 {
+    uint32_t epoch = __atomic_load_n(&cpu->epoch, __ATOMIC_SEQ_CST);
     CpuState *self = current_cpu;
     uint32_t was = 0;
     if (self) {
@@ -250,9 +252,8 @@ static void protect_ram(RamBlock *b, uint64_t offset, bool wait)
         Machine *m = container_of(pos, VcpuListener, node)->machine;
         for (unsigned i = 0; i < m->nr_cpus; i++) {
             CpuState *cpu = &m->vcpu[i]->cpu;
-            uint32_t epoch = __atomic_load_n(&cpu->epoch, __ATOMIC_SEQ_CST);
             if (tlb_revoke_write(cpu, page, writers) && wait && cpu != current_cpu) {
-                wait_for_safepoint(cpu, epoch);
+                wait_for_safepoint(cpu);
             }
         }
     }

@@ -180,7 +180,7 @@ struct CpuState {
     uint32_t mode;    /* MODE_ */
     uint32_t request; /* atomic: CPU_REQ_ */
     uint32_t guest_code; /* atomic: 1 while guest code runs that may hold host addresses */
-    uint32_t epoch;   /* atomic: grows at each safepoint; see cpu/tlb.h */
+    uint32_t epoch;   /* atomic: grows when RECHECK was heard; see cpu/tlb.h */
     struct Tlb *tlb;  /* software engines: the translation cache for data now (by CPL, AC) */
     struct Machine *machine;
     /* ---- the translator's, addressed relative to CpuState by generated code ---- */

@@ -312,10 +312,12 @@ bool interp_wants_single(const CpuState *cpu)
 bool interp_safepoint(CpuState *cpu)
 {
     uint32_t req = __atomic_load_n(&cpu->request, __ATOMIC_ACQUIRE);
-    __atomic_add_fetch(&cpu->epoch, 1, __ATOMIC_SEQ_CST);
     if (req & CPU_REQ_RECHECK) {
+        /* Taken back before the epoch tells of it: who reads the new epoch and asks again must
+         * not have his request taken back with the old one. */
         cpu_clear_request(cpu, CPU_REQ_RECHECK);
         tlb_slots_clear_writes(cpu); /* one may have been filled while it was revoked */
+        __atomic_add_fetch(&cpu->epoch, 1, __ATOMIC_SEQ_CST);
     }
     if (req & CPU_REQ_RUN_ON) {
         vcpu_run_queue(cpu);
