@@ -229,8 +229,9 @@ static void lock_wait(bool waiting)
 static List protectable = LIST_INIT(protectable);
 static pthread_rwlock_t protectable_lock = PTHREAD_RWLOCK_INITIALIZER;
 
-/* Threads in protect_ram. Who is not alone there looks into every cache: the other has taken the
- * page's writers and may not be through with them. */
+/* Threads in protect_ram. Who is not alone there looks into every cache and waits for every CPU:
+ * the other has taken the page's writers and may not be through with them, or has taken a
+ * permission whose owner is still in the middle of a store. */
 static unsigned protecting;
 
 static uint16_t take_writers(RamBlock *b, uint64_t offset, bool alone)
@@ -252,7 +253,8 @@ static void protect_ram(RamBlock *b, uint64_t offset, bool wait)
         Machine *m = container_of(pos, VcpuListener, node)->machine;
         for (unsigned i = 0; i < m->nr_cpus; i++) {
             CpuState *cpu = &m->vcpu[i]->cpu;
-            if (tlb_revoke_write(cpu, page, writers) && wait && cpu != current_cpu) {
+            bool maybe_writing = tlb_revoke_write(cpu, page, writers) || !alone;
+            if (maybe_writing && wait && cpu != current_cpu) {
                 wait_for_safepoint(cpu);
             }
         }

@@ -181,11 +181,14 @@ void ram_track_code(RamBlock *b, uint64_t offset, uint64_t len)
     CodePage *c = &b->code[offset >> PAGE_BITS];
     unsigned first = offset & (PAGE_SIZE - 1);
     uint64_t mask = granule_mask(first, MIN(first + len, (uint64_t)PAGE_SIZE) - 1);
-    uint64_t old = __atomic_load_n(&c->granules, __ATOMIC_SEQ_CST);
-    if ((old & mask) != mask) {
-        old = __atomic_fetch_or(&c->granules, mask, __ATOMIC_SEQ_CST);
+    bool known = (__atomic_load_n(&c->granules, __ATOMIC_SEQ_CST) & mask) == mask;
+    if (known && !__atomic_load_n(&c->arming, __ATOMIC_SEQ_CST)) {
+        return;
     }
-    if (!old) {
+    bool others = __atomic_fetch_add(&c->arming, 1, __ATOMIC_SEQ_CST);
+    uint64_t old = __atomic_fetch_or(&c->granules, mask, __ATOMIC_SEQ_CST);
+    if (!old || others) {
         ram_protect_hook(b, ROUND_DOWN(offset, PAGE_SIZE), true);
     }
+    __atomic_fetch_sub(&c->arming, 1, __ATOMIC_SEQ_CST);
 }

@@ -11,7 +11,9 @@
  *   bit is set. So a block is stale exactly when its stamp differs from its page's. Such a
  *   write also clears the page's granules, because nothing decoded from it is valid any more:
  *   a page that held code once is not slow to write for ever. While clearing is not 0 the bump
- *   is still to come: the page counts as one with code, and other writers bump it too.
+ *   is still to come: the page counts as one with code, and other writers bump it too. While
+ *   arming is not 0 some decoder is not through with making writes slow: another one that finds
+ *   granule bits does not rely on it.
  */
 #ifndef MEMORY_RAM_H
 #define MEMORY_RAM_H
@@ -23,7 +25,8 @@ enum { DIRTY_DISPLAY = 1, DIRTY_MIGRATION = 2, DIRTY_ALL = 3 };
 
 typedef struct CodePage {
     uint32_t stamp;    /* atomic: grows with every write that hits a granule with code */
-    uint16_t clearing; /* atomic: writers between clearing granules and bumping the stamp */
+    uint8_t clearing;  /* atomic: writers between clearing granules and bumping the stamp */
+    uint8_t arming;    /* atomic: decoders between setting granules and all writes being slow */
     uint16_t writers;  /* atomic: which translation caches may write it fast: cpu/tlb.h */
     uint64_t granules; /* atomic: bit n: code was decoded from bytes [64n, 64n+63] */
 } CodePage;
@@ -70,7 +73,8 @@ static inline const uint32_t *ram_code_stamp(const RamBlock *b, uint64_t offset)
 }
 
 /* Set by the accelerator layer (does nothing before): make all vCPUs drop cached write permission for RAM pages.
- * b/offset of one page, or b = NULL for all. wait: return only when they all have. */
+ * b/offset of one page, or b = NULL for all. wait: return only when they all have, also those that
+ * another thread is taking it from just now. */
 extern void (*ram_protect_hook)(RamBlock *b, uint64_t offset, bool wait);
 
 /* Set by the translator (NULL before): the page with that stamp (ram_code_stamp) was written and

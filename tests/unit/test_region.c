@@ -196,6 +196,44 @@ static void test_ram(void **state)
     ram_block_free(ram);
 }
 
+/* A second decoder of a page while the first is still making writes to it slow. */
+static unsigned protects, nested;
+static void (*protect_before)(RamBlock *b, uint64_t offset, bool wait);
+
+static void count_protect(RamBlock *b, uint64_t offset, bool wait)
+{
+    assert_true(wait);
+    assert_int_equal(offset, 0x1000);
+    protects++;
+    if (nested) {
+        nested--;
+        ram_track_code(b, 0x1040, 1); /* the same granule */
+        ram_track_code(b, 0x1080, 1); /* another */
+        ram_track_code(b, 0x1080, 1);
+    }
+}
+
+static void test_two_decoders(void **state)
+{
+    (void)state;
+    Error *err = NULL;
+    RamBlock *ram = ram_block_new("decoders", 0x4000, &err);
+    assert_non_null(ram);
+    protect_before = ram_protect_hook;
+    ram_protect_hook = count_protect;
+    nested = 1;
+    ram_track_code(ram, 0x1040, 1);
+    assert_int_equal(protects, 4); /* each of them made sure by itself */
+    ram_track_code(ram, 0x1040, 1);
+    ram_track_code(ram, 0x10c0, 1);
+    assert_int_equal(protects, 4); /* nobody is at it, and it was done */
+    ram_written(ram, 0x1040, 1);
+    ram_track_code(ram, 0x1040, 1);
+    assert_int_equal(protects, 5);
+    ram_protect_hook = protect_before;
+    ram_block_free(ram);
+}
+
 /* ---- random trees against a model ---- */
 
 enum { SPAN = 64, NR_REGIONS = 24 };
@@ -383,6 +421,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),      cmocka_unit_test(test_ram),
+        cmocka_unit_test(test_two_decoders),
         cmocka_unit_test(test_random),     cmocka_unit_test(test_listener),
         cmocka_unit_test(test_concurrent),
     };
