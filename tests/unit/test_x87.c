@@ -407,6 +407,11 @@ static void ferr(void **state)
     assert_int_equal(RUN("\xdb\xe2"), -1);
     assert_int_equal(ferr_level, 0);
     assert_false(cpu->ignne);
+    assert_int_equal(RUN("\xde\xf9"), -1);
+    assert_int_equal(ferr_level, 1);
+    cpu->gpr[REG_RSP] = 0x200e00;
+    assert_int_equal(RUN("\xdd\x34\x24"), -1); /* fnsave [rsp] */
+    assert_int_equal(ferr_level, 0);
     cpu->ferr = NULL;
     cpu->cr0 |= CR0_NE;
 }
