@@ -6,6 +6,8 @@
  *
  * The two pages are no neighbours in physical memory.
  *
+ * It stores what does fit before it faults:
+ * qemu: operands across pages
  * bits: 64 32
  */
 #include "guest.h"

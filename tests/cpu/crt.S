@@ -22,11 +22,13 @@
 #define C_RESUME_IP 16
 #define C_RESUME_SP 24
 #define C_USER_SP 32
+#define C_USER_FLAGS 40
 #define CPU_BYTES 256
 #else
 #define C_RESUME_IP 8
 #define C_RESUME_SP 12
 #define C_USER_SP 16
+#define C_USER_FLAGS 20
 #define CPU_BYTES 128
 #endif
 
@@ -302,6 +304,9 @@ probe:
 1:  push UDS
     push qword ptr gs:[C_USER_SP]
     pushfq
+    pop rax
+    or rax, gs:[C_USER_FLAGS]
+    push rax
     push UCS64
     push rsi
     mov rax, [rdi]
@@ -338,6 +343,9 @@ probe:
 1:  push UDS
     push dword ptr gs:[C_USER_SP]
     pushfd
+    pop eax
+    or eax, gs:[C_USER_FLAGS]
+    push eax
     push UCS32
     push esi
     mov eax, UDS

@@ -20,10 +20,11 @@ typedef struct Regs {
     Word ax, bx, cx, dx, si, di;
 } Regs;
 
-typedef struct Cpu { /* crt.S knows the first five */
+typedef struct Cpu { /* crt.S knows the first ones */
     struct Cpu *self;
     uint32_t index;
     Word resume_ip, resume_sp, user_sp;
+    Word user_flags; /* or-ed into EFLAGS of what is probed at CPL 3 */
     /* what ended the last probe */
     Word vec, err, ip, cr2, flags, cs;
     Regs out;

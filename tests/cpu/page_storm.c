@@ -7,6 +7,10 @@
  *
  * Not here: changes by another CPU (shootdown.c).
  *
+ * It reports a read-modify-write that faults as a read, and walks a crossing access in pieces:
+ * qemu: 4-level paging
+ * qemu: 32-bit paging
+ * qemu: PAE paging
  * smp: 1 2 4
  * bits: 64 32
  */

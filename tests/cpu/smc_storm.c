@@ -5,6 +5,8 @@
  * along. Then code rewritten thousands of times, by DMA, and by other CPUs as SDM 3A 9.1.3
  * asks for.
  *
+ * It may run what was there before a CPUID:
+ * qemu: modified while it runs
  * smp: 1 2 4
  * bits: 64 32
  */
