@@ -124,16 +124,30 @@ unsigned port_out_string(CpuState *cpu, uint16_t port, const void *buf, unsigned
 
 /* ---- loads and stores ---- */
 
-/* SDM 3A 6.15, vector 17; 17.2.4 */
+/* SDM 3A 6.15, vector 17 */
+static void check_alignment(CpuState *cpu, const Tlb *t, uint64_t lin, unsigned size)
+{
+    if (t->kind == TLB_CAREFUL_USER && (cpu->cr0 & CR0_AM) && (cpu->eflags & FLAG_AC) &&
+        (lin & (size - 1))) {
+        cpu_raise(cpu, EXC_AC, 0);
+    }
+}
+
+void lin_check_store(CpuState *cpu, uint64_t lin, unsigned size)
+{
+    if (size <= 8 && !(size & (size - 1))) {
+        check_alignment(cpu, cpu->tlb, lin, size);
+    }
+    lin_probe(cpu, lin, size, true, MEM_CPL);
+}
+
+/* Besides, SDM 3B 17.2.4 */
 static void careful_checks(CpuState *cpu, const Tlb *t, uint64_t lin, unsigned size, bool write)
 {
     if (t->kind < TLB_CAREFUL_KERNEL) {
         return;
     }
-    if (t->kind == TLB_CAREFUL_USER && (cpu->cr0 & CR0_AM) && (cpu->eflags & FLAG_AC) &&
-        (lin & (size - 1))) {
-        cpu_raise(cpu, EXC_AC, 0);
-    }
+    check_alignment(cpu, t, lin, size);
     if (cpu->mode & MODE_DR) {
         debug_check_data(cpu, lin, size, write);
     }

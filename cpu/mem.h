@@ -22,6 +22,8 @@ uint64_t lin_load(CpuState *cpu, uint64_t lin, unsigned size, MemAs as);
 void lin_store(CpuState *cpu, uint64_t lin, uint64_t val, unsigned size, MemAs as);
 /* All bytes [lin, lin+len) can be accessed, else the fault is raised now. */
 void lin_probe(CpuState *cpu, uint64_t lin, unsigned len, bool write, MemAs as);
+/* The same for one store that lin_store or lin_write follow: whatever it can raise. */
+void lin_check_store(CpuState *cpu, uint64_t lin, unsigned size);
 /* Bytes up to 4096; atomic as to faults: all pages are probed first. */
 void lin_read(CpuState *cpu, uint64_t lin, void *buf, unsigned len, MemAs as);
 void lin_write(CpuState *cpu, uint64_t lin, const void *buf, unsigned len, MemAs as);

@@ -212,7 +212,7 @@ const Op *slow_op(CpuState *cpu, const Op *op, uint64_t lin, unsigned how)
     interp_sync(cpu, op);
     check_canonical(cpu, op, lin, size);
     if (write) {
-        lin_probe(cpu, lin, size, true, MEM_CPL);
+        lin_check_store(cpu, lin, size);
     }
     void *host = lin_host(cpu, lin, size, write);
     if (host) {

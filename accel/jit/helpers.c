@@ -74,7 +74,7 @@ uint8_t *jit_mem_slow(CpuState *cpu, uint64_t lin, uint32_t desc)
     set_insn_rip(cpu, desc);
     check_address(cpu, lin, desc);
     if (write) {
-        lin_probe(cpu, lin, size, true, MEM_CPL);
+        lin_check_store(cpu, lin, size);
     }
     void *host = jc->jit->use_table ? lin_host(cpu, lin, size, write) : NULL;
     if (host && fill_slot(cpu, lin, desc)) {

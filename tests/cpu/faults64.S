@@ -9,6 +9,10 @@
  * qemu: #NP delivering #UD is no double fault: error code
  * qemu: int 21h through a gate of dpl 0: error code
  * qemu: unaligned load with AC: vector
+ * qemu: unaligned push with AC: vector
+ * qemu: which leaves rsp
+ * qemu: unaligned fstp with AC: vector
+ * qemu: which pops nothing
  */
 #include "lib.inc"
 
@@ -218,6 +222,18 @@ main32:
     mov edi, offset user_aligned
     TRY(call run_user64)
     EXPECT("aligned load with AC", 0x80)
+    mov edi, offset user_push_unaligned
+    TRY(call run_user64)
+    EXPECT("unaligned push with AC", AC)
+    mov rax, [trap_eax]
+    CHECK("which leaves rsp", [trap_sp], rax)
+    fninit
+    mov edi, offset user_fstp_unaligned
+    TRY(call run_user64)
+    EXPECT("unaligned fstp with AC", AC)
+    fnstsw ax
+    movzx eax, ax
+    CHECK("which pops nothing", rax, 7 << 11)
     pushfq
     or dword ptr [rsp], FL_AC
     popfq
@@ -256,6 +272,21 @@ user_aligned:
     popfq
     mov eax, [user_data]
     mov al, [user_data + 1]
+    int 0x80
+user_push_unaligned:
+    pushfq
+    or dword ptr [rsp], FL_AC
+    popfq
+    sub rsp, 3
+    mov rax, rsp
+    push rax
+    int 0x80
+user_fstp_unaligned:
+    pushfq
+    or dword ptr [rsp], FL_AC
+    popfq
+    fld1
+    fstp qword ptr [rsp - 35]
     int 0x80
     .balign 16
 user_data: .quad 0, 0
