@@ -46,7 +46,7 @@ enum {
     MEM_ALIGNED = 1u << 31, /* #GP if not a multiple of size */
 };
 
-enum { JUMP_BITS = 12, NR_JUMPS = 1 << JUMP_BITS };
+enum { JUMP_BITS = 14, NR_JUMPS = 1 << JUMP_BITS };
 typedef struct JumpEntry {
     uint64_t lin, tag;
     void *host;

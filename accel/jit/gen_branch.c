@@ -46,7 +46,7 @@ static void emit_poll(Translator *t)
 
 static TbExit *new_exit(Translator *t)
 {
-    if (t->nr_exits == TB_MAX_EXITS) {
+    if (t->nr_exits == t->max_exits) {
         t->failed = true;
         return &t->exits[0];
     }

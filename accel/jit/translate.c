@@ -319,6 +319,17 @@ static void keep_exits(Translator *t)
     memcpy(t->tb->exits, t->exits, t->nr_exits * sizeof(TbExit));
 }
 
+/* Generated code holds their addresses, so that their number must be known before. */
+static unsigned most_exits(const Translator *t)
+{
+    unsigned n = 1;
+    for (unsigned i = 0; i < t->nr_insns; i++) {
+        unsigned flags = insn_rows[t->insn[i].row].flags;
+        n += flags & INSN_F64 && flags & INSN_ENDS ? 2 : 0;
+    }
+    return MIN(n, (unsigned)TB_MAX_EXITS);
+}
+
 static Tb *translate_locked(Translator *t, const ItlbEntry *page, uint32_t seen)
 {
     Jit *j = t->j;
@@ -327,7 +338,8 @@ static Tb *translate_locked(Translator *t, const ItlbEntry *page, uint32_t seen)
     }
     size_t meta = j->meta_used;
     uint8_t *start = j->e.p;
-    t->tb = jit_alloc(j, sizeof(Tb) + TB_MAX_EXITS * sizeof(TbExit));
+    t->max_exits = most_exits(t);
+    t->tb = jit_alloc(j, sizeof(Tb) + t->max_exits * sizeof(TbExit));
     *t->tb = (Tb){ .gpa = t->gpa, .mode = t->mode,
                    .stamp = ram_code_stamp(page->ram, page->ram_offset), .stamp2 = t->stamp2 };
     t->tb->insns = jit_alloc(j, t->nr_insns * sizeof(*t->tb->insns));

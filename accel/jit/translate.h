@@ -72,8 +72,7 @@ struct Translator {
     Cold cold[TB_MAX_COLD];
     unsigned nr_cold;
     TbExit exits[TB_MAX_EXITS];
-    unsigned nr_exits;
-    int body_op;             /* for bodies: which variant */
+    unsigned nr_exits, max_exits;
 };
 
 /* ---- insns.c: what the table says of instructions ---- */
