@@ -124,10 +124,6 @@ static uint32_t heat_for_page(CpuState *cpu, const uint32_t *stamp)
 static Tb *translate_hot(CpuState *cpu, uint64_t lin, const ItlbEntry *page)
 {
     Jit *j = cpu->jit->jit;
-    if (!page->ram) {
-        interp_cooler(cpu, UINT32_MAX);
-        return NULL;
-    }
     pthread_mutex_lock(&j->lock);
     bool full = jit_is_full(j);
     pthread_mutex_unlock(&j->lock);
@@ -136,11 +132,7 @@ static Tb *translate_hot(CpuState *cpu, uint64_t lin, const ItlbEntry *page)
         jit_flush(cpu);
         jit_enter_code(cpu);
     }
-    Tb *tb = jit_translate(cpu, lin, page);
-    if (!tb) {
-        interp_cooler(cpu, 1u << 16);
-    }
-    return tb;
+    return jit_translate(cpu, lin, page);
 }
 
 /* Executable address of the block at rip; NULL: the interpreter's turn. */
@@ -156,7 +148,10 @@ static void *code_at_rip(CpuState *cpu, bool translate)
     const ItlbEntry *page;
     Tb *tb = find_block(cpu, lin, &page);
     if (!tb && translate) {
-        tb = translate_hot(cpu, lin, page);
+        tb = page->ram ? translate_hot(cpu, lin, page) : NULL;
+        if (!tb) {
+            interp_cooler(cpu, 1u << 16);
+        }
     }
     cpu->jit_word[JW_LINK] = 0;
     if (!tb) {
@@ -324,12 +319,10 @@ int jit_step_block(CpuState *cpu)
         uint64_t lin = jit_code_lin(cpu);
         Tb *tb = find_block(cpu, lin, &page);
         if (!tb && page->ram) {
-            tb = jit_translate(cpu, lin, page);
+            tb = translate_hot(cpu, lin, page);
         }
-        if (tb) {
-            run_code(cpu, tb->entry);
-        }
-        if (!tb || cpu->jit_word[JW_INTERP]) {
+        cpu_clear_request(cpu, CPU_REQ_RECHECK);
+        if (!tb || !run_code(cpu, tb->entry) || cpu->jit_word[JW_INTERP]) {
             interp_run_single(cpu);
         }
     }

@@ -171,15 +171,6 @@ void gen_exit(Translator *t, int64_t delta, bool poll)
 
 /* ---- branches ---- */
 
-/* The mode's own stack width if PUSH and POP are simple, else 0. */
-static unsigned simple_stack(const Translator *t)
-{
-    if (t->cs64) {
-        return t->in->opsize == 8 ? 8 : 0;
-    }
-    return t->flat && (t->mode & MODE_SS32) && t->in->opsize == 4 ? 4 : 0;
-}
-
 static bool can_branch(const Translator *t)
 {
     if (t->cs64) {
@@ -279,7 +270,7 @@ static bool gen_call(Translator *t, unsigned size)
     return true;
 }
 
-static void body_load_s0(Translator *t, const Rm *mem)
+void body_load_s0(Translator *t, const Rm *mem)
 {
     emit_op(t->e, (t->cs64 ? EM_W : 0) | 0x8b, S0, *mem);
 }
@@ -340,6 +331,11 @@ static bool gen_ret(Translator *t, unsigned size)
     }
     go_to_s0(t, false, drop);
     return true;
+}
+
+void gen_return_to_s0(Translator *t, int32_t drop)
+{
+    go_to_s0(t, false, drop);
 }
 
 /* JMP and CALL to an address from a register or memory. */

@@ -43,6 +43,9 @@ static bool has_byte_register(const Insn *in)
 static unsigned legacy_op(const Translator *t, const Insn *in)
 {
     unsigned op = in->opcode | (unsigned)in->map << 8;
+    if (op == 0x82) {
+        op = 0x80; /* its alias outside 64-bit mode */
+    }
     if (is_vector_insn(in)) {
         op |= in->pp == 1 ? EM_66 : in->pp == 2 ? EM_F3 : in->pp == 3 ? EM_F2 : 0;
         op |= in->prefixes & PFX_REXW ? EM_W : 0;
@@ -66,6 +69,7 @@ static void encode(Translator *t, const Insn *in, const Form *f)
     Emit *e = t->e;
     if (in->prefixes & PFX_VEX) {
         bool w = is_vector_insn(in) ? in->prefixes & PFX_VEX_W : in->opsize == 8;
+        w = w && (t->cs64 || !insn_w_is_size(in));
         emit_vex(e, in->pp, in->map, w, in->prefixes & PFX_VEX_L, f->vvvv, in->opcode, f->reg,
                  f->rm);
     } else {
@@ -73,6 +77,9 @@ static void encode(Translator *t, const Insn *in, const Form *f)
     }
     unsigned n = insn_imm_size(in);
     memcpy(e->p, in->bytes + in->len - n, n);
+    if (!t->cs64 && n == 1 && insn_has_is4(in)) {
+        *e->p &= 0x7f;
+    }
     e->p += n;
 }
 
@@ -266,6 +273,12 @@ static bool is_bit_string(const Insn *in)
     return bit && in->opd[0].kind == OPD_MEM && in->opd[1].kind != OPD_IMM;
 }
 
+bool has_own_handler(const Insn *in)
+{
+    const Operand *m = memory_operand(in);
+    return is_plain(in) && m && (m->access & OPD_W);
+}
+
 bool gen_plain(Translator *t)
 {
     const Insn *in = t->in;
@@ -282,9 +295,12 @@ bool gen_plain(Translator *t)
     if (high && !m && !high_byte_ok(t, in)) {
         return false;
     }
+    if (in->op == OP_XADD && !m && in->opd[0].reg == in->opd[1].reg) {
+        return false; /* which result stays depends on the order of storing */
+    }
     if (m) {
-        if (high && (in->op == OP_XCHG || in->op == OP_XADD || in->op == OP_CMPXCHG)) {
-            return false;
+        if (in->op == OP_CMPXCHG && in->opd[1].kind == OPD_GPR8H && in->opd[1].reg == REG_RAX) {
+            return false; /* AH cannot be turned: AL is compared */
         }
         gen_access(t, m->size, access_of(t, m), need, high ? body_high_byte : body_plain);
     } else {
@@ -507,110 +523,6 @@ static bool gen_offset(Translator *t)
     return true;
 }
 
-/* ---- stack ---- */
-
-static unsigned stack_size(const Translator *t)
-{
-    if (t->cs64) {
-        return t->in->opsize == 8 ? 8 : 0;
-    }
-    return t->flat && (t->mode & MODE_SS32) && t->in->opsize == 4 ? 4 : 0;
-}
-
-static void move_stack(Translator *t, unsigned base, int32_t by)
-{
-    if (t->cs64) {
-        emit_lea(t->e, H_RSP, rm_mem(base, by));
-    } else {
-        emit_lea32(t->e, H_RSP, rm_mem(base, by));
-    }
-}
-
-static void body_push(Translator *t, const Rm *mem)
-{
-    Emit *e = t->e;
-    const Operand *o = &t->in->opd[0];
-    unsigned w = t->cs64 ? EM_W : 0;
-    if (o->kind == OPD_IMM) {
-        emit_op(e, w | 0xc7, 0, *mem);
-        emit32(e, (uint32_t)t->in->imm);
-    } else if (o->kind == OPD_MEM) {
-        emit_load(e, S1, rm_gs(OFF_WORD(JW_TMP)));
-        emit_op(e, w | 0x89, S1, *mem);
-    } else if (is_spilled(o->reg)) {
-        emit_load(e, S1, rm_gs(OFF_GPR(o->reg)));
-        emit_op(e, w | 0x89, S1, *mem);
-    } else {
-        emit_op(e, w | 0x89, host_reg(o->reg), *mem);
-    }
-    move_stack(t, H_RSP, t->cs64 ? -8 : -4);
-}
-
-static void body_load_tmp(Translator *t, const Rm *mem)
-{
-    emit_op(t->e, (t->cs64 ? EM_W : 0) | 0x8b, S1, *mem);
-    emit_store(t->e, rm_gs(OFF_WORD(JW_TMP)), S1);
-}
-
-static bool gen_push(Translator *t)
-{
-    unsigned size = stack_size(t);
-    const Operand *o = &t->in->opd[0];
-    if (!size || (o->kind != OPD_GPR && o->kind != OPD_IMM && o->kind != OPD_MEM)) {
-        return false;
-    }
-    if (o->kind == OPD_MEM) {
-        gen_access(t, size, MEM_READ, 0, body_load_tmp);
-    }
-    gen_access_stack(t, H_RSP, -(int32_t)size, size, MEM_WRITE, body_push);
-    return true;
-}
-
-static void body_pop(Translator *t, const Rm *mem)
-{
-    Emit *e = t->e;
-    const Operand *o = &t->in->opd[0];
-    unsigned w = t->cs64 ? EM_W : 0;
-    if (o->reg == REG_RSP) {
-        emit_op(e, w | 0x8b, H_RSP, *mem);
-        return;
-    }
-    if (is_spilled(o->reg)) {
-        emit_op(e, w | 0x8b, S1, *mem);
-        emit_store(e, rm_gs(OFF_GPR(o->reg)), S1);
-    } else {
-        emit_op(e, w | 0x8b, host_reg(o->reg), *mem);
-    }
-    move_stack(t, H_RSP, t->cs64 ? 8 : 4);
-}
-
-static bool gen_pop(Translator *t)
-{
-    unsigned size = stack_size(t);
-    if (!size || t->in->opd[0].kind != OPD_GPR) {
-        return false;
-    }
-    gen_access_stack(t, H_RSP, 0, size, MEM_READ, body_pop);
-    return true;
-}
-
-static void body_leave(Translator *t, const Rm *mem)
-{
-    emit_op(t->e, (t->cs64 ? EM_W : 0) | 0x8b, S1, *mem);
-    move_stack(t, RBP, t->cs64 ? 8 : 4);
-    emit_mov(t->e, RBP, S1);
-}
-
-static bool gen_leave(Translator *t)
-{
-    unsigned size = stack_size(t);
-    if (!size) {
-        return false;
-    }
-    gen_access_stack(t, RBP, 0, size, MEM_READ, body_leave);
-    return true;
-}
-
 /* ---- division: what would fault goes to the function ---- */
 
 static bool divide_to_function(Translator *t, uint8_t *jump[], unsigned n, uint8_t *after)
@@ -740,9 +652,7 @@ bool gen_special(Translator *t)
         }
         return in->opd[1].kind == OPD_IMM ? gen_mov_imm(t) : gen_offset(t);
     case OP_LEA: return gen_lea(t);
-    case OP_PUSH: return gen_push(t);
-    case OP_POP: return gen_pop(t);
-    case OP_LEAVE: return gen_leave(t);
+    case OP_PUSH: case OP_POP: case OP_LEAVE: return gen_stack(t);
     case OP_DIV: case OP_IDIV: return gen_divide(t);
     case OP_CBW: case OP_CWD: gen_raw(t, true); return true;
     case OP_LAHF:

@@ -240,3 +240,15 @@ void gen_cold_access(Translator *t, Cold *c)
     }
     emit_jmp_to(e, c->after);
 }
+
+uint8_t *gen_stack_check(Translator *t, int32_t disp, unsigned size, bool write)
+{
+    Emit *e = t->e;
+    int32_t slot = 8 * (t->user ? NR_SLOTS / 2 : 0);
+    emit_lea(e, S1, rm_mem(H_RSP, disp));
+    emit_alu(e, EM_W, A_XOR, S1, rm_gs((write ? OFF(write_slots.tag) : OFF(read_slots.tag)) + slot));
+    emit_alu_imm(e, EM_W, A_CMP, rm_reg(S1), PAGE_SIZE - (int32_t)size);
+    uint8_t *split = emit_jcc(e, CC_A);
+    emit_load(e, S0, rm_gs((write ? OFF(write_slots.addend) : OFF(read_slots.addend)) + slot));
+    return split;
+}

@@ -71,6 +71,28 @@ unsigned insn_imm_size(const Insn *in)
     return 0;
 }
 
+bool insn_w_is_size(const Insn *in)
+{
+    for (unsigned n = 0; n < in->nr_opd; n++) {
+        const char *s = operand_text(in, n);
+        if (s && s[0] == 'E' && !is_word(s, "ES")) {
+            return true;
+        }
+    }
+    return in->op == OP_VPCMPESTRI || in->op == OP_VPCMPESTRM;
+}
+
+bool insn_has_is4(const Insn *in)
+{
+    for (unsigned n = 0; n < in->nr_opd; n++) {
+        const char *s = operand_text(in, n);
+        if (s && s[0] == 'L') {
+            return true;
+        }
+    }
+    return false;
+}
+
 uint32_t insn_flags_read(const Insn *in)
 {
     static const uint16_t cond[8] = { FLAG_OF, FLAG_CF, FLAG_ZF, FLAG_CF | FLAG_ZF, FLAG_SF,

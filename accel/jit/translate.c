@@ -205,7 +205,8 @@ static bool gen_insn(Translator *t)
     case OP_LOOPNE: case OP_JCXZ:
         return gen_branch(t);
     case OP_FWAIT: return gen_fwait(t) || gen_exec(t);
-    default: return gen_special(t) || gen_plain(t) || gen_exec(t);
+    default:
+        return gen_special(t) || gen_plain(t) || (!has_own_handler(t->in) && gen_exec(t));
     }
 }
 
@@ -275,6 +276,7 @@ static void emit_cold(Translator *t)
             t->flags = c->flags;
             gen_exit(t, c->delta, false);
             break;
+        case COLD_RUN: gen_cold_run(t, c); break;
         case COLD_CANONICAL: gen_cold_canonical(t, c); break;
         case COLD_EXIT: case COLD_SAVE_EXIT: gen_cold_exit(t, c); break;
         }
@@ -288,7 +290,10 @@ static bool emit_block(Translator *t)
         t->in = &t->insn[t->i];
         t->tb->insns[t->i].host = (uint32_t)(t->e->p + t->e->to_rx - t->tb->entry);
         t->tb->insns[t->i].desc = t->off[t->i] | (t->in->seg == SEG_SS ? MEM_STACK : 0);
-        if (!gen_insn(t)) {
+        unsigned run = gen_stack_run(t);
+        if (run) {
+            t->i += run - 1;
+        } else if (!gen_insn(t)) {
             break;
         }
     }

@@ -23,7 +23,7 @@ typedef void BodyFn(Translator *t, const Rm *mem);
 typedef enum ColdKind { COLD_MEM, COLD_SEGMENT, COLD_EXEC, COLD_EXEC_END, COLD_LEAVE_INTERP,
                         COLD_VECTORS, COLD_FPU,
                         COLD_TAKEN,
-                        COLD_EXIT, COLD_SAVE_EXIT, COLD_LEAVE, COLD_GP, COLD_CANONICAL } ColdKind;
+                        COLD_EXIT, COLD_SAVE_EXIT, COLD_RUN, COLD_LEAVE, COLD_GP, COLD_CANONICAL } ColdKind;
 
 /* A rarely used path. */
 typedef struct Cold {
@@ -36,7 +36,7 @@ typedef struct Cold {
     bool has_address;
     uint32_t restore;     /* flags that the body wants in EFLAGS */
     BodyFn *body;
-    unsigned seg;
+    unsigned seg, count;
     TbExit *exit;
     int32_t delta;
     bool poll;
@@ -82,6 +82,10 @@ typedef enum Role { ROLE_NONE, ROLE_REG, ROLE_RM, ROLE_VVVV, ROLE_OPCODE, ROLE_O
 Role insn_role(const Insn *in, unsigned n);
 /* Bytes of immediate at its end. */
 unsigned insn_imm_size(const Insn *in);
+/* Is VEX.W the size of a general operand, without meaning outside 64-bit mode? */
+bool insn_w_is_size(const Insn *in);
+/* Is a vector register in bits 7:4 of its immediate (bit 7: only in 64-bit mode)? */
+bool insn_has_is4(const Insn *in);
 /* Arithmetic flags that it reads, and those that it sets whatever its operands are. */
 uint32_t insn_flags_read(const Insn *in);
 uint32_t insn_flags_killed(const Insn *in);
@@ -114,6 +118,20 @@ void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, Bo
 void gen_access_stack(Translator *t, unsigned base, int32_t disp, unsigned size, uint32_t access,
                       BodyFn *body);
 void gen_cold_access(Translator *t, Cold *c);
+/* The check that [r9 + disp, + size) is in the stack's slot; afterwards S0 is what to add to r9.
+ * Returns the jump for "it is not". */
+uint8_t *gen_stack_check(Translator *t, int32_t disp, unsigned size, bool write);
+
+/* ---- gen_stack.c ---- */
+
+/* PUSH, POP and LEAVE; false: not in this mode. */
+bool gen_stack(Translator *t);
+/* Several pushes or pops (and a return) behind each other with one check: how many instructions
+ * were done, t->i still being the first; 0: there is no such run. */
+unsigned gen_stack_run(Translator *t);
+void gen_cold_run(Translator *t, Cold *c);
+/* The mode's own stack width if PUSH and POP are simple, else 0. */
+unsigned simple_stack(const Translator *t);
 
 /* ---- gen_int.c, gen_branch.c, gen_vector.c, gen_x87.c ---- */
 
@@ -128,11 +146,16 @@ static inline unsigned host_reg(unsigned guest_reg)
 }
 /* Any instruction that is the host's own with other registers. */
 bool gen_plain(Translator *t);
+/* Does the interpreter do it without its function? (Atomically, faults before anything else.) */
+bool has_own_handler(const Insn *in);
 /* The special ones; false: not translated. */
 bool gen_special(Translator *t);
 /* Those of them that would end a block, but for being done inline. */
 bool is_inline_system(const Translator *t, const Insn *in);
 bool gen_branch(Translator *t);
+/* A return whose target was loaded into S0 and whose stack pointer was moved by drop. */
+void gen_return_to_s0(Translator *t, int32_t drop);
+void body_load_s0(Translator *t, const Rm *mem);
 bool gen_vector(Translator *t);
 bool gen_x87(Translator *t);
 bool gen_fwait(const Translator *t); /* true: it does nothing */
