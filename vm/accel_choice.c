@@ -81,7 +81,7 @@ static bool unknown_engine(const char *name, Error **errp)
                              unbuilt[i].why);
         }
     }
-    static const char *const names[] = { "interp", "test", "qtest", "kvm", "jit", "tcg", NULL };
+    static const char *const names[] = { "jit", "tcg", "interp", "test", "qtest", "kvm", NULL };
     const char *near = suggest(name, names);
     if (near) {
         return error_set(errp, "-accel %s: invalid accelerator, did you mean %s?", name, near);
@@ -132,7 +132,7 @@ const Engine *accel_choose(const StrList *accels, const char *machine_list, Dict
         add_list(&c, machine_list, NULL);
     }
     if (!c.nr) {
-        add_list(&c, "interp", NULL);
+        add_list(&c, "jit:interp", NULL);
     }
     const Engine *e = ok ? first_that_works(&c, opts, errp) : NULL;
     free_candidates(&c);
