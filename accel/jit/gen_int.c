@@ -16,7 +16,7 @@ typedef struct Form {
 
 static bool is_vector_insn(const Insn *in)
 {
-    return insn_rows[in->row].flags & (INSN_SSE | INSN_AVX);
+    return insn_rows[in->row].flags & (INSN_MMX | INSN_SSE | INSN_AVX);
 }
 
 static bool has_high_byte(const Insn *in)
@@ -121,7 +121,7 @@ static bool plan_reg(Plan *p, const Insn *in, const Operand *o, unsigned scratch
     }
     if (!is_gpr(o)) {
         *out = o->reg;
-        return o->kind == OPD_XMM || o->kind == OPD_YMM;
+        return o->kind == OPD_XMM || o->kind == OPD_YMM || o->kind == OPD_MM;
     }
     if (!is_spilled(o->reg)) {
         *out = host_reg(o->reg);
@@ -321,8 +321,8 @@ static bool vector_ok(const Translator *t, const SimdThunk *th)
     bad |= th->checks & SIMD_SSE ? MODE_SSE_UD | MODE_SSE_NM : 0;
     bad |= th->checks & SIMD_AVX ? MODE_AVX_UD | MODE_SSE_NM : 0;
     bad |= th->checks & SIMD_FP ? MODE_MX_UNMASKED : 0;
-    return !(t->mode & bad) && !(th->checks & SIMD_MMX) &&
-           (!th->mem_align || th->mem_align == th->mem_size);
+    bad |= th->checks & SIMD_MMX ? MODE_FPU_NM | MODE_FPU_UNMASKED : 0;
+    return !(t->mode & bad) && (!th->mem_align || th->mem_align == th->mem_size);
 }
 
 static void want_vectors(Translator *t)
@@ -335,6 +335,27 @@ static void want_vectors(Translator *t)
     emit_alu_imm(t->e, 0, A_CMP, rm_gs(OFF_WORD(JW_VECTORS)), 0);
     Cold *c = new_cold(t, COLD_VECTORS, emit_jcc(t->e, CC_E));
     c->after = t->e->p;
+}
+
+static bool has_xmm(const Insn *in)
+{
+    for (unsigned n = 0; n < in->nr_opd; n++) {
+        if (in->opd[n].kind == OPD_XMM) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* MMX registers are the x87's, and what MMX instructions do to its tags and TOP the host does. */
+static void want_registers(Translator *t, bool mmx)
+{
+    if (mmx) {
+        want_fpu(t);
+    }
+    if (!mmx || has_xmm(t->in)) {
+        want_vectors(t);
+    }
 }
 
 /* VZEROUPPER and VZEROALL: of all registers only in 64-bit mode. */
@@ -356,6 +377,9 @@ bool gen_vector(Translator *t)
     if (in->op == OP_VZEROUPPER || in->op == OP_VZEROALL) {
         return gen_vzero(t);
     }
+    if (in->op == OP_EMMS) {
+        return gen_emms(t);
+    }
     const SimdThunk *th = simd_thunk(in);
     Plan p;
     if (!th || !vector_ok(t, th) || !make_plan(in, NULL, &p)) {
@@ -366,7 +390,7 @@ bool gen_vector(Translator *t)
         return false;
     }
     uint32_t need = flags_needed(t);
-    want_vectors(t);
+    want_registers(t, th->checks & SIMD_MMX);
     if (m) {
         uint32_t access = (th->mem_access & OPD_W ? MEM_WRITE : 0) |
                           (th->mem_access & OPD_R ? MEM_READ : 0) |

@@ -37,8 +37,7 @@ static bool is_store(const Insn *in)
     return (in->opcode & 1) && reg != 0 && reg != 4 && reg != 5;
 }
 
-/* The state into the host's registers, unless it is known to be there. */
-static void want_fpu(Translator *t)
+void want_fpu(Translator *t)
 {
     if (t->fpu) {
         return;
@@ -165,6 +164,17 @@ static void gen_register_form(Translator *t, X87Kind kind)
     if (insn_rows[t->in->row].flags_written) { /* FCOMI and its kin */
         t->flags = FLAGS_HOST;
     }
+}
+
+bool gen_emms(Translator *t)
+{
+    if (t->mode & (MODE_FPU_NM | MODE_FPU_UNMASKED)) {
+        return false;
+    }
+    want_fpu(t);
+    emit8(t->e, 0x0f);
+    emit8(t->e, 0x77);
+    return true;
 }
 
 bool gen_x87(Translator *t)

@@ -194,7 +194,7 @@ bool gen_exec(Translator *t)
 static bool gen_insn(Translator *t)
 {
     const InsnRow *r = &insn_rows[t->in->row];
-    if (r->flags & (INSN_SSE | INSN_AVX)) {
+    if (r->flags & (INSN_MMX | INSN_SSE | INSN_AVX)) {
         return gen_vector(t) || gen_exec(t);
     }
     if (r->flags & INSN_X87) {

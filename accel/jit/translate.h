@@ -157,7 +157,10 @@ bool gen_branch(Translator *t);
 void gen_return_to_s0(Translator *t, int32_t drop);
 void body_load_s0(Translator *t, const Rm *mem);
 bool gen_vector(Translator *t);
+/* x87 and MMX registers into the host's, unless they are known to be there. */
+void want_fpu(Translator *t);
 bool gen_x87(Translator *t);
+bool gen_emms(Translator *t);
 bool gen_fwait(const Translator *t); /* true: it does nothing */
 /* The block goes on at delta from its start, by a direct branch or falling through. */
 void gen_exit(Translator *t, int64_t delta, bool poll);
