@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * A guest that runs random bytes at privilege level 0, for ever: wild.py builds it with a mode and
+ * a seed. Everything it needs to go on lies in the ROM, where the bytes cannot spoil it: GDT, IDT,
+ * page tables, TSS, code. Every vector leads back here and to the next bytes; so does a reset. The
+ * PIT sends NMIs, which end loops and HLTs with interrupts off.
+ *
+ * In RAM: the random bytes at 10000h, the state of the random numbers at 500h, registers at 400h.
+ *
+ * Each round says '.' on the debug port, each reset '!'.
+ */
+.intel_syntax noprefix
+
+#define REAL 0
+#define PM16 1
+#define PM32 2
+#define PAGED32 3
+#define COMPAT 4
+#define LONG 5
+
+#define CS32 0x08
+#define DS32 0x10
+#define CS64 0x18
+#define CS16 0x20
+#define DS16 0x28
+#define TSS 0x30
+#define STATE 0x500
+#define AREA 0x10000
+#define AREA_BYTES 0x10000
+#define BLOCK 512
+#define ROM 0xf0000
+
+    .section .text
+/* ---- page tables: all present, writable, user, accessed, dirty; nothing to be written ---- */
+    .org 0
+pml4:
+    .quad pdpt + 0x27
+    .fill 511, 8, 0
+pdpt:
+    .quad pd + 0x27, pd + 0x27, pd + 0x27, pd_high + 0x27
+    .fill 508, 8, 0
+pd:
+    .set at, 0
+    .rept 512
+    .quad at + 0xe7
+    .set at, at + 0x200000
+    .endr
+pd_high:
+    .set at, 0xc0000000
+    .rept 512
+    .quad at + 0xe7
+    .set at, at + 0x200000
+    .endr
+pd32:
+    .set at, 0
+    .rept 1024
+    .long at + 0xe7
+    .set at, at + 0x400000
+    .endr
+
+/* ---- descriptors, accessed ---- */
+    .balign 16
+gdt:
+    .quad 0
+    .quad 0x00cf9b000000ffff /* CS32 */
+    .quad 0x00cf93000000ffff /* DS32 */
+    .quad 0x00af9b000000ffff /* CS64 */
+    .quad 0x00009b010000ffff /* CS16: base 10000 */
+    .quad 0x000093010000ffff /* DS16 */
+    .word 0x67, tss - ROM    /* TSS */
+    .byte 0xf, 0x89, 0, 0
+#if MODE >= COMPAT
+    .quad 0 /* the TSS's upper half */
+#else
+    .quad 0x00009b0f0000ffff /* 38h: the 16-bit code of this ROM */
+#endif
+gdt_end:
+gdt_ptr:
+    .word gdt_end - gdt - 1
+    .long gdt
+    .long 0
+    .balign 16
+tss: /* 64-bit: RSP0-2, IST1-7. 32-bit: it is never switched to */
+    .long 0
+    .quad 0x8000, 0x8000, 0x8000, 0
+    .rept 7
+    .quad 0x8000
+    .endr
+    .quad 0
+    .word 0, 0x68
+
+    .balign 16
+idt:
+    .rept 256
+#if MODE == REAL
+    .word back - ROM, 0xf000
+#elif MODE >= COMPAT
+    .word back - ROM, CS64
+    .byte 1, 0x8e
+    .word 0xf
+    .quad 0
+#else
+    .word back - ROM, CS32
+    .byte 0, 0x8e
+    .word 0xf
+#endif
+    .endr
+idt_end:
+idt_ptr:
+    .word idt_end - idt - 1
+    .long idt
+    .long 0
+
+/* ---- from reset ---- */
+    .code16
+start:
+    cli
+    lgdt cs:[gdt_ptr - ROM]
+    mov eax, cr0
+    or al, 1
+    and eax, 0x9fffffff
+    mov cr0, eax
+    .byte 0x66, 0xea
+    .long 1f
+    .word CS32
+    .code32
+1:  mov eax, DS32
+    mov ds, eax
+    mov al, '!'
+    out 0xe9, al
+    /* The state that random bytes left goes on, mixed with the seed. */
+    mov eax, [STATE]
+    xor eax, SEED
+    jnz 1f
+    mov eax, SEED | 1
+1:  mov [STATE], eax
+    /* Watchdog: PIT channel 0 through LINT0, as NMI. In the modes whose vectors are not for this
+     * code, the one that may come at once means another reset. */
+    mov eax, DS32
+    mov ss, eax
+    mov esp, 0x7000
+    lidt [idt_ptr]
+    mov al, 0x34
+    out 0x43, al
+    mov al, 0xff
+    out 0x40, al
+    mov al, 0x0f /* 3 ms */
+    out 0x40, al
+    mov dword ptr [0xfee000f0], 0x1ff
+    mov dword ptr [0xfee00350], 0x400
+    jmp next
+
+/* ---- every vector ---- */
+#if MODE == REAL
+    .code16
+back:
+    cli
+    lgdt cs:[gdt_ptr - ROM]
+    mov eax, 1
+    mov cr0, eax
+    .byte 0x66, 0xea
+    .long next
+    .word CS32
+#elif MODE >= COMPAT
+    .code64
+back:
+    mov eax, DS32
+    mov ss, eax
+    mov esp, 0x7000
+    push CS32
+    lea rax, [rip + 1f]
+    push rax
+    rex.w retf
+    .code32
+1:  mov eax, DS32
+    mov ds, eax
+    mov eax, 1
+    mov cr0, eax /* paging off */
+    mov ecx, 0xc0000080
+    xor eax, eax
+    xor edx, edx
+    wrmsr
+    jmp next
+#else
+    .code32
+back:
+    jmp next
+#endif
+
+    .code32
+next:
+    cli
+    cld
+    mov eax, DS32
+    mov ds, eax
+    mov es, eax
+    mov ss, eax
+    mov eax, 0x31 /* PE, ET, NE */
+    mov cr0, eax
+    xor eax, eax
+    mov dr7, eax
+    mov esp, 0x7000
+    lgdt [gdt_ptr]
+    lidt [idt_ptr]
+    mov eax, 0x40610 /* PSE, OSFXSR, OSXMMEXCPT, OSXSAVE */
+    mov cr4, eax
+    xor ecx, ecx
+    xor edx, edx
+    mov eax, 7
+    xsetbv
+    fninit
+    push 2
+    popfd
+    pushfd /* NMIs are taken again after an IRET */
+    push CS32
+    push offset 1f
+    iretd
+1:  mov al, '.'
+    out 0xe9, al
+
+    /* A block of bytes; every other one of them from a list of what is more fun. */
+    mov ebp, [STATE]
+    call random
+    and eax, (AREA_BYTES - BLOCK) & ~15
+    mov esi, eax
+    lea edi, [eax + AREA]
+    mov ecx, BLOCK / 4
+1:  call random
+    mov edx, eax
+    call random
+    test al, 1
+    jz 2f
+    shr eax, 8
+    and eax, 63
+    mov dl, [nasty + eax]
+    test ah, 1
+    jz 2f
+    call random
+    and eax, 63
+    mov dh, [nasty + eax]
+2:  mov eax, edx
+    stosd
+    dec ecx
+    jnz 1b
+
+    /* Registers: half of them point into the area. */
+    mov edi, 0x400
+    mov ecx, 16
+1:  call random
+    test eax, 0x10000
+    jz 2f
+    and eax, AREA_BYTES - 1
+#if MODE >= PM32
+    add eax, AREA
+#endif
+2:  mov [edi], eax
+    mov dword ptr [edi + 4], 0
+    add edi, 8
+    dec ecx
+    jnz 1b
+    mov [STATE], ebp
+
+#if MODE == REAL
+    mov [0x4f0], si
+    mov word ptr [0x4f2], AREA >> 4
+    .byte 0xea
+    .long 1f - ROM
+    .word 0x38 /* 16-bit code at ROM */
+    .code16
+1:  xor eax, eax
+    mov cr0, eax
+    .byte 0xea
+    .word 2f - ROM, 0xf000
+2:  mov ax, AREA >> 4
+    mov ss, ax
+    mov es, ax
+    mov fs, ax
+    mov gs, ax
+    xor ax, ax
+    mov ds, ax
+    mov esp, [0x420]
+    movzx esp, sp
+    mov eax, [0x400]
+    mov ecx, [0x408]
+    mov edx, [0x410]
+    mov ebx, [0x418]
+    mov ebp, [0x428]
+    mov esi, [0x430]
+    mov edi, [0x438]
+    ljmp [0x4f0]
+#elif MODE == PM16
+    mov [0x4f0], esi
+    mov word ptr [0x4f4], CS16
+    mov eax, DS16
+    mov ss, eax
+    mov es, eax
+    mov fs, eax
+    mov gs, eax
+    movzx esp, word ptr [0x420]
+    mov eax, [0x400]
+    mov ecx, [0x408]
+    mov edx, [0x410]
+    mov ebx, [0x418]
+    mov ebp, [0x428]
+    mov esi, [0x430]
+    mov edi, [0x438]
+    ljmp [0x4f0]
+#else
+#if MODE >= COMPAT
+    mov eax, 0x40630 /* and PAE */
+    mov cr4, eax
+    mov eax, offset pml4
+    mov cr3, eax
+    mov ecx, 0xc0000080
+    mov eax, 0x901
+    xor edx, edx
+    wrmsr
+    mov eax, 0x80000031
+    mov cr0, eax
+    mov eax, TSS
+    ltr ax
+#elif MODE == PAGED32
+    mov eax, offset pd32
+    mov cr3, eax
+    mov eax, 0x80000031
+    mov cr0, eax
+#endif
+    lea eax, [esi + AREA]
+    mov [0x4f0], eax
+#if MODE == LONG
+    .byte 0xea
+    .long 1f
+    .word CS64
+    .code64
+1:  mov esp, [0x420]
+    mov rax, [0x400]
+    mov rcx, [0x408]
+    mov rdx, [0x410]
+    mov rbx, [0x418]
+    mov rbp, [0x428]
+    mov rsi, [0x430]
+    mov rdi, [0x438]
+    mov r8, [0x440]
+    mov r9, [0x448]
+    mov r10, [0x450]
+    mov r11, [0x458]
+    mov r12, [0x460]
+    mov r13, [0x468]
+    mov r14, [0x470]
+    mov r15, [0x478]
+    jmp [0x4f0]
+#else
+    mov esp, [0x420]
+    mov eax, [0x400]
+    mov ecx, [0x408]
+    mov edx, [0x410]
+    mov ebx, [0x418]
+    mov ebp, [0x428]
+    mov esi, [0x430]
+    mov edi, [0x438]
+    jmp [0x4f0]
+#endif
+#endif
+
+    .code32
+random: /* xorshift32 of ebp; gives eax, mixed */
+    mov eax, ebp
+    shl eax, 13
+    xor ebp, eax
+    mov eax, ebp
+    shr eax, 17
+    xor ebp, eax
+    mov eax, ebp
+    shl eax, 5
+    xor ebp, eax
+    imul eax, ebp, 0x9e3779b1
+    rol eax, 13
+    ret
+
+nasty: /* prefixes, two-byte opcodes, system instructions, strings, far and near transfers */
+    .byte 0x0f, 0x0f, 0x0f, 0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x2e, 0x36, 0x64, 0x65, 0x48, 0x4c, 0x41, 0x4f
+    .byte 0xc4, 0xc5, 0x62, 0x8f, 0xd8, 0xdb, 0xdd, 0xdf, 0x9b, 0xae, 0xa4, 0xa5, 0xab, 0x6c, 0x6f, 0xaf
+    .byte 0xe8, 0xe9, 0xeb, 0xea, 0x9a, 0xff, 0xc3, 0xcb, 0xcf, 0xcd, 0xcc, 0xce, 0x70, 0x75, 0xe2, 0xe3
+    .byte 0x00, 0x01, 0x20, 0x22, 0x8e, 0xc7, 0xc8, 0xc9, 0x9c, 0x9d, 0x60, 0x61, 0xfb, 0xf4, 0xe4, 0xe6
+
+    .org 0xfff0
+    .code16
+    .byte 0xea
+    .word start - ROM, 0xf000
+    .org 0x10000
