@@ -459,7 +459,7 @@ void interp_cpu_init(CpuState *cpu)
     Interp *it = calloc(1, sizeof(*it));
     size_t arena = 48u << 20;
     it->arena = it ? malloc(arena) : NULL;
-    it->bounce = it ? malloc(2 * PAGE_SIZE) : NULL;
+    it->bounce = it ? aligned_alloc(64, 2 * PAGE_SIZE) : NULL; /* as guest operands may be */
     it->max_blocks = 1u << 18;
     it->index = it ? malloc(it->max_blocks * sizeof(Block *)) : NULL;
     if (!it || !it->arena || !it->bounce || !it->index) {

@@ -83,7 +83,7 @@ typedef struct JitCpu {
     uint64_t lin, ram_offset;
     RamBlock *ram;     /* NULL: the bounce buffer holds it */
     uint32_t desc;
-    uint8_t bounce[64];
+    uint8_t bounce[64] __attribute__((aligned(64))); /* as guest operands may be */
     uint64_t entries, lookups, execs, interp_blocks;
     uint64_t slow_fills, slow_tracked, slow_io; /* for info jit */
     uint32_t exec_of[NR_OPS];
