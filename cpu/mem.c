@@ -8,6 +8,7 @@
 
 #include "cpu/debug.h"
 #include "cpu/exception.h"
+#include "cpu/journal.h"
 #include "cpu/paging.h"
 #include "cpu/tlb.h"
 #include "hw/core/machine.h"
@@ -68,6 +69,9 @@ static uint64_t lin_add(const CpuState *cpu, uint64_t lin, unsigned n)
 /* Outside guest code, so that whoever waits for this CPU's safepoint need not wait for vm_lock. */
 static void io_begin(CpuState *cpu)
 {
+    if (unlikely(cpu->mmu && cpu->mmu->journal)) {
+        journal_escape(cpu->mmu->journal, "it reaches a device");
+    }
     __atomic_store_n(&cpu->guest_code, 0, __ATOMIC_SEQ_CST);
 }
 
@@ -183,6 +187,10 @@ static void store_in_page(CpuState *cpu, Tlb *t, uint64_t lin, uint64_t val, uns
     }
     if (s->rom) {
         return;
+    }
+    if (unlikely(cpu->mmu->journal)) {
+        journal_store(cpu->mmu->journal, lin, host, s->ram, s->ram_offset + (lin & 0xfff), val,
+                      size);
     }
     host_store(host, val, size);
     mmu_written(cpu, s->ram, s->ram_offset + (lin & 0xfff), size);
@@ -394,6 +402,9 @@ bool phys_cas(CpuState *cpu, uint64_t gpa, uint64_t old, uint64_t val, unsigned 
     }
     if (done) {
         mmu_written(cpu, fr->ram, fr->ram_offset + (gpa - fr->start), size);
+        if (unlikely(cpu->mmu->journal)) {
+            cpu->mmu->journal->tables_marked = true;
+        }
     }
     return done;
 }

@@ -247,6 +247,25 @@ static void careful_clear(Mmu *m)
     tlb_clear(&m->careful[1]);
 }
 
+static void choose_caches(Mmu *m)
+{
+    TlbSet *s = m->context, *kernel = s->own_kernel ? s : &m->shared;
+    bool careful = m->be_careful;
+    m->tlb[TLB_CAREFUL_KERNEL] = &m->careful[0];
+    m->tlb[TLB_CAREFUL_USER] = &m->careful[1];
+    m->tlb[TLB_KERNEL] = careful ? &m->careful[0] : &kernel->tlb[TLB_KERNEL];
+    m->tlb[TLB_USER] = careful ? &m->careful[1] : &s->tlb[TLB_USER];
+    m->tlb[TLB_KERNEL_AC] = careful ? &m->careful[0] : &s->tlb[TLB_KERNEL_AC];
+}
+
+void tlb_be_careful(CpuState *cpu, bool on)
+{
+    careful_clear(cpu->mmu);
+    cpu->mmu->be_careful = on;
+    choose_caches(cpu->mmu);
+    tlb_select(cpu);
+}
+
 static void context_enter(CpuState *cpu, unsigned n)
 {
     Mmu *m = cpu->mmu;
@@ -254,11 +273,7 @@ static void context_enter(CpuState *cpu, unsigned n)
     m->current = n;
     m->context = s;
     m->last_use[n] = ++m->switches;
-    m->tlb[TLB_KERNEL] = &kernel->tlb[TLB_KERNEL];
-    m->tlb[TLB_USER] = &s->tlb[TLB_USER];
-    m->tlb[TLB_KERNEL_AC] = &s->tlb[TLB_KERNEL_AC];
-    m->tlb[TLB_CAREFUL_KERNEL] = &m->careful[0];
-    m->tlb[TLB_CAREFUL_USER] = &m->careful[1];
+    choose_caches(m);
     m->kernel_code = &kernel->kernel_code;
     m->user_code = &s->user_code;
     tlb_select(cpu);
@@ -421,7 +436,7 @@ void tlb_select(CpuState *cpu)
         kind = user ? TLB_CAREFUL_USER : TLB_CAREFUL_KERNEL;
     }
     cpu->tlb = m->tlb[kind];
-    if (cpu->jit && cpu->slots_tlb[user] != cpu->tlb) {
+    if (cpu->jit && cpu->slots_tlb[user] != cpu->tlb && !m->be_careful) {
         slots_clear(&cpu->read_slots, user);
         slots_clear(&cpu->write_slots, user);
         cpu->slots_tlb[user] = cpu->tlb;

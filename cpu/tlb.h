@@ -135,6 +135,8 @@ typedef struct Mmu {
     const FlatRange *fill_range; /* where the last page that was cached was found */
     uint64_t last_stamp;
     TableCache pt_cache[PT_CACHE], pd_cache[PD_CACHE];
+    bool be_careful;         /* tlb_be_careful */
+    struct Journal *journal; /* of a trial run, else NULL: cpu/journal.h */
     bool store_hit_code; /* set when a store of this CPU changed decoded code; the engine clears */
     bool single_next;    /* engine: the next block is one instruction */
     uint64_t fills, flushes, slow;
@@ -156,6 +158,10 @@ bool tlb_revoke_write(CpuState *cpu, const uint8_t *page, uint16_t writers);
 /* Forgets the slots of CPL 0-2 and of CPL 3, or only their write permissions. Own thread. */
 void tlb_slots_clear(CpuState *cpu);
 void tlb_slots_clear_writes(CpuState *cpu);
+
+/* on: from now on every access is slow, in caches that are empty now; off: as before. Own thread;
+ * the context must stay the same in between, or everything be flushed. */
+void tlb_be_careful(CpuState *cpu, bool on);
 
 /* For cpu/mem.c: walks and fills an entry; raises #PF. */
 TlbEntry *tlb_fill(CpuState *cpu, Tlb *t, uint64_t lin, bool write);
