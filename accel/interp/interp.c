@@ -303,6 +303,19 @@ void interp_run_single(CpuState *cpu)
     }
 }
 
+void interp_run_bare(CpuState *cpu)
+{
+    uint8_t shadow = cpu->shadow;
+    cpu->insn_rip = cpu->rip;
+    cpu->mmu->store_hit_code = false;
+    const Block *b = block_get(cpu, true);
+    unsigned keeps = b->keeps;
+    run_ops(cpu, b->ops);
+    if (shadow && !(keeps & KEEPS_SHADOW)) {
+        cpu->shadow = 0;
+    }
+}
+
 bool interp_wants_single(const CpuState *cpu)
 {
     return (cpu->mode & (MODE_TF | MODE_DR)) || cpu->shadow || cpu->mmu->single_next;

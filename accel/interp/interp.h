@@ -24,6 +24,8 @@ int interp_step_raw(CpuState *cpu);
 /* Events, requests and what single step, breakpoints and shadows want are the caller's business. */
 void interp_run_block(CpuState *cpu);  /* one block, or more where they lead to each other */
 void interp_run_single(CpuState *cpu); /* one instruction, with all that is due around it */
+/* One instruction, without single step and breakpoints; no request may be pending. */
+void interp_run_bare(CpuState *cpu);
 bool interp_wants_single(const CpuState *cpu);
 /* Between blocks: what others asked for. False: leave the engine. */
 bool interp_safepoint(CpuState *cpu);

@@ -72,12 +72,15 @@ typedef struct FpuImage {
     uint64_t xstate_bv, header[7];
 } __attribute__((aligned(64))) FpuImage;
 
+struct JitCheck;
+
 typedef struct JitCpu {
     JumpEntry jump[NR_JUMPS]; /* generated code looks here: index as jump_index() */
     FpuImage fpu; /* found by JW_JUMPS, too */
     Jit *jit;
     uint32_t epoch;    /* of what jump and the link hold */
     uint32_t in_code;  /* atomic: between jit_enter_code and jit_leave_code */
+    struct JitCheck *check; /* NULL: blocks are not compared */
     bool refused;      /* code was not entered for a request, which may still be there */
     /* The store under way on slow's buffer. */
     uint64_t lin, ram_offset;
@@ -117,5 +120,16 @@ bool jit_ready(CpuState *cpu);
 
 /* Translates the block at lin; page: where it comes from. NULL: it cannot be, or not now. */
 Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page);
+void jit_log_host_code(const Tb *tb);
+
+/* ---- engine.c ---- */
+
+/* From enter to leave blocks stay where they are. While a flush is on, it waits. */
+void jit_enter_code(CpuState *cpu);
+void jit_leave_code(CpuState *cpu);
+/* The block at rip, translated if need be; NULL: it cannot be. Raises what the fetch raises. */
+Tb *jit_block_now(CpuState *cpu);
+/* Runs the block, and those that it leads to. False: not entered, something else comes first. */
+bool jit_run_block(CpuState *cpu, const Tb *tb);
 
 #endif

@@ -13,6 +13,7 @@
 
 #include "accel/accel.h"
 #include "accel/interp/interp.h"
+#include "accel/jit/check.h"
 #include "accel/jit/cpu.h"
 #include "accel/jit/fault.h"
 #include "accel/jit/fpu.h"
@@ -29,8 +30,7 @@ static void set_gs(const void *base)
     syscall(SYS_arch_prctl, ARCH_SET_GS, base);
 }
 
-/* From here to jit_leave_code blocks stay where they are. While a flush is on, it waits. */
-static void jit_enter_code(CpuState *cpu)
+void jit_enter_code(CpuState *cpu)
 {
     JitCpu *jc = cpu->jit;
     for (;;) {
@@ -52,7 +52,7 @@ static void jit_enter_code(CpuState *cpu)
     }
 }
 
-static void jit_leave_code(CpuState *cpu)
+void jit_leave_code(CpuState *cpu)
 {
     __atomic_store_n(&cpu->jit->in_code, 0, __ATOMIC_SEQ_CST);
 }
@@ -120,7 +120,6 @@ static uint32_t heat_for_page(CpuState *cpu, const uint32_t *stamp)
     return drops < 4 ? j->threshold : MAX(j->threshold, 1u) << MIN((drops - 2) / 2, 10u);
 }
 
-/* The block at rip has run often in the interpreter. */
 static Tb *translate_hot(CpuState *cpu, uint64_t lin, const ItlbEntry *page)
 {
     Jit *j = cpu->jit->jit;
@@ -133,6 +132,14 @@ static Tb *translate_hot(CpuState *cpu, uint64_t lin, const ItlbEntry *page)
         jit_enter_code(cpu);
     }
     return jit_translate(cpu, lin, page);
+}
+
+Tb *jit_block_now(CpuState *cpu)
+{
+    const ItlbEntry *page;
+    uint64_t lin = jit_code_lin(cpu);
+    Tb *tb = find_block(cpu, lin, &page);
+    return tb || !page->ram ? tb : translate_hot(cpu, lin, page);
 }
 
 /* Executable address of the block at rip; NULL: the interpreter's turn. */
@@ -227,6 +234,11 @@ static bool run_code(CpuState *cpu, void *host)
     return true;
 }
 
+bool jit_run_block(CpuState *cpu, const Tb *tb)
+{
+    return run_code(cpu, tb->entry);
+}
+
 /* -d exec, cpu: what is entered. Chained blocks do not come by here unless nochain is on. */
 static void log_entry(const CpuState *cpu, const char *what)
 {
@@ -245,6 +257,10 @@ static void log_entry(const CpuState *cpu, const char *what)
 /* One round: a stretch of generated code, or a block of the interpreter's. */
 static void run_once(CpuState *cpu)
 {
+    if (unlikely(cpu->jit->check)) {
+        check_round(cpu);
+        return;
+    }
     bool hot = interp_was_hot(cpu);
     if (unlikely(interp_wants_single(cpu))) {
         interp_run_single(cpu);
@@ -315,12 +331,7 @@ int jit_step_block(CpuState *cpu)
         vector = cpu->exc_vector;
     } else {
         jit_enter_code(cpu);
-        const ItlbEntry *page;
-        uint64_t lin = jit_code_lin(cpu);
-        Tb *tb = find_block(cpu, lin, &page);
-        if (!tb && page->ram) {
-            tb = translate_hot(cpu, lin, page);
-        }
+        Tb *tb = jit_block_now(cpu);
         cpu_clear_request(cpu, CPU_REQ_RECHECK);
         if (!tb || !run_code(cpu, tb->entry) || cpu->jit_word[JW_INTERP]) {
             interp_run_single(cpu);
@@ -412,6 +423,10 @@ void jit_cpu_init(CpuState *cpu, Jit *j)
     memset(jc, 0, sizeof(*jc));
     jc->jit = j;
     jc->epoch = j->epoch;
+    jc->check = j->check ? check_new() : NULL;
+    if (j->check && !jc->check) {
+        abort(); /* half a megabyte, at start */
+    }
     memset(cpu->jit_word, 0, sizeof(cpu->jit_word));
     cpu->jit_word[JW_SELF] = (uintptr_t)cpu;
     cpu->jit_word[JW_JUMPS] = (uintptr_t)jc->jump;
@@ -423,6 +438,7 @@ void jit_cpu_init(CpuState *cpu, Jit *j)
 void jit_cpu_fini(CpuState *cpu)
 {
     interp_cpu_fini(cpu);
+    check_free(cpu->jit->check);
     free(cpu->jit);
     cpu->jit = NULL;
 }
@@ -444,11 +460,12 @@ static bool jit_probe(Error **errp)
 
 static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
 {
-    uint64_t threshold = c->threshold, tb_size = 0;
+    uint64_t threshold = c->threshold, tb_size = 0, every = 1;
     bool one = false, table = true;
     if (!dict_get_u64(opts, "threshold", &threshold, errp) ||
         !dict_get_size(opts, "tb-size", MiB, &tb_size, errp) ||
         !dict_get_bool(opts, "one-insn-per-tb", &one, errp) ||
+        !dict_get_u64(opts, "check-every", &every, errp) ||
         !dict_get_bool(opts, "table", &table, errp)) {
         return false;
     }
@@ -466,14 +483,23 @@ static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
     if (threshold > 1u << 20) {
         return error_set(errp, "threshold: want 0 to %u executions", 1u << 20);
     }
+    const char *check = dict_get(opts, "check");
+    if (check && strcmp(check, "interp") && strcmp(check, "off")) {
+        return error_set(errp, "check=%s: want interp or off", check);
+    }
+    c->check = check && !strcmp(check, "interp");
+    if (every < 1 || every > 1u << 20) {
+        return error_set(errp, "check-every: want 1 to %u executions", 1u << 20);
+    }
+    c->check_every = (unsigned)every;
     const char *unknown = dict_unused(opts);
     if (unknown) {
         static const char *const words[] = { "threshold", "tb-size", "one-insn-per-tb", "table",
-                                             "thread", NULL };
+                                             "thread", "check", "check-every", NULL };
         const char *near = suggest(unknown, words);
         return near ? error_set(errp, "unknown option '%s', did you mean %s?", unknown, near)
                     : error_set(errp, "unknown option '%s'; there are threshold, tb-size, "
-                                "one-insn-per-tb, table and thread", unknown);
+                                "one-insn-per-tb, table, thread, check and check-every", unknown);
     }
     c->threshold = (unsigned)threshold;
     c->code_size = tb_size ? tb_size : c->code_size;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "accel/jit/check.h"
 #include "accel/jit/cpu.h"
 
 typedef struct Printer {
@@ -85,6 +86,11 @@ static void print_cpu(const Printer *p, const CpuState *cpu)
          (unsigned long)jc->slow_io);
     line(p, "  page walks      %lu; flushes %lu", (unsigned long)m->fills,
          (unsigned long)m->flushes);
+    if (jc->check) {
+        line(p, "  compared        %lu blocks, %lu instructions; %lu in the interpreter only",
+             (unsigned long)jc->check->blocks, (unsigned long)jc->check->insns,
+             (unsigned long)jc->check->left_out);
+    }
     line(p, "  functions       %lu", (unsigned long)jc->execs);
     print_functions(p, jc);
 }

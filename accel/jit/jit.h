@@ -16,6 +16,8 @@ typedef struct JitConfig {
     unsigned max_insns; /* of a block: 1 to 64 */
     bool table;         /* look memory up in the translation caches; false: ask C each time */
     bool chain;         /* blocks jump to each other */
+    bool check;         /* each block runs in the interpreter first and must do the same */
+    unsigned check_every; /* the same block only so often, once it has been right many times */
 } JitConfig;
 
 #define JIT_CONFIG_DEFAULT                                                                         \

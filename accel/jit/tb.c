@@ -43,7 +43,9 @@ Jit *jit_new(const JitConfig *c, Error **errp)
     j->threshold = c->threshold;
     j->max_insns = c->max_insns;
     j->use_table = c->table;
-    j->chain = c->chain;
+    j->chain = c->chain && !c->check;
+    j->check = c->check;
+    j->check_every = c->check_every;
     j->epoch = 1;
     pthread_mutex_init(&j->lock, NULL);
     j->meta_size = c->code_size; /* address space: a block's description is smaller than its code */

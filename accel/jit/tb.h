@@ -46,6 +46,7 @@ struct Tb {
     uint8_t *entry;           /* executable address */
     uint32_t code_len;
     uint16_t bytes, nr_insns;
+    struct TbCheck *check;    /* NULL: blocks are not compared */
     bool wants_flags;         /* reads arithmetic flags that it has not set */
     bool stale;
     TbExit *in;
@@ -110,7 +111,8 @@ struct Jit {
     bool stopping;         /* atomic: a flush waits for all vCPUs to leave generated code */
     unsigned nr_cpus;
     unsigned threshold, max_insns;
-    bool use_table, chain;
+    bool use_table, chain, check;
+    unsigned check_every;
     JitStats stats;
 };
 

@@ -6,16 +6,30 @@
 #include <time.h>
 
 #include "accel/interp/interp.h"
+#include "accel/jit/check.h"
 #include "accel/jit/translate.h"
 #include "cpu/simd_host.h"
 #include "util/log.h"
 
 /* ---- pass one ---- */
 
-static bool ends_before(const Translator *t, const Insn *in)
+/* Lockstep: would flags that engines may set as they like get out of the block? */
+static bool shows_undefined(Translator *t, const Insn *in)
+{
+    uint32_t undef = t->nr_insns ? t->undef : 0;
+    bool shows = insn_flags_read(in) & undef;
+    if (in->op != OP_JCC && in->op != OP_JMP && in->op != OP_CALL && in->op != OP_RET) {
+        shows |= undef && insn_ends_block(in);
+    }
+    t->undef = check_undefined(in, undef);
+    return shows;
+}
+
+static bool ends_before(Translator *t, const Insn *in)
 {
     const InsnRow *r = &insn_rows[in->row];
-    return (r->flags & INSN_PRIV) && (t->mode & MODE_CPL);
+    return ((r->flags & INSN_PRIV) && (t->mode & MODE_CPL)) ||
+           (t->j->check && (!check_may_try(in) || shows_undefined(t, in)));
 }
 
 /* An instruction that reaches into the next page is a block of its own. Raises the fault of
@@ -361,10 +375,32 @@ static Tb *translate_locked(Translator *t, const ItlbEntry *page, uint32_t seen)
     }
     keep_exits(t);
     Tb *tb = t->tb;
+    if (j->check) {
+        tb->check = check_describe(j, t->insn, t->off, t->live, tb->nr_insns);
+    }
     tb->wants_flags = t->live[0] != 0;
     tb->code_len = (uint32_t)(j->e.p + j->e.to_rx - tb->entry);
     tb_insert(j, tb);
     return tb;
+}
+
+void jit_log_host_code(const Tb *tb)
+{
+    const uint8_t *at = tb->entry, *end = at + tb->code_len;
+    char text[128];
+    log_printf("OUT: %u bytes\n", tb->code_len);
+    while (at < end) {
+        Insn in;
+        unsigned have = (unsigned)MIN(end - at, 15);
+        if (insn_decode(at, have, MODE_CS64 | MODE_PE | MODE_LMA, NULL, &in) != DECODE_OK) {
+            log_printf("%p:  .byte 0x%02x\n", (const void *)at, *at);
+            at++;
+            continue;
+        }
+        log_printf("%p:  %s\n", (const void *)at,
+                   insn_format(&in, (uintptr_t)at, text, sizeof(text)));
+        at += in.len;
+    }
 }
 
 /* -d in_asm, out_asm: what went in and what came out. */
@@ -380,20 +416,7 @@ static void log_block(const Translator *t, const Tb *tb, uint64_t rip)
         }
     }
     if (log_on(LOG_OUT_ASM)) {
-        const uint8_t *at = tb->entry, *end = at + tb->code_len;
-        log_printf("OUT: %u bytes\n", tb->code_len);
-        while (at < end) {
-            Insn in;
-            unsigned have = (unsigned)MIN(end - at, 15);
-            if (insn_decode(at, have, MODE_CS64 | MODE_PE | MODE_LMA, NULL, &in) != DECODE_OK) {
-                log_printf("%p:  .byte 0x%02x\n", (const void *)at, *at);
-                at++;
-                continue;
-            }
-            log_printf("%p:  %s\n", (const void *)at,
-                       insn_format(&in, (uintptr_t)at, text, sizeof(text)));
-            at += in.len;
-        }
+        jit_log_host_code(tb);
     }
 }
 

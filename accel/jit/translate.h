@@ -55,6 +55,7 @@ struct Translator {
     uint64_t gpa;
     const uint32_t *stamp2;  /* of the second page, if the first instruction reaches into it */
     uint32_t seen2;
+    uint32_t undef;          /* lockstep: flags undefined behind the instructions so far */
     unsigned page_at;        /* offset of the block in its page */
     unsigned nr_insns;
     Insn insn[TB_MAX_INSNS];
