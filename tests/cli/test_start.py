@@ -122,7 +122,7 @@ def fails(args, *words):
 def test_text_only():
     for args, word in ((["-version"], "Vireo version"), (["--help"], "-cdrom FILE"),
                        (["-h"], "usage: vireo"), (["-M", "help"], "pc "), (["-M", "pc,help"], "hpet"),
-                       (["-cpu", "help"], "max"), (["-accel", "help"], "interp"),
+                       (["-cpu", "help"], "max"), (["-accel", "help"], "interp"), (["-accel", "help"], "jit"),
                        (["-device", "help"], "isa-debug-exit"), (["-d", "help"], "guest_errors"),
                        (["-device", "isa-debug-exit,help"], "iobase"),
                        (["-chardev", "help"], "socket"), (["-display", "help"], "none")):
@@ -155,7 +155,10 @@ def test_errors():
     fails(["-M", "q36,help"], "-M help")
     fails(["-M", "pc,hpte=on", "-display", "none"], "hpte", "-M pc,help")
     fails(["-accel", "kvm"], "kvm", "not built")
-    fails(["-accel", "tcg"], "not built", "interp")
+    fails(["-accel", "tcg,treshold=1"], "unknown option 'treshold'", "did you mean threshold?")
+    fails(["-accel", "jit,thread=single"], "not built")
+    fails(["-accel", "jit,tb-size=1K"], "1 to 1024 MiB")
+    fails(["-accel", "jit,threshold=-1"], "threshold")
     fails(["-accel", "inetrp"], "did you mean interp?")
     fails(["-enable-kvm"], "KVM")
     fails(["-cpu", "Haswel", "-display", "none"], "Haswell")
