@@ -230,7 +230,8 @@ const Op *slow_op(CpuState *cpu, const Op *op, uint64_t lin, unsigned how)
             tlb_rearm_write(cpu, lin);
         }
     } else {
-        uint8_t *bounce = interp_of(cpu)->bounce + (lin & (PAGE_SIZE - 1));
+        /* Aligned as the operand is, but never across a cache line: LOCK is slow there. */
+        uint8_t *bounce = interp_of(cpu)->bounce + (lin & 31);
         if (how & SLOW_LOCK) {
             interp_bus_lock(cpu);
         }
@@ -472,7 +473,7 @@ void interp_cpu_init(CpuState *cpu)
     Interp *it = calloc(1, sizeof(*it));
     size_t arena = 48u << 20;
     it->arena = it ? malloc(arena) : NULL;
-    it->bounce = it ? aligned_alloc(64, 2 * PAGE_SIZE) : NULL; /* as guest operands may be */
+    it->bounce = it ? aligned_alloc(64, 64) : NULL;
     it->max_blocks = 1u << 18;
     it->index = it ? malloc(it->max_blocks * sizeof(Block *)) : NULL;
     if (!it || !it->arena || !it->bounce || !it->index) {

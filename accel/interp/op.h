@@ -81,7 +81,7 @@ typedef struct Interp {
     uint8_t *arena;
     size_t arena_used, arena_size;
     bool has_bus_lock;
-    uint8_t *bounce; /* a page and a bit for slow_op */
+    uint8_t *bounce; /* 64 aligned bytes, for slow_op: operands have at most 32 */
     Block **index;   /* all blocks in order of address, for block_of */
     size_t nr_blocks, max_blocks;
     uint32_t (*heat)(CpuState *cpu, const uint32_t *stamp); /* interp_set_heat */
