@@ -170,7 +170,8 @@ static size_t pty_write(Chardev *chr, const uint8_t *buf, size_t len)
         /* The news that it was opened is still on its way here. What is written after the
          * opening must not be lost; told later, for the caller may be deep inside a device. */
         bh_schedule(&s->arrived);
-        return 0;
+        ssize_t n = write(s->master, buf, len);
+        return MAX(n, 0);
     }
     return fd_stream_write(&s->stream, buf, len);
 }
