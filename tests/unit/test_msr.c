@@ -201,7 +201,7 @@ static void init_keeps(void **state)
     assert_int_equal(cpu->cr0, CR0_CD | CR0_ET);
     assert_int_equal(cpu->dr[7], 0x400);
     assert_int_equal(cpu->seg[SEG_CS].base + cpu->rip, 0xfffffff0);
-    assert_int_equal(cpu->mode, MODE_SSE_UD | MODE_AVX_UD);
+    assert_int_equal(cpu->mode, MODE_SSE_UD | MODE_AVX_UD | MODE_FPU_UNMASKED);
     cpu_reset(cpu, false);
     assert_int_equal(cpu->ymm[3].u64[0], 0);
     assert_int_equal(cpu->mxcsr, 0x1f80);
