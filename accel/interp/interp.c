@@ -4,6 +4,7 @@
  */
 #include "accel/interp/interp.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -472,13 +473,13 @@ void interp_cpu_init(CpuState *cpu)
 {
     Interp *it = calloc(1, sizeof(*it));
     size_t arena = 48u << 20;
-    it->arena = it ? malloc(arena) : NULL;
-    it->bounce = it ? aligned_alloc(64, 64) : NULL;
+    assert(it);
+    it->arena = malloc(arena);
+    it->bounce = aligned_alloc(64, 64);
     it->max_blocks = 1u << 18;
-    it->index = it ? malloc(it->max_blocks * sizeof(Block *)) : NULL;
-    if (!it || !it->arena || !it->bounce || !it->index) {
-        abort(); /* malloc of address space only; the host is out of it */
-    }
+    it->index = malloc(it->max_blocks * sizeof(Block *));
+    /* Address space only: a host that is out of it is beyond help. */
+    assert(it->arena && it->bounce && it->index);
     it->arena_size = arena;
     cpu->engine_data = it;
     if (!cpu->mmu) {

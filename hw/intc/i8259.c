@@ -337,7 +337,7 @@ static void i8259_info(Device *dev, void (*print)(void *opaque, const char *line
         const Chip *c = i ? &s->slave : &s->master;
         char line[128];
         snprintf(line, sizeof(line),
-                 "pic%u: irr=%02x imr=%02x isr=%02x hprio=%u irq_base=%02x rr_sel=%d elcr=%02x "
+                 "pic%u: irr=%02x imr=%02x isr=%02x hprio=%d irq_base=%02x rr_sel=%d elcr=%02x "
                  "fnm=%d",
                  i, c->irr, c->imr, c->isr, (c->lowest + 1) & 7, c->icw2, c->read_isr, c->elcr,
                  (c->icw4 & ICW4_SFNM) != 0);
