@@ -7,6 +7,7 @@
  *
  * It may run what was there before a CPUID:
  * qemu: modified while it runs
+ * jit: modified while it runs
  * smp: 1 2 4
  * bits: 64 32
  */
