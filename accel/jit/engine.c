@@ -148,8 +148,7 @@ static void *code_at_rip(CpuState *cpu, bool translate)
     JitCpu *jc = cpu->jit;
     uint64_t lin = jit_code_lin(cpu), tag = jit_current_tag(cpu);
     JumpEntry *entry = &jc->jump[jump_index(lin)];
-    TbExit *link = (TbExit *)cpu->jit_word[JW_LINK];
-    if (likely(entry->lin == lin && entry->tag == tag && !link && !translate)) {
+    if (likely(entry->lin == lin && entry->tag == tag && !cpu->jit_word[JW_LINK] && !translate)) {
         return entry->host;
     }
     const ItlbEntry *page;
@@ -160,6 +159,8 @@ static void *code_at_rip(CpuState *cpu, bool translate)
             interp_cooler(cpu, 1u << 16);
         }
     }
+    /* Not before: translating may have emptied the cache, and with it taken the link back. */
+    TbExit *link = (TbExit *)cpu->jit_word[JW_LINK];
     cpu->jit_word[JW_LINK] = 0;
     if (!tb) {
         return NULL;
