@@ -37,7 +37,7 @@ OBJS := $(patsubst %,$(B)/%.o,$(basename $(SRCS)))
 TEST_SRCS := $(wildcard tests/unit/test_*.c)
 TESTS := $(TEST_SRCS:%.c=$(B)/%)
 
-.PHONY: all tests check check-boot check-all bench run install uninstall format lint help clean distclean force
+.PHONY: all tests check check-boot check-jit-long check-all bench run install uninstall format lint help clean distclean force
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 
@@ -101,6 +101,8 @@ check: tests
 	@$(RUN_TESTS) fast
 check-boot: $(B)/vireo
 	@$(RUN_TESTS) boot
+check-jit-long: $(B)/vireo
+	@$(RUN_TESTS) long
 check-all: tests
 	@$(RUN_TESTS) fast boot
 bench: $(B)/vireo
@@ -139,6 +141,7 @@ help:
 	@echo 'make check        the tests that need seconds: units, devices, command line, CPU'
 	@echo 'make check-boot   boots real guests, made of Debian packages (fetched once)'
 	@echo 'make check-all    both'
+	@echo 'make check-jit-long  the translator on guests that take minutes to an hour each'
 	@echo 'make bench        speed against this host, and against QEMU where it is installed'
 	@echo 'make run          starts it; ARGS="-m 512 disk.img" are its options'
 	@echo 'make install      into PREFIX (configure --prefix), under DESTDIR; make uninstall'

@@ -7,11 +7,19 @@ import subprocess
 # name in a test's title: (engine, -accel)
 SETTINGS = {
     "interp": ("interp", "interp"),
-    # Nearly all code in translation, after the interpreter has seen it.
-    "jit": ("jit", "jit,threshold=2"),
+    # Nearly all code in translation, at once or after the interpreter has seen it.
     "jit0": ("jit", "jit,threshold=0"),
+    "jit2": ("jit", "jit,threshold=2"),
     # Every memory access asks the engine.
     "jit-notable": ("jit", "jit,threshold=0,table=off"),
+    # As many blocks as there can be, in a cache that is soon full.
+    "jit-odd": ("jit", "jit,threshold=0,one-insn-per-tb=on,tb-size=1"),
+}
+# For guests that run longer: tests/boot/guests.json names them.
+LONG = {
+    "jit": ("jit", "jit"),
+    "jit-check": ("jit", "jit,check=interp"),
+    "jit-1m": ("jit", "jit,tb-size=1"),
 }
 
 
@@ -26,11 +34,23 @@ def listed(vireo):
 
 
 def settings(vireo):
-    """[(name, -accel)] of what this build can run guests with."""
+    """[(name, -accel)] of what this build can run the guests of tests/cpu with."""
     have = listed(vireo)
     return [(name, accel) for name, (engine, accel) in SETTINGS.items() if engine in have]
 
 
 def accel(name):
     """A setting's name or an -accel of its own to the latter."""
-    return SETTINGS[name][1] if name in SETTINGS else name
+    return dict(SETTINGS, **LONG).get(name, (None, name))[1]
+
+
+def lacks(vireo, name):
+    """Why the build cannot run guests with it; None: it can."""
+    try:
+        done = subprocess.run([vireo, "-M", "none", "-accel", accel(name), "-display", "none",
+                               "-monitor", "stdio"], input=b"quit\n", timeout=60, check=False,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        return str(e)
+    said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason"]
+    return said[0] if done.returncode else None

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Boots real guests and watches them: serial text, VGA text, screens, keys. TAP on stdout.
 
-    tests/boot/run.py [--emu COMMAND] [--slow X] [--keep] [GUEST...]
+    tests/boot/run.py [--accel A] [--emu COMMAND] [--slow X] [--keep] [GUEST...]
 
-guests.json describes each guest: its options, and the steps that must all succeed in time. Media
+guests.json describes each guest: its options, the engines it runs on ('linux-amd64@jit'; names in
+../engines.py, interp if it says nothing), and the steps that must all succeed in time. Those marked
+"long" take minutes to an hour and run only by name, or all of them as '--list --long' has them. Media
 are made from Debian packages by media.sh, once, into a cache ($VIREO_MEDIA, or vireo/media in
 $XDG_CACHE_HOME, else in ~/.cache); a guest whose media cannot be made here is skipped with the
 reason. What a run leaves (command, serial text, screen) lies in --run-dir.
@@ -25,6 +27,10 @@ import threading
 import time
 
 import pictures
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import engines  # pylint: disable=wrong-import-position
+import signals  # pylint: disable=wrong-import-position
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -91,7 +97,7 @@ class Monitor:
 class Run:
     def __init__(self, guest, args):
         self.guest, self.args = guest, args
-        self.dir = os.path.join(args.run_dir, guest["name"])
+        self.dir = os.path.join(args.run_dir, guest["title"])
         shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(self.dir)
         self.serial, self.lock, self.mark = b"", threading.Lock(), 0
@@ -113,15 +119,21 @@ class Run:
     def start(self):
         words = [re.sub(r"\{([fco]):([^}]*)\}", self.place, w) for w in self.guest["args"]]
         sock = os.path.join(self.dir, "mon")
-        self.cmd = shlex.split(self.args.emu) + words + [
+        emu = shlex.split(self.args.emu) if self.args.emu else [VIREO, "-accel", self.guest["accel"]]
+        self.cmd = emu + words + [
             "-display", "none", "-serial", "stdio", "-monitor", "unix:%s,server=on,wait=off" % sock]
         with open(os.path.join(self.dir, "cmd"), "w") as f:
             f.write(shlex.join(self.cmd) + "\n")
         with open(os.path.join(self.dir, "stderr"), "wb") as err:
             self.proc = subprocess.Popen(self.cmd, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=err, start_new_session=True)
+                                         stderr=err, start_new_session=True, env=self.environment())
         threading.Thread(target=self.reader, daemon=True).start()
         self.mon = Monitor(sock, self.proc)
+
+    def environment(self):
+        """With "signals": N of them a second, to each thread."""
+        rate = self.guest.get("signals")
+        return signals.environment(self.dir, rate) if rate else None
 
     def reader(self):
         with open(os.path.join(self.dir, "serial"), "wb") as log:
@@ -313,11 +325,28 @@ def seconds(guest):
                s[3] if s[0] == "file" else 2 for s in guest["steps"])
 
 
+def on_engines(guests, args):
+    """Each guest once for every engine: adds "accel", and "title" with the engine's name."""
+    for g in guests:
+        if args.emu:
+            yield dict(g, title=g["name"], accel="")
+            continue
+        for name in [args.accel] if args.accel else g.get("engines", ["interp"]):
+            yield dict(g, title="%s@%s" % (g["name"], name), accel=engines.accel(name))
+
+
+def chosen(guest, args):
+    if args.guest:
+        return guest["name"] in args.guest or guest["title"] in args.guest
+    return bool(guest.get("long")) == args.long
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--emu", default=shlex.quote(VIREO) + " -accel interp",
-                        help="the command that guests' options are added to [%(default)s]")
+    parser.add_argument("--emu", help="a command that guests' options are added to [$VIREO]")
+    parser.add_argument("--accel", help="what to run them on, instead of what guests.json says")
+    parser.add_argument("--long", action="store_true", help="with --list: those that take long")
     parser.add_argument("--slow", type=float, default=float(os.environ.get("SLOW", "1")),
                         help="multiplies every time limit [1]")
     parser.add_argument("--run-dir", help="[a directory under /tmp, removed if all is well]")
@@ -329,13 +358,15 @@ def main():
     args = parser.parse_args()
     with open(os.path.join(HERE, "guests.json")) as f:
         guests = json.load(f)
-    unknown = set(args.guest) - {g["name"] for g in guests}
+    guests = [g for g in on_engines(guests, args) if chosen(g, args)]
+    unknown = [n for n in args.guest if not any(n in (g["name"], g["title"]) for g in guests)]
     if unknown:
         parser.error("no guest %s; --list shows them" % ", ".join(sorted(unknown)))
-    guests = [g for g in guests if not args.guest or g["name"] in args.guest]
     if args.list:
+        have = engines.listed(VIREO)
         for g in guests:
-            print("%-20s %5d %s" % (g["name"], seconds(g), g["what"]))
+            if args.emu or g["accel"].split(",")[0] in have:
+                print("%-24s %5d %s" % (g["title"], seconds(g), g["what"]))
         return 0
     problems = make_media(list(dict.fromkeys(p for g in guests for p in g["media"])))
     if args.prepare:
@@ -347,15 +378,19 @@ def main():
     failed = 0
     print("1..%d" % len(guests))
     for number, g in enumerate(guests, 1):
+        lacks = engines.lacks(VIREO, g["accel"]) if g["accel"] else None
+        if lacks:
+            print("ok %d - %s # SKIP %s" % (number, g["title"], lacks))
+            continue
         lacking = [n for n in g["needs"] if not os.path.exists(os.path.join(MEDIA, n))]
         if lacking:
             why = next((problems[p] for p in g["media"] if p in problems), "no " + lacking[0])
-            print("ok %d - %s # SKIP %s" % (number, g["name"], why))
+            print("ok %d - %s # SKIP %s" % (number, g["title"], why))
             continue
         start = time.monotonic()
         run = Run(g, args)
         problem = run.run()
-        print("%sok %d - %s" % ("not " if problem else "", number, g["name"]))
+        print("%sok %d - %s" % ("not " if problem else "", number, g["title"]))
         print("# %.0f s" % (time.monotonic() - start), flush=True)
         if problem:
             failed += 1

@@ -29,6 +29,7 @@ TIMEOUT = 60 * float(os.environ.get("SLOW", "1"))
 
 sys.path.insert(0, os.path.dirname(HERE))
 import engines  # pylint: disable=wrong-import-position
+import signals  # pylint: disable=wrong-import-position
 
 C_FLAGS = ["-O2", "-ffreestanding", "-fno-pic", "-fno-stack-protector", "-mno-red-zone",
            "-mgeneral-regs-only", "-fno-asynchronous-unwind-tables", "-fcf-protection=none",
@@ -114,7 +115,8 @@ def run_guest(args, name, out, bits, smp):
     if args.show:
         print("# " + " ".join(cmd))
     try:
-        done = subprocess.run(cmd, timeout=TIMEOUT, stdin=subprocess.DEVNULL,
+        env = signals.environment(out, args.signals) if args.signals else None
+        done = subprocess.run(cmd, timeout=TIMEOUT, env=env, stdin=subprocess.DEVNULL,
                               stderr=subprocess.STDOUT, stdout=subprocess.PIPE)
         status, said = done.returncode, done.stdout.decode(errors="replace").strip()
     except subprocess.TimeoutExpired:
@@ -170,6 +172,8 @@ def main():
     parser.add_argument("--cc", default=os.environ.get("CC", "gcc").split()[-1])
     parser.add_argument("--qemu", action="store_true", help="ask qemu-system-x86_64 instead")
     parser.add_argument("--show", action="store_true", help="print the commands")
+    parser.add_argument("--signals", type=int, metavar="N",
+                        help="send every thread N signals a second (../signals.py)")
     parser.add_argument("--keep", help="directory to leave images and logs in")
     parser.add_argument("--list", action="store_true", help="names of the guests")
     parser.add_argument("guest", nargs="*")

@@ -26,7 +26,7 @@ def survives(mode, accel, seed):
 
 def make_tests():
     for name, accel in engines.settings(VIREO):
-        if name not in ("interp", "jit", "jit0"):
+        if name not in ("interp", "jit0", "jit2"):
             continue
         for i, mode in enumerate(MODES):
             title = "test_%s_%s" % (mode, name)
