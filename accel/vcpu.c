@@ -253,8 +253,9 @@ static void protect_ram(RamBlock *b, uint64_t offset, bool wait)
         Machine *m = container_of(pos, VcpuListener, node)->machine;
         for (unsigned i = 0; i < m->nr_cpus; i++) {
             CpuState *cpu = &m->vcpu[i]->cpu;
-            bool maybe_writing = tlb_revoke_write(cpu, page, writers) || !alone;
-            if (maybe_writing && wait && cpu != current_cpu) {
+            bool own = cpu == current_cpu;
+            bool maybe_writing = tlb_revoke_write(cpu, page, writers, own) || !alone;
+            if (maybe_writing && wait && !own) {
                 wait_for_safepoint(cpu);
             }
         }

@@ -185,15 +185,13 @@ static void set_clear_page(Mmu *m, TlbSet *s, uint64_t lin)
     }
 }
 
-static void set_init(TlbSet *s, uint16_t writer)
+static void tlb_init(Tlb *t, TlbKind kind, uint16_t writer)
 {
-    for (unsigned k = 0; k <= TLB_KERNEL_AC; k++) {
-        s->tlb[k].kind = (TlbKind)k;
-        s->tlb[k].writer = writer;
-        s->tlb[k].all.nr = TLB_LOG + 1;
-        tlb_clear(&s->tlb[k]);
-    }
-    __atomic_store_n(&s->ready, true, __ATOMIC_RELEASE);
+    t->kind = kind;
+    t->writer = writer;
+    t->all.nr = TLB_LOG + 1;
+    tlb_clear(t);
+    __atomic_store_n(&t->ready, true, __ATOMIC_RELEASE);
 }
 
 /* ---- the slots in front ---- */
@@ -289,8 +287,9 @@ static unsigned context_take(Mmu *m, int pcid)
         }
     }
     TlbSet *s = &m->set[n];
-    if (!s->ready) {
-        set_init(s, (uint16_t)(2u << n));
+    if (!s->tlb[TLB_USER].ready) { /* TLB_KERNEL waits until it is wanted */
+        tlb_init(&s->tlb[TLB_USER], TLB_USER, (uint16_t)(2u << n));
+        tlb_init(&s->tlb[TLB_KERNEL_AC], TLB_KERNEL_AC, (uint16_t)(2u << n));
     }
     set_clear(m, s);
     s->own_kernel = false;
@@ -324,8 +323,10 @@ static void catch_up(Mmu *m, TlbSet *s)
 static void shared_clear_local(CpuState *cpu)
 {
     Mmu *m = cpu->mmu;
-    if ((cpu->cr4 & CR4_PCIDE) && m->shared.tlb[TLB_KERNEL].local.nr > OWN_KERNEL_PAGES) {
+    if ((cpu->cr4 & CR4_PCIDE) && !m->context->own_kernel &&
+        m->shared.tlb[TLB_KERNEL].local.nr > OWN_KERNEL_PAGES) {
         m->context->own_kernel = true;
+        tlb_init(&m->context->tlb[TLB_KERNEL], TLB_KERNEL, (uint16_t)(2u << m->current));
     }
     set_clear_local(m, &m->shared);
     careful_clear(m);
@@ -454,10 +455,9 @@ void mmu_new(CpuState *cpu)
     if (m == MAP_FAILED) {
         abort(); /* a few megabytes, at start */
     }
-    set_init(&m->shared, 1);
+    tlb_init(&m->shared.tlb[TLB_KERNEL], TLB_KERNEL, 1);
     for (unsigned i = 0; i < ARRAY_SIZE(m->careful); i++) {
-        m->careful[i].kind = (TlbKind)(TLB_CAREFUL_KERNEL + i);
-        m->careful[i].all.nr = TLB_LOG + 1;
+        tlb_init(&m->careful[i], (TlbKind)(TLB_CAREFUL_KERNEL + i), 0);
     }
     cpu->mmu = m;
     m->view = address_space_view(&cpu->machine->memory);
@@ -483,21 +483,31 @@ void mmu_refresh_view(CpuState *cpu)
     tlb_flush(cpu);
 }
 
-static bool revoke_in(Tlb *t, const uint8_t *page)
+static bool entry_revoke_write(TlbEntry *e, const uint8_t *page)
 {
-    bool found = false;
-    for (unsigned i = 0; i < TLB_SIZE; i++) {
-        uint64_t tag = __atomic_load_n(&t->entry[i].wtag, __ATOMIC_RELAXED);
-        if ((tag & 0xfff) || (page && (uint8_t *)(t->entry[i].addend + tag) != page)) {
-            continue;
-        }
-        __atomic_store_n(&t->entry[i].wtag, TLB_NONE, __ATOMIC_SEQ_CST);
-        found = true;
+    uint64_t tag = __atomic_load_n(&e->wtag, __ATOMIC_RELAXED);
+    if ((tag & 0xfff) || (page && (uint8_t *)(e->addend + tag) != page)) {
+        return false;
+    }
+    __atomic_store_n(&e->wtag, TLB_NONE, __ATOMIC_SEQ_CST);
+    return true;
+}
+
+/* own: by the owner's thread, which may go by the log. */
+static bool tlb_revoke_in(Tlb *t, const uint8_t *page, bool own)
+{
+    if (!__atomic_load_n(&t->ready, __ATOMIC_ACQUIRE)) {
+        return false;
+    }
+    bool found = false, by_log = own && t->all.nr <= TLB_LOG;
+    unsigned nr = by_log ? t->all.nr : TLB_SIZE;
+    for (unsigned i = 0; i < nr; i++) {
+        found |= entry_revoke_write(&t->entry[by_log ? t->all.index[i] : i], page);
     }
     return found;
 }
 
-bool tlb_revoke_write(CpuState *cpu, const uint8_t *page, uint16_t writers)
+bool tlb_revoke_write(CpuState *cpu, const uint8_t *page, uint16_t writers, bool own)
 {
     Mmu *m = cpu->mmu;
     bool found = false;
@@ -505,14 +515,11 @@ bool tlb_revoke_write(CpuState *cpu, const uint8_t *page, uint16_t writers)
         return false;
     }
     if (writers & m->shared.tlb[TLB_KERNEL].writer) {
-        found |= revoke_in(&m->shared.tlb[TLB_KERNEL], page);
+        found |= tlb_revoke_in(&m->shared.tlb[TLB_KERNEL], page, own);
     }
     for (unsigned i = 0; i < NR_CONTEXTS; i++) {
-        TlbSet *s = &m->set[i];
-        if ((writers & 2u << i) && __atomic_load_n(&s->ready, __ATOMIC_ACQUIRE)) {
-            for (unsigned k = 0; k <= TLB_KERNEL_AC; k++) {
-                found |= revoke_in(&s->tlb[k], page);
-            }
+        for (unsigned k = 0; k <= TLB_KERNEL_AC && (writers & 2u << i); k++) {
+            found |= tlb_revoke_in(&m->set[i].tlb[k], page, own);
         }
     }
     if (cpu->jit) {

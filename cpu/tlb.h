@@ -31,7 +31,7 @@
 #include "cpu/state.h"
 #include "memory/region.h"
 
-enum { TLB_BITS = 10, TLB_SIZE = 1 << TLB_BITS, ITLB_SIZE = 256, TLB_LOG = 256 };
+enum { TLB_BITS = 12, TLB_SIZE = 1 << TLB_BITS, ITLB_SIZE = 256, TLB_LOG = 1024 };
 enum { NR_CONTEXTS = 12 };
 #define TLB_NONE (~0ull)
 #define TLB_SLOW 1ull
@@ -69,6 +69,7 @@ typedef struct Tlb {
     TlbSide side[TLB_SIZE];
     TlbKind kind;
     uint16_t writer; /* its bit in CodePage.writers */
+    bool ready;      /* atomic: was in use ever; before, it is all zeroes */
     bool has_global;
     TlbLog all, local; /* filled since each was emptied; local: pages that are not global */
 } __attribute__((aligned(64))) Tlb;
@@ -109,7 +110,6 @@ typedef struct TlbSet {
     Tlb tlb[TLB_KERNEL_AC + 1];
     CodeTlb kernel_code, user_code;
     PageFilter large[2]; /* pages over 4 KiB, by "global": see large_key */
-    bool ready;          /* atomic: was in use ever */
     bool own_kernel;     /* tlb[TLB_KERNEL] and kernel_code are in use */
     uint64_t invs_seen;  /* Mmu.nr_invs when it was left */
     uint64_t stamp;      /* of what the paging-structure caches hold for it */
@@ -151,9 +151,10 @@ void mmu_free(CpuState *cpu);
 const ItlbEntry *mmu_fetch_page(CpuState *cpu, uint64_t lin);
 /* The memory map changed: own thread; takes the new view and flushes. */
 void mmu_refresh_view(CpuState *cpu);
-/* Other threads: takes away fast write tags to host page `page` (NULL: all) from caches that are
- * in writers. True if one was there, so that the owner may be in the middle of a store. */
-bool tlb_revoke_write(CpuState *cpu, const uint8_t *page, uint16_t writers);
+/* Takes away fast write tags to host page `page` (NULL: all) from caches that are in writers. own:
+ * this is the CPU's thread. True if one was there, so that the owner may be in the middle of a
+ * store. */
+bool tlb_revoke_write(CpuState *cpu, const uint8_t *page, uint16_t writers, bool own);
 
 /* Forgets the slots of CPL 0-2 and of CPL 3, or only their write permissions. Own thread. */
 void tlb_slots_clear(CpuState *cpu);
