@@ -3,6 +3,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "accel/accel.h"
 #include "accel/test/qtest.h"
@@ -129,6 +130,18 @@ static bool create_devices(Machine *m, const Options *o, Error **errp)
     return true;
 }
 
+/* Options of their own in QEMU that are the translator's here. */
+static bool add_accel_opts(Dict *opts, const Engine *e, const Options *o, Error **errp)
+{
+    if (o->perfmap && strcmp(e->name, "jit")) {
+        return error_set(errp, "-perfmap: -accel %s makes no code to name; use -accel jit", e->name);
+    }
+    if (o->perfmap) {
+        dict_set(opts, "perfmap", "on");
+    }
+    return true;
+}
+
 static bool build(Machine *m, const Options *o, Error **errp)
 {
     MachineConfig *c = &m->config;
@@ -139,7 +152,7 @@ static bool build(Machine *m, const Options *o, Error **errp)
     Dict *accel_opts = NULL;
     const Engine *engine = accel_choose(&o->accel, dict_get(c->machine_opts, "accel"),
                                         &accel_opts, errp);
-    if (!engine) {
+    if (!engine || !add_accel_opts(accel_opts, engine, o, errp)) {
         return false;
     }
     drop_default_vga(c, o);

@@ -210,6 +210,7 @@ static const OptionRow table[] = {
     { "sandbox", NULL, "off", "no system call filter", do_sandbox, 0, NULL },
     TEXT("d", "ITEM,...", log_items, "log these; 'help' lists them"),
     TEXT("D", "FILE", log_file, "log there instead of stderr"),
+    FLAG("perfmap", perfmap, "name translated code for the profiler perf: /tmp/perf-PID.map"),
     TEXT("qtest", "STREAM", qtest, "serve the device test protocol there"),
     TEXT("qtest-log", "FILE", qtest_log, "its log; none for none"),
 };

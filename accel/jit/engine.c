@@ -462,12 +462,13 @@ static bool jit_probe(Error **errp)
 static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
 {
     uint64_t threshold = c->threshold, tb_size = 0, every = 1;
-    bool one = false, table = true;
+    bool one = false, table = true, perfmap = false;
     if (!dict_get_u64(opts, "threshold", &threshold, errp) ||
         !dict_get_size(opts, "tb-size", MiB, &tb_size, errp) ||
         !dict_get_bool(opts, "one-insn-per-tb", &one, errp) ||
         !dict_get_u64(opts, "check-every", &every, errp) ||
-        !dict_get_bool(opts, "table", &table, errp)) {
+        !dict_get_bool(opts, "table", &table, errp) ||
+        !dict_get_bool(opts, "perfmap", &perfmap, errp)) {
         return false;
     }
     const char *thread = dict_get(opts, "thread");
@@ -496,16 +497,17 @@ static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
     const char *unknown = dict_unused(opts);
     if (unknown) {
         static const char *const words[] = { "threshold", "tb-size", "one-insn-per-tb", "table",
-                                             "thread", "check", "check-every", NULL };
+                                             "thread", "check", "check-every", "perfmap", NULL };
         const char *near = suggest(unknown, words);
         return near ? error_set(errp, "unknown option '%s', did you mean %s?", unknown, near)
                     : error_set(errp, "unknown option '%s'; there are threshold, tb-size, "
-                                "one-insn-per-tb, table, thread, check and check-every", unknown);
+                                "one-insn-per-tb, table, thread, check, check-every and perfmap", unknown);
     }
     c->threshold = (unsigned)threshold;
     c->code_size = tb_size ? tb_size : c->code_size;
     c->max_insns = one ? 1 : c->max_insns;
     c->table = table;
+    c->perfmap = perfmap;
     return true;
 }
 

@@ -18,6 +18,7 @@ typedef struct JitConfig {
     bool chain;         /* blocks jump to each other */
     bool check;         /* each block runs in the interpreter first and must do the same */
     unsigned check_every; /* the same block only so often, once it has been right many times */
+    bool perfmap;       /* name the code in /tmp/perf-PID.map */
 } JitConfig;
 
 #define JIT_CONFIG_DEFAULT                                                                         \

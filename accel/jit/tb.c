@@ -8,22 +8,45 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "accel/jit/perfmap.h"
 #include "util/alloc.h"
 
 /* ---- life ---- */
 
-static bool map_code(Jit *j, Error **errp)
+/* Twice the same memory, as anonymous: perf report looks names up for no other. */
+static void map_anonymous(Jit *j, void **rw, void **rx)
+{
+    *rw = mmap(NULL, j->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (*rw != MAP_FAILED) {
+        *rx = mremap(*rw, 0, j->size, MREMAP_MAYMOVE); /* 0: the old mapping stays, too */
+    }
+    if (*rx != MAP_FAILED && mprotect(*rx, j->size, PROT_READ | PROT_EXEC)) {
+        int err = errno;
+        munmap(*rx, j->size);
+        *rx = MAP_FAILED;
+        errno = err;
+    }
+}
+
+static void map_memfd(Jit *j, void **rw, void **rx)
 {
     int fd = memfd_create("vireo-code", MFD_CLOEXEC);
-    void *rw = MAP_FAILED, *rx = MAP_FAILED;
     if (fd >= 0 && ftruncate(fd, (off_t)j->size) == 0) {
-        rw = mmap(NULL, j->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        rx = mmap(NULL, j->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+        *rw = mmap(NULL, j->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        *rx = mmap(NULL, j->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
     }
     int err = errno;
     if (fd >= 0) {
         close(fd);
     }
+    errno = err;
+}
+
+static bool map_code(Jit *j, bool anonymous, Error **errp)
+{
+    void *rw = MAP_FAILED, *rx = MAP_FAILED;
+    (anonymous ? map_anonymous : map_memfd)(j, &rw, &rx);
+    int err = errno;
     j->rw = rw == MAP_FAILED ? NULL : rw;
     j->rx = rx == MAP_FAILED ? NULL : rx;
     if (!j->rw || !j->rx) {
@@ -51,13 +74,21 @@ Jit *jit_new(const JitConfig *c, Error **errp)
     j->meta_size = c->code_size; /* address space: a block's description is smaller than its code */
     j->meta = mmap(NULL, j->meta_size, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (j->meta == MAP_FAILED || !map_code(j, errp)) {
+    if (j->meta == MAP_FAILED || !map_code(j, c->perfmap, errp)) {
         jit_free(j);
         return NULL;
     }
     j->e = (Emit){ .p = j->rw, .end = j->rw + j->size, .to_rx = j->rx - j->rw };
     jit_make_stubs(j);
     j->after_stubs = j->e.p;
+    if (c->perfmap) {
+        j->perfmap = perfmap_open(errp);
+        if (!j->perfmap) {
+            jit_free(j);
+            return NULL;
+        }
+        perfmap_restart(j->perfmap, j);
+    }
     return j;
 }
 
@@ -75,6 +106,7 @@ void jit_free(Jit *j)
     if (j->meta && j->meta != MAP_FAILED) {
         munmap(j->meta, j->meta_size);
     }
+    perfmap_close(j->perfmap);
     pthread_mutex_destroy(&j->lock);
     free(j);
 }
@@ -104,6 +136,9 @@ void jit_empty(Jit *j)
     j->e.p = j->after_stubs;
     j->epoch++;
     j->stats.flushes++;
+    if (j->perfmap) {
+        perfmap_restart(j->perfmap, j);
+    }
 }
 
 /* ---- finding ---- */
@@ -131,6 +166,21 @@ Tb *tb_find(const Jit *j, uint64_t gpa, uint32_t mode, const uint32_t *stamp,
         }
     }
     return NULL;
+}
+
+const char *tb_mode_name(uint32_t mode)
+{
+    static const char *const name[4][3] = {
+        { "kernel16", "kernel32", "kernel64" },
+        { "ring1_16", "ring1_32", "ring1_64" },
+        { "ring2_16", "ring2_32", "ring2_64" },
+        { "user16", "user32", "user64" },
+    };
+    if (!(mode & MODE_PE)) {
+        return mode & MODE_VM ? "v86" : "real";
+    }
+    return name[(mode & MODE_CPL) >> MODE_CPL_SHIFT]
+               [mode & MODE_CS64 ? 2 : mode & MODE_CS32 ? 1 : 0];
 }
 
 static CodePageTbs *page_of(const Jit *j, const uint32_t *stamp)

@@ -22,6 +22,7 @@
 #include "hw/core/machine.h"
 
 typedef struct Tb Tb;
+typedef struct PerfMap PerfMap;
 
 /* A direct branch to the block's own page. Two ways out: with the flags dropped, if the target
  * does not want them, or after they were saved. */
@@ -114,6 +115,7 @@ struct Jit {
     bool use_table, chain, check;
     unsigned check_every;
     JitStats stats;
+    PerfMap *perfmap;      /* NULL: nobody asked for it */
 };
 
 /* NULL with *errp: no executable memory. */
@@ -125,6 +127,8 @@ void jit_make_stubs(Jit *j); /* stubs.c */
  * reaches into, NULL if it does not; TB_ANY: whichever); NULL if there is none. Lock-free. */
 Tb *tb_find(const Jit *j, uint64_t gpa, uint32_t mode, const uint32_t *stamp,
             const uint32_t *stamp2);
+/* "kernel64", "user32", "real": what the block's code is, for people. */
+const char *tb_mode_name(uint32_t mode);
 #define TB_ANY ((const uint32_t *)1)
 /* From here on: lock held. */
 void *jit_alloc(Jit *j, size_t bytes); /* NULL: full */

@@ -7,6 +7,7 @@
 
 #include "accel/interp/interp.h"
 #include "accel/jit/check.h"
+#include "accel/jit/perfmap.h"
 #include "accel/jit/translate.h"
 #include "cpu/simd_host.h"
 #include "util/log.h"
@@ -381,6 +382,9 @@ static Tb *translate_locked(Translator *t, const ItlbEntry *page, uint32_t seen)
     tb->wants_flags = t->live[0] != 0;
     tb->code_len = (uint32_t)(j->e.p + j->e.to_rx - tb->entry);
     tb_insert(j, tb);
+    if (j->perfmap) {
+        perfmap_block(j->perfmap, tb, t->lin);
+    }
     return tb;
 }
 
@@ -434,6 +438,7 @@ Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now)
     t.flat = cpu->mode & MODE_FLAT;
     t.user = cpu_cpl(cpu) == 3;
     t.up = j->nr_cpus == 1;
+    t.lin = lin;
     t.page_at = (unsigned)(lin & (PAGE_SIZE - 1));
     t.gpa = page.gpa | t.page_at;
     t.nr_insns = t.nr_cold = t.nr_exits = 0;

@@ -52,7 +52,7 @@ struct Translator {
     Tb *tb;
     uint32_t mode;
     bool cs64, flat, user, up;
-    uint64_t gpa;
+    uint64_t gpa, lin;       /* of the first instruction */
     const uint32_t *stamp2;  /* of the second page, if the first instruction reaches into it */
     uint32_t seen2;
     uint32_t undef;          /* lockstep: flags undefined behind the instructions so far */
