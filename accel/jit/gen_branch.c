@@ -25,7 +25,7 @@ static void move_rip(Translator *t, int64_t delta)
         return;
     }
     emit_lea32(t->e, H_RIP, rm_mem(H_RIP, (int32_t)delta));
-    if (t->in->opsize == 2 && insn_rows[t->in->row].flags & INSN_F64) {
+    if (!t->flat && t->in->opsize == 2 && insn_rows[t->in->row].flags & INSN_F64) {
         emit_movzx16(t->e, H_RIP, H_RIP);
     }
 }
@@ -161,12 +161,18 @@ void gen_exit(Translator *t, int64_t delta, bool poll)
         return;
     }
     flags_clobber(t, FLAG_ARITH);
-    move_rip(t, delta);
     if (t->j->chain) {
+        move_rip(t, delta);
         jump_by_cache(t, COLD_LEAVE, 0);
     } else {
-        emit_jmp_to(t->e, t->j->stubs.leave);
+        gen_to_loop(t, delta);
     }
+}
+
+void gen_to_loop(Translator *t, int64_t delta)
+{
+    move_rip(t, delta);
+    emit_jmp_to(t->e, t->j->stubs.leave);
 }
 
 /* ---- branches ---- */
@@ -176,7 +182,7 @@ static bool can_branch(const Translator *t)
     if (t->cs64) {
         return t->in->opsize == 8;
     }
-    return t->flat || (t->in->opsize == 2 && !(t->mode & MODE_PE));
+    return t->flat ? t->in->opsize == 4 : t->in->opsize == 2 && !(t->mode & MODE_PE);
 }
 
 static int64_t target_delta(const Translator *t)

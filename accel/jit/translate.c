@@ -316,8 +316,16 @@ static bool emit_block(Translator *t)
         return false;
     }
     if (!t->done) { /* falls through, or what follows is the interpreter's */
+        bool shadow = t->i < t->nr_insns && t->insn[t->i - 1].op == OP_STI;
         t->off[t->nr_insns] = t->off[t->i];
-        gen_exit(t, t->off[t->i], false);
+        if (shadow) { /* of an inline STI: nothing was pending yet, so that IF before it is no matter */
+            flags_clobber(t, FLAG_ARITH);
+            emit_op(t->e, 0xc6, 0, rm_gs(OFF(shadow))); /* mov */
+            emit8(t->e, 1);
+            gen_to_loop(t, t->off[t->i]);
+        } else {
+            gen_exit(t, t->off[t->i], false);
+        }
     }
     t->tb->nr_insns = (uint16_t)t->i;
     t->tb->bytes = t->off[t->i];

@@ -165,6 +165,8 @@ bool gen_emms(Translator *t);
 bool gen_fwait(const Translator *t); /* true: it does nothing */
 /* The block goes on at delta from its start, by a direct branch or falling through. */
 void gen_exit(Translator *t, int64_t delta, bool poll);
+/* Back to the loop with RIP at delta; flags are in memory. */
+void gen_to_loop(Translator *t, int64_t delta);
 /* The stub of that name. */
 uint8_t *make_by_cache(Emit *e, const uint8_t *leave);
 void gen_cold_exit(Translator *t, Cold *c);

@@ -4,8 +4,8 @@
  *
  * Nothing counts here. A counter remembers the CLK tick at which its count was loaded; counter
  * value and OUT pin are computed when somebody looks. Counter 0 also has a host timer for the
- * rising edges of OUT, which is all that an edge-triggered IRQ 0 can see: at each of them the line
- * falls and rises at once, and the moment of the fall in modes 2 to 5 is not reproduced.
+ * rising edges of OUT, which is all that an edge-triggered IRQ 0 can see: in modes 2 to 5 the line
+ * falls and rises at once there, and the moment of the fall is not reproduced.
  */
 #include "hw/timer/i8254.h"
 
@@ -163,11 +163,10 @@ static uint64_t next_rise(const Counter *c, uint64_t now)
     return rise > now ? rise : UINT64_MAX;
 }
 
-static void rearm(Pit *s)
+static void rearm(Pit *s, uint64_t now)
 {
     Counter *c = &s->counter[0];
     timer_cancel(&s->tick);
-    uint64_t now = pit_now();
     sync(c, now);
     uint64_t rise = s->replaced ? UINT64_MAX : next_rise(c, now);
     if (rise != UINT64_MAX) {
@@ -180,25 +179,29 @@ static void rearm(Pit *s)
 }
 
 /* Between the rising edges: see the top. */
-static bool irq_level(Pit *s)
+static bool irq_level(Pit *s, uint64_t now)
 {
     Counter *c = &s->counter[0];
-    return !s->replaced && ((c->running && is_periodic(c)) || out_at(c, pit_now()));
+    return !s->replaced && ((c->running && is_periodic(c)) || out_at(c, now));
 }
 
-static void counter_changed(Pit *s, unsigned n)
+/* now is also when it changed: a count that has run out meanwhile is the host timer's business. */
+static void counter_changed(Pit *s, unsigned n, uint64_t now)
 {
     if (n == 0) {
-        rearm(s);
-        irq_set(&s->irq, irq_level(s));
+        rearm(s, now);
+        irq_set(&s->irq, irq_level(s, now));
     }
 }
 
+/* In modes 0 and 1 OUT is low from the load on; the edge is one, whoever looked before. */
 static void pit_tick(void *opaque)
 {
     Pit *s = opaque;
-    irq_set(&s->irq, false);
-    counter_changed(s, 0);
+    if (s->counter[0].mode > 1) {
+        irq_set(&s->irq, false);
+    }
+    counter_changed(s, 0, pit_now());
 }
 
 static void set_replaced(void *opaque, unsigned n, bool level)
@@ -206,7 +209,7 @@ static void set_replaced(void *opaque, unsigned n, bool level)
     Pit *s = opaque;
     (void)n;
     s->replaced = level;
-    counter_changed(s, 0);
+    counter_changed(s, 0, pit_now());
 }
 
 /* ---- programming ---- */
@@ -221,13 +224,12 @@ static void load(Counter *c, uint32_t count, uint64_t now)
     c->running = true;
 }
 
-static void write_count(Counter *c, uint16_t val)
+static void write_count(Counter *c, uint16_t val, uint64_t now)
 {
     uint32_t count = c->bcd ? from_bcd(val) : val;
     if (!count) {
         count = c->bcd ? 10000 : 0x10000;
     }
-    uint64_t now = pit_now();
     sync(c, now);
     if (needs_trigger(c)) {
         c->next = count;
@@ -243,14 +245,14 @@ static void write_count(Counter *c, uint16_t val)
     }
 }
 
-static void write_counter(Counter *c, uint8_t val)
+static void write_counter(Counter *c, uint8_t val, uint64_t now)
 {
     switch (c->rw) {
-    case RW_LSB: write_count(c, val); break;
-    case RW_MSB: write_count(c, val << 8); break;
+    case RW_LSB: write_count(c, val, now); break;
+    case RW_MSB: write_count(c, val << 8, now); break;
     default:
         if (c->second_byte) {
-            write_count(c, c->lsb | val << 8);
+            write_count(c, c->lsb | val << 8, now);
         } else {
             c->lsb = val;
             if (c->mode == 0) {
@@ -330,7 +332,7 @@ static void write_control(Pit *s, uint8_t val)
     c->running = c->second_byte = c->read_msb = c->count_latched = c->status_latched = false;
     c->next = 0;
     c->null_count = true;
-    counter_changed(s, n);
+    counter_changed(s, n, pit_now());
 }
 
 static uint64_t pit_read(void *opaque, uint64_t offset, unsigned size)
@@ -348,8 +350,9 @@ static void pit_write(void *opaque, uint64_t offset, uint64_t val, unsigned size
         write_control(s, val);
         return;
     }
-    write_counter(&s->counter[offset], val);
-    counter_changed(s, offset);
+    uint64_t now = pit_now();
+    write_counter(&s->counter[offset], val, now);
+    counter_changed(s, offset, now);
 }
 
 static const RegionOps pit_ops = { pit_read, pit_write, .sizes = 1 };
@@ -392,7 +395,7 @@ void pit_set_gate(Device *pit, unsigned counter, bool level)
     if (level) {
         gate_rises(c, now);
     }
-    counter_changed(s, counter);
+    counter_changed(s, counter, now);
 }
 
 bool pit_gate(Device *pit, unsigned counter)
@@ -436,7 +439,7 @@ static void pit_refresh(Device *dev)
     for (unsigned n = 0; n < NR_COUNTERS; n++) {
         s->counter[n].count = MAX(s->counter[n].count, 1u); /* whatever a snapshot says */
     }
-    irq_set(&s->irq, irq_level(s));
+    irq_set(&s->irq, irq_level(s, pit_now()));
 }
 
 static void pit_info(Device *dev, void (*print)(void *opaque, const char *line), void *opaque)

@@ -2,8 +2,6 @@
  * Where a pending interrupt is taken: the shadows of STI and MOV SS, POPF, IRET, HLT, and the
  * middle of a REP (SDM 3A 6.8, 2B STI, MOV). IRQ 0 comes from the 8254 by way of the 8259.
  * qemu: is interrupted
- * jit: one instruction goes before
- * jit: till here
  */
 #include "lib.inc"
 
