@@ -264,6 +264,12 @@ static inline unsigned cpu_cpl(const CpuState *cpu)
     return (cpu->mode & MODE_CPL) >> MODE_CPL_SHIFT;
 }
 
+/* The linear address of the instruction at CS:RIP. */
+static inline uint64_t cpu_code_lin(const CpuState *cpu)
+{
+    return cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+}
+
 /* Arithmetic flags between cc and RFLAGS form. */
 static inline uint32_t cc_to_flags(uint16_t cc)
 {

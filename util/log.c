@@ -83,6 +83,68 @@ bool log_set(const char *items, Error **errp)
     return ok;
 }
 
+/* ---- -dfilter ---- */
+
+static struct {
+    uint64_t first, last;
+} ranges[64];
+static size_t nr_ranges;
+
+static bool add_range(const char *text, Error **errp)
+{
+    static const char *const ops[] = { "..", "+", "-" };
+    char *start = xstrdup(text), *at = NULL;
+    size_t op = 0;
+    while (op < ARRAY_SIZE(ops) && !(at = strstr(start, ops[op]))) {
+        op++;
+    }
+    uint64_t a = 0, b = 0;
+    bool ok = at && nr_ranges < ARRAY_SIZE(ranges);
+    if (ok) {
+        *at = '\0';
+        ok = parse_u64(start, &a) && parse_u64(at + strlen(ops[op]), &b);
+    }
+    free(start);
+    uint64_t first = op == 2 ? a - (b - 1) : a, last = op == 0 ? b : op == 1 ? a + (b - 1) : a;
+    if (nr_ranges == ARRAY_SIZE(ranges)) {
+        return error_set(errp, "-dfilter: more than %zu ranges", ARRAY_SIZE(ranges));
+    }
+    if (!ok || first > last || (op && !b)) {
+        return error_set(errp, "-dfilter: '%s' is no range; want 0x8000..0x8fff, 0x8000+0x1000 or "
+                         "0x8fff-0x1000", text);
+    }
+    ranges[nr_ranges].first = first;
+    ranges[nr_ranges++].last = last;
+    return true;
+}
+
+bool log_filter_set(const char *text, Error **errp)
+{
+    char *copy = xstrdup(text), *save = NULL;
+    nr_ranges = 0;
+    bool ok = true;
+    for (char *w = strtok_r(copy, ",", &save); w && ok; w = strtok_r(NULL, ",", &save)) {
+        ok = add_range(w, errp);
+    }
+    free(copy);
+    if (ok && !nr_ranges) {
+        return error_set(errp, "-dfilter: give a range, such as 0x8000..0x8fff");
+    }
+    return ok;
+}
+
+bool log_filter_has(uint64_t lin)
+{
+    for (size_t i = 0; i < nr_ranges; i++) {
+        if (lin >= ranges[i].first && lin <= ranges[i].last) {
+            return true;
+        }
+    }
+    return nr_ranges == 0;
+}
+
+/* ---- the file ---- */
+
 bool log_open(const char *path, Error **errp)
 {
     FILE *f = fopen(path, "we");

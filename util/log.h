@@ -5,6 +5,8 @@
 #ifndef UTIL_LOG_H
 #define UTIL_LOG_H
 
+#include <stdint.h>
+
 #include "util/error.h"
 
 enum {
@@ -34,6 +36,11 @@ static inline bool log_on(unsigned item)
 /* items: comma-separated names as in the enum's comments. "help" is handled by the caller. */
 bool log_set(const char *items, Error **errp) MUST_USE;
 bool log_open(const char *path, Error **errp) MUST_USE;
+/* -dfilter: code outside these ranges is not logged. "FIRST..LAST", "START+LENGTH" and "LAST-LENGTH",
+ * comma-separated. Before there are threads. */
+bool log_filter_set(const char *ranges, Error **errp) MUST_USE;
+/* Is code at that linear address wanted? True without -dfilter. */
+bool log_filter_has(uint64_t lin);
 /* Prints the table of names and meanings through print(opaque, line). */
 void log_list(void (*print)(void *opaque, const char *line), void *opaque);
 void log_printf(const char *fmt, ...) PRINTF_LIKE(1, 2);

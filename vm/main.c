@@ -104,6 +104,7 @@ static bool print_and_exit(const Options *o, Error **errp)
 static bool open_log(const Options *o, Error **errp)
 {
     return (!o->log_file || log_open(o->log_file, errp)) &&
+           (!o->log_filter || log_filter_set(o->log_filter, errp)) &&
            (!o->log_items || log_set(o->log_items, errp));
 }
 

@@ -210,6 +210,8 @@ static const OptionRow table[] = {
     { "sandbox", NULL, "off", "no system call filter", do_sandbox, 0, NULL },
     TEXT("d", "ITEM,...", log_items, "log these; 'help' lists them"),
     TEXT("D", "FILE", log_file, "log there instead of stderr"),
+    TEXT("dfilter", "RANGE,...", log_filter,
+         "only code there: 0x8000..0x8fff, 0x8000+0x1000 or 0x8fff-0x1000"),
     FLAG("perfmap", perfmap, "name translated code for the profiler perf: /tmp/perf-PID.map"),
     TEXT("qtest", "STREAM", qtest, "serve the device test protocol there"),
     TEXT("qtest-log", "FILE", qtest_log, "its log; none for none"),

@@ -32,7 +32,7 @@ static const struct {
     { "set readconfig writeconfig", "set properties with -device and -machine instead" },
     { "numa mem-path mem-prealloc overcommit realtime", "memory options beyond -m are not built "
                                                         "yet" },
-    { "icount singlestep tb-size plugin dfilter trace jitdump seed",
+    { "icount singlestep tb-size plugin trace jitdump seed",
       "not built yet; -d logs what the guest does" },
     { "option-rom fw_cfg", "not built yet" },
     { "watchdog watchdog-action action", "watchdogs are not built yet" },

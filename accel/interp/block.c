@@ -79,8 +79,7 @@ Block *block_get(CpuState *cpu, bool single)
 {
     Interp *it = interp_of(cpu);
     uint64_t key = cpu->mode | (single ? KEY_SINGLE : 0);
-    uint64_t lin =
-        cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+    uint64_t lin = cpu_code_lin(cpu);
     JumpEntry *j = &it->jump[jump_hash(lin)];
     uint64_t generation = cpu->mmu->generation;
     if (j->lin == lin && j->key == key && j->generation == generation &&

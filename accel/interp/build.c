@@ -780,7 +780,7 @@ Block *block_build(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now, uint6
     memcpy(blk->ops, b.ops, b.nr_ops * sizeof(Op));
     b.it->blocks_made++;
     b.it->insns_made += nr_insns;
-    if (log_on(LOG_IN_ASM)) {
+    if (log_on(LOG_IN_ASM) && log_filter_has(lin)) {
         block_log(cpu, blk, lin);
     }
     return blk;

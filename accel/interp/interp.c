@@ -14,6 +14,7 @@
 #include "cpu/exception.h"
 #include "cpu/exec_step.h"
 #include "cpu/simd_host.h"
+#include "util/log.h"
 
 /* ---- instructions that are a function ---- */
 
@@ -78,7 +79,7 @@ const Op *op_raise_gp(CpuState *cpu, const Op *op)
 const Op *op_end(CpuState *cpu, const Op *op)
 {
     cpu->rip = (cpu->rip + op->off) & interp_rip_mask(cpu);
-    uint64_t lin = cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+    uint64_t lin = cpu_code_lin(cpu);
     const Op *first = jump_cache_find(cpu, lin);
     if (likely(first != NULL)) {
         GO(first);
@@ -111,7 +112,7 @@ const Op *op_check_limit(CpuState *cpu, const Op *op)
 const Op *op_check_page2(CpuState *cpu, const Op *op)
 {
     Block *b = op->block;
-    uint64_t lin = cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+    uint64_t lin = cpu_code_lin(cpu);
     uint64_t lin2 = TLB_PAGE(lin) + PAGE_SIZE;
     lin2 = cpu->mode & MODE_LMA ? lin2 : (uint32_t)lin2;
     if (b->generation2 != cpu->mmu->generation || b->lin2 != lin2) {
@@ -266,6 +267,36 @@ const Op *slow_op(CpuState *cpu, const Op *op, uint64_t lin, unsigned how)
 
 /* ---- the loop ---- */
 
+void interp_log_entry(CpuState *cpu, const char *who)
+{
+    if (!log_filter_has(cpu_code_lin(cpu))) {
+        return;
+    }
+    if (log_on(LOG_EXEC)) {
+        log_printf("cpu %u %s 0x%08lx mode %05x\n", cpu->index, who, (unsigned long)cpu->rip,
+                   cpu->mode);
+    }
+    if (log_on(LOG_CPU)) {
+        for (unsigned i = 0; i < 16; i++) {
+            log_printf("%016lx%c", (unsigned long)cpu->gpr[i], i % 8 == 7 ? '\n' : ' ');
+        }
+        log_printf("cc %04x\n", cpu->cc & CC_MASK);
+    }
+}
+
+/* The same for a block of the interpreter's, unless it is about to become the translator's. With
+ * nochain it comes back behind it. */
+static void log_block_entry(CpuState *cpu, const Block *b)
+{
+    if (b->ops->fn == op_heat && !b->heat) {
+        return;
+    }
+    interp_log_entry(cpu, "interp");
+    if (log_on(LOG_NOCHAIN)) {
+        __atomic_or_fetch(&cpu->request, CPU_REQ_RECHECK, __ATOMIC_RELAXED);
+    }
+}
+
 /* Runs one block, or more where they lead to each other without coming back. */
 static inline void run_ops(CpuState *cpu, const Op *op)
 {
@@ -278,11 +309,13 @@ static inline void run_ops(CpuState *cpu, const Op *op)
 void interp_run_single(CpuState *cpu)
 {
     bool step = cpu->mode & MODE_TF, resume = cpu->eflags & FLAG_RF;
+    if (log_on(LOG_EXEC | LOG_CPU)) {
+        interp_log_entry(cpu, "interp");
+    }
     uint8_t shadow = cpu->shadow;
     cpu->insn_rip = cpu->rip;
     if ((cpu->mode & MODE_DR) && !resume) {
-        uint64_t lin =
-            cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+        uint64_t lin = cpu_code_lin(cpu);
         uint64_t hit = debug_check_code(cpu, lin);
         if (hit) {
             debug_raise(cpu, hit);
@@ -357,7 +390,11 @@ void interp_deliver(CpuState *cpu)
 void interp_run_block(CpuState *cpu)
 {
     cpu->mmu->store_hit_code = false;
-    run_ops(cpu, block_get(cpu, false)->ops);
+    const Block *b = block_get(cpu, false);
+    if (log_on(LOG_EXEC | LOG_CPU)) {
+        log_block_entry(cpu, b);
+    }
+    run_ops(cpu, b->ops);
 }
 
 /* ---- what the translator wants to know ---- */
@@ -410,14 +447,14 @@ void interp_run(CpuState *cpu)
             }
             cpu->unwind = &unwind;
         }
-        cpu->mmu->store_hit_code = false;
         if (unlikely(interp_wants_single(cpu))) {
+            cpu->mmu->store_hit_code = false;
             interp_run_single(cpu);
         } else {
             /* RF ends with the next instruction; without breakpoints nothing asks for it in
              * between, and whatever that instruction pushes does not come from here. */
             cpu->eflags &= ~(uint32_t)FLAG_RF;
-            run_ops(cpu, block_get(cpu, false)->ops);
+            interp_run_block(cpu);
         }
     }
     cpu->unwind = outer;

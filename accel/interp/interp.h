@@ -21,6 +21,8 @@ void interp_step(CpuState *cpu, unsigned n);
 int interp_step_raw(CpuState *cpu);
 /* ---- for the translator, on the vCPU's thread, inside a frame whose unwind buffer is set ---- */
 
+/* -d exec, cpu: what is run next, and who runs it. */
+void interp_log_entry(CpuState *cpu, const char *who);
 /* Events, requests and what single step, breakpoints and shadows want are the caller's business. */
 void interp_run_block(CpuState *cpu);  /* one block, or more where they lead to each other */
 void interp_run_single(CpuState *cpu); /* one instruction, with all that is due around it */

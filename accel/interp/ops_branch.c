@@ -14,7 +14,7 @@ static inline bool block_enterable(const CpuState *cpu, const Block *b)
 /* cpu->rip is the target: looks for its block, and remembers it in the link if it may. */
 static const Op *follow(CpuState *cpu, Link *link)
 {
-    uint64_t lin = cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+    uint64_t lin = cpu_code_lin(cpu);
     const Op *first = jump_cache_find(cpu, lin);
     if (first && link) {
         link->to = container_of(first, Block, ops);

@@ -111,10 +111,6 @@ static inline uint64_t jit_current_tag(const CpuState *cpu)
 {
     return cpu->mmu->generation << 20 | 1u << 19 | cpu->mode;
 }
-static inline uint64_t jit_code_lin(const CpuState *cpu)
-{
-    return cpu->mode & MODE_CS64 ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
-}
 /* Before code is entered: sets what it looks at. False: something was asked for. engine.c */
 bool jit_ready(CpuState *cpu);
 

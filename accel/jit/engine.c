@@ -137,7 +137,7 @@ static Tb *translate_hot(CpuState *cpu, uint64_t lin, const ItlbEntry *page)
 Tb *jit_block_now(CpuState *cpu)
 {
     const ItlbEntry *page;
-    uint64_t lin = jit_code_lin(cpu);
+    uint64_t lin = cpu_code_lin(cpu);
     Tb *tb = find_block(cpu, lin, &page);
     return tb || !page->ram ? tb : translate_hot(cpu, lin, page);
 }
@@ -146,7 +146,7 @@ Tb *jit_block_now(CpuState *cpu)
 static void *code_at_rip(CpuState *cpu, bool translate)
 {
     JitCpu *jc = cpu->jit;
-    uint64_t lin = jit_code_lin(cpu), tag = jit_current_tag(cpu);
+    uint64_t lin = cpu_code_lin(cpu), tag = jit_current_tag(cpu);
     JumpEntry *entry = &jc->jump[jump_index(lin)];
     if (likely(entry->lin == lin && entry->tag == tag && !cpu->jit_word[JW_LINK] && !translate)) {
         return entry->host;
@@ -230,7 +230,7 @@ static bool run_code(CpuState *cpu, void *host)
     jit_fpu_store(cpu);
     if (unlikely(cpu->jit_word[JW_STALE])) {
         cpu->jit_word[JW_STALE] = 0;
-        cpu->jit->jump[jump_index(jit_code_lin(cpu))].tag = 0;
+        cpu->jit->jump[jump_index(cpu_code_lin(cpu))].tag = 0;
     }
     return true;
 }
@@ -238,21 +238,6 @@ static bool run_code(CpuState *cpu, void *host)
 bool jit_run_block(CpuState *cpu, const Tb *tb)
 {
     return run_code(cpu, tb->entry);
-}
-
-/* -d exec, cpu: what is entered. Chained blocks do not come by here unless nochain is on. */
-static void log_entry(const CpuState *cpu, const char *what)
-{
-    if (log_on(LOG_EXEC)) {
-        log_printf("cpu %u %s 0x%08lx mode %05x\n", cpu->index, what, (unsigned long)cpu->rip,
-                   cpu->mode);
-    }
-    if (log_on(LOG_CPU)) {
-        for (unsigned i = 0; i < 16; i++) {
-            log_printf("%016lx%c", (unsigned long)cpu->gpr[i], i % 8 == 7 ? '\n' : ' ');
-        }
-        log_printf("cc %04x\n", cpu->cc & CC_MASK);
-    }
 }
 
 /* One round: a stretch of generated code, or a block of the interpreter's. */
@@ -269,8 +254,8 @@ static void run_once(CpuState *cpu)
     }
     jit_enter_code(cpu);
     void *host = code_at_rip(cpu, hot);
-    if (log_on(LOG_EXEC | LOG_CPU)) {
-        log_entry(cpu, host ? "code" : "interp");
+    if (host && log_on(LOG_EXEC | LOG_CPU)) {
+        interp_log_entry(cpu, "code");
     }
     bool entered = host && run_code(cpu, host);
     jit_leave_code(cpu);

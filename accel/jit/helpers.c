@@ -188,10 +188,10 @@ void *jit_exec_end(CpuState *cpu, const JitExec *x)
 {
     run(cpu, x, rip_mask(cpu));
     if (cpu->request || cpu->pending_db || cpu->activity != CPU_ACTIVE ||
-        interp_wants_single(cpu)) {
+        interp_wants_single(cpu) || !cpu->jit->jit->chain) {
         return NULL;
     }
-    uint64_t lin = jit_code_lin(cpu);
+    uint64_t lin = cpu_code_lin(cpu);
     const JumpEntry *entry = &cpu->jit->jump[jump_index(lin)];
     if (entry->lin != lin || entry->tag != jit_current_tag(cpu) || !jit_ready(cpu)) {
         return NULL;

@@ -465,7 +465,7 @@ Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now)
     if (!tb) {
         tb = translate_locked(&t, &page, seen);
         j->stats.translate_ns += now_ns() - start;
-        if (tb && log_on(LOG_IN_ASM | LOG_OUT_ASM)) {
+        if (tb && log_on(LOG_IN_ASM | LOG_OUT_ASM) && log_filter_has(lin)) {
             log_block(&t, tb, cpu->rip);
         }
     }

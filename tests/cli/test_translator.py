@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What shows the work of the translator: -perfmap. The guests are a few bytes of firmware each."""
+"""What shows the work of the translator: -perfmap, -d and -dfilter. The guests are a few bytes of firmware each."""
 
 import os
 import re
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from test_start import SAY_A, SPIN, Run, check, fails, main  # pylint: disable=wrong-import-position
+from test_start import HALT, SAY_A, SPIN, Run, check, fails, main  # pylint: disable=wrong-import-position
 
 JIT = ["-accel", "jit,threshold=0", "-debugcon", "stdio"]
 RESET_CS = 0xffff0000
@@ -39,6 +39,58 @@ def test_perfmap():
     check("executable anonymous memory", True, m is not None)
     check("the lines are inside", True, int(m[1], 16) <= spans[0][0] and
           spans[-1][0] + spans[-1][1] <= int(m[2], 16))
+
+
+def log_of(*args, code):
+    """What -d wrote until the guest said A."""
+    run = Run(*args, "-debugcon", "stdio", code=code)
+    try:
+        run.wait_for("A")
+        run.terminate()
+    finally:
+        run.kill()
+    return run.stderr()
+
+
+# Three blocks: at 0, 3 and 6.
+BLOCKS = b"\x40\xeb\x00" + b"\x43\xeb\x00" + b"\x41" + SAY_A + HALT
+ENGINES = ("interp", "jit,threshold=0", "jit,threshold=1000000")
+
+
+def test_dfilter_in_asm():
+    for accel in ENGINES:
+        for ranges, want in (("0x%x..0x%x" % (CODE + 3, CODE + 5), {"bx"}),
+                             ("0x%x+3" % (CODE + 3), {"bx"}),
+                             ("0x%x-3" % (CODE + 5), {"bx"}),
+                             ("%d+1,0x%x..0x%x" % (CODE, CODE + 5, CODE + 6), {"ax", "cx"}),
+                             ("0x1000..0x2000", set())):
+            text = log_of("-accel", accel, "-d", "in_asm", "-dfilter", ranges, code=BLOCKS)
+            check("-accel %s -dfilter %s" % (accel, ranges), want,
+                  set(re.findall(r": +inc (\w+)", text)))
+
+
+def test_dfilter_out_asm():
+    for ranges, want in ((["-dfilter", "0x%x..0x%x" % (CODE + 3, CODE + 8)], 2), ([], 3)):
+        text = log_of("-accel", "jit,threshold=0", "-d", "out_asm", *ranges, code=BLOCKS)
+        got = text.count("OUT: ")
+        check("%s: blocks shown (%d)" % (ranges, got), True, got == want if ranges else got >= want)
+
+
+def test_dfilter_exec():
+    for accel in ENGINES:
+        for ranges, want in (([], ["fe00", "fe03", "fe06"]),
+                             (["-dfilter", "0x%x+1" % (CODE + 3)], ["fe03"])):
+            text = log_of("-accel", accel, "-d", "exec,cpu,nochain", *ranges, code=BLOCKS)
+            got = re.findall(r"^cpu 0 (?:interp|code) 0x0000(fe0[036]) mode [0-9a-f]{5}$", text, re.M)
+            check("-accel %s %s" % (accel, ranges), want, got)
+            check("registers of each", True, text.count("cc ") >= len(want))
+
+
+def test_dfilter_errors():
+    for text in ("1000", "0x2000..0x1000", "0x1000+0", "0x1000+x", "0x10-0x20", "-5"):
+        fails(["-dfilter", text, "-display", "none"], "-dfilter: '%s'" % text)
+    fails(["-dfilter", "", "-display", "none"], "-dfilter: give a range")
+    fails(["-dfilter", ",".join(["1..2"] * 65), "-display", "none"], "more than 64 ranges")
 
 
 def test_perfmap_errors():
