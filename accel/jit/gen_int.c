@@ -1,219 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * General-purpose instructions. Most are the host's own with other registers: the decoded form is
- * encoded again, the guest's memory operand replaced by a host address, spilled registers by
- * scratch ones or by their place in CpuState.
+ * General-purpose instructions: those that are the host's own with other registers (recode.c), and
+ * those that need a sequence of their own.
  */
 #include "accel/interp/interp.h"
-#include "accel/jit/translate.h"
-#include "cpu/simd_host.h"
-
-/* ---- encoding a decoded instruction again ---- */
-
-typedef struct Form {
-    unsigned reg, vvvv;
-    Rm rm;
-} Form;
-
-static bool is_vector_insn(const Insn *in)
-{
-    return insn_rows[in->row].flags & (INSN_MMX | INSN_SSE | INSN_AVX);
-}
-
-static bool has_high_byte(const Insn *in)
-{
-    for (unsigned n = 0; n < in->nr_opd; n++) {
-        if (in->opd[n].kind == OPD_GPR8H) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool has_byte_register(const Insn *in)
-{
-    for (unsigned n = 0; n < in->nr_opd; n++) {
-        if (in->opd[n].kind == OPD_GPR && in->opd[n].size == 1) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Prefixes and map of a legacy encoding. */
-static unsigned legacy_op(const Translator *t, const Insn *in)
-{
-    unsigned op = in->opcode | (unsigned)in->map << 8;
-    if (op == 0x82) {
-        op = 0x80; /* its alias outside 64-bit mode */
-    }
-    if (is_vector_insn(in)) {
-        op |= in->pp == 1 ? EM_66 : in->pp == 2 ? EM_F3 : in->pp == 3 ? EM_F2 : 0;
-        op |= in->prefixes & PFX_REXW ? EM_W : 0;
-    } else {
-        op |= in->opsize == 2 ? EM_66 : in->opsize == 8 ? EM_W : 0;
-        switch (in->op) {
-        case OP_POPCNT: case OP_LZCNT: case OP_TZCNT: case OP_ADOX: op |= EM_F3; break;
-        case OP_CRC32: op |= EM_F2; break;
-        case OP_ADCX: op |= EM_66; break;
-        default: break;
-        }
-    }
-    op |= has_byte_register(in) ? EM_BYTE : 0;
-    op |= has_high_byte(in) ? EM_HIGH : 0;
-    op |= (in->prefixes & PFX_LOCK) && !t->up ? EM_LOCK : 0;
-    return op;
-}
-
-static void encode(Translator *t, const Insn *in, const Form *f)
-{
-    Emit *e = t->e;
-    if (in->prefixes & PFX_VEX) {
-        bool w = is_vector_insn(in) ? in->prefixes & PFX_VEX_W : in->opsize == 8;
-        w = w && (t->cs64 || !insn_w_is_size(in));
-        emit_vex(e, in->pp, in->map, w, in->prefixes & PFX_VEX_L, f->vvvv, in->opcode, f->reg,
-                 f->rm);
-    } else {
-        emit_op(e, legacy_op(t, in), f->reg, f->rm);
-    }
-    unsigned n = insn_imm_size(in);
-    memcpy(e->p, in->bytes + in->len - n, n);
-    if (!t->cs64 && n == 1 && insn_has_is4(in)) {
-        *e->p &= 0x7f;
-    }
-    e->p += n;
-}
-
-/* ---- operands ---- */
-
-static bool is_gpr(const Operand *o)
-{
-    return o->kind == OPD_GPR;
-}
-
-/* Must the scratch register hold the old value? */
-static bool wants_old(const Insn *in, const Operand *o)
-{
-    switch (in->op) {
-    case OP_BSF: case OP_BSR: case OP_CMOVCC: return true;
-    default: return (o->access & OPD_R) || o->size < 4;
-    }
-}
-
-/* Registers of a decoded form. S1 stands in for a spilled register in ModRM.reg or vvvv; S0 for
- * one in ModRM.rm, which may be used only if there is no memory operand. */
-typedef struct Spill {
-    uint8_t scratch, guest;
-    bool load, store;
-} Spill;
-
-typedef struct Plan {
-    Form f;
-    Spill spill[3];
-    unsigned nr_spills;
-} Plan;
-
-/* A register operand in ModRM.reg or vvvv. */
-static bool plan_reg(Plan *p, const Insn *in, const Operand *o, unsigned scratch, unsigned *out)
-{
-    if (o->kind == OPD_GPR8H) {
-        *out = o->reg + 4;
-        return true;
-    }
-    if (!is_gpr(o)) {
-        *out = o->reg;
-        return o->kind == OPD_XMM || o->kind == OPD_YMM || o->kind == OPD_MM;
-    }
-    if (!is_spilled(o->reg)) {
-        *out = host_reg(o->reg);
-        return true;
-    }
-    for (unsigned i = 0; i < p->nr_spills; i++) {
-        if (p->spill[i].scratch == scratch) {
-            return false;
-        }
-    }
-    p->spill[p->nr_spills++] = (Spill){ (uint8_t)scratch, o->reg, wants_old(in, o),
-                                        (o->access & OPD_W) != 0 };
-    *out = scratch;
-    return true;
-}
-
-/* A register operand in ModRM.rm: a spilled one can often stay where it is. */
-static bool plan_rm(Plan *p, const Insn *in, const Operand *o)
-{
-    if (is_gpr(o) && is_spilled(o->reg) && in->op != OP_XCHG && in->op != OP_CMPXCHG &&
-        in->op != OP_XADD && in->op != OP_BT && in->op != OP_BTS && in->op != OP_BTR &&
-        in->op != OP_BTC && !((o->access & OPD_W) && o->size == 4) && !is_vector_insn(in)) {
-        p->f.rm = rm_gs(OFF_GPR(o->reg));
-        return true;
-    }
-    unsigned reg;
-    if (!plan_reg(p, in, o, S0, &reg)) {
-        return false;
-    }
-    p->f.rm = rm_reg(reg);
-    return true;
-}
-
-/* mem: where the memory operand is; NULL while only asking whether there is a form. */
-static bool make_plan(const Insn *in, const Rm *mem, Plan *p)
-{
-    *p = (Plan){ .f = { .reg = in->modrm >> 3 & 7 } };
-    p->f.rm = mem ? *mem : rm_mem(S0, 0);
-    for (unsigned n = 0; n < in->nr_opd; n++) {
-        const Operand *o = &in->opd[n];
-        bool ok = true;
-        switch (insn_role(in, n)) {
-        case ROLE_REG: ok = plan_reg(p, in, o, S1, &p->f.reg); break;
-        case ROLE_VVVV: ok = plan_reg(p, in, o, S1, &p->f.vvvv); break;
-        case ROLE_RM: ok = o->kind == OPD_MEM || plan_rm(p, in, o); break;
-        case ROLE_OPCODE: case ROLE_OFFSET: return false;
-        case ROLE_NONE: break;
-        }
-        if (!ok) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void emit_plan(Translator *t, const Insn *in, const Plan *p)
-{
-    for (unsigned i = 0; i < p->nr_spills; i++) {
-        if (p->spill[i].load) {
-            emit_load(t->e, p->spill[i].scratch, rm_gs(OFF_GPR(p->spill[i].guest)));
-        }
-    }
-    encode(t, in, &p->f);
-    for (unsigned i = 0; i < p->nr_spills; i++) {
-        if (p->spill[i].store) {
-            emit_store(t->e, rm_gs(OFF_GPR(p->spill[i].guest)), p->spill[i].scratch);
-        }
-    }
-}
-
-static const Operand *memory_operand(const Insn *in)
-{
-    for (unsigned n = 0; n < in->nr_opd; n++) {
-        if (in->opd[n].kind == OPD_MEM) {
-            return &in->opd[n];
-        }
-    }
-    return NULL;
-}
+#include "accel/jit/recode.h"
 
 static uint32_t access_of(const Translator *t, const Operand *m)
 {
     uint32_t access = (m->access & OPD_W ? MEM_WRITE : 0) | (m->access & OPD_R ? MEM_READ : 0);
     bool lock = t->in->prefixes & PFX_LOCK || t->in->op == OP_XCHG;
     return access | (lock ? MEM_LOCK : 0);
-}
-
-static void body_plain(Translator *t, const Rm *mem)
-{
-    Plan p;
-    make_plan(t->in, mem, &p);
-    emit_plan(t, t->in, &p);
 }
 
 /* The high byte register's own register turned by 8 bits, so that a REX prefix may be there. */
@@ -228,9 +24,9 @@ static void body_high_byte(Translator *t, const Rm *mem)
         }
     }
     Plan p;
-    make_plan(&in, mem, &p);
+    recode_plan(&in, mem, &p);
     emit_rorx(t->e, true, reg, reg, 8);
-    emit_plan(t, &in, &p);
+    recode_emit(t, &in, &p);
     emit_rorx(t->e, true, reg, reg, 56);
 }
 
@@ -239,7 +35,7 @@ static bool high_byte_ok(const Translator *t, const Insn *in)
 {
     for (unsigned n = 0; n < in->nr_opd; n++) {
         const Operand *o = &in->opd[n];
-        if (is_gpr(o) && (o->reg >= 8 || (o->size == 1 && o->reg >= 4) || o->reg == REG_RSP)) {
+        if (o->kind == OPD_GPR && (o->reg >= 8 || (o->size == 1 && o->reg >= 4) || o->reg == REG_RSP)) {
             return false;
         }
     }
@@ -275,7 +71,7 @@ static bool is_bit_string(const Insn *in)
 
 bool has_own_handler(const Insn *in)
 {
-    const Operand *m = memory_operand(in);
+    const Operand *m = insn_mem(in);
     return is_plain(in) && m && (m->access & OPD_W);
 }
 
@@ -283,11 +79,11 @@ bool gen_plain(Translator *t)
 {
     const Insn *in = t->in;
     Plan p;
-    if (!is_plain(in) || !in->has_modrm || is_bit_string(in) || !make_plan(in, NULL, &p)) {
+    if (!is_plain(in) || !in->has_modrm || is_bit_string(in) || !recode_plan(in, NULL, &p)) {
         return false;
     }
-    const Operand *m = memory_operand(in);
-    bool high = has_high_byte(in);
+    const Operand *m = insn_mem(in);
+    bool high = insn_has_high_byte(in);
     uint32_t need = flags_needed(t);
     if (m && p.nr_spills && p.spill[0].scratch == S0) {
         return false;
@@ -302,103 +98,10 @@ bool gen_plain(Translator *t)
         if (in->op == OP_CMPXCHG && in->opd[1].kind == OPD_GPR8H && in->opd[1].reg == REG_RAX) {
             return false; /* AH cannot be turned: AL is compared */
         }
-        gen_access(t, m->size, access_of(t, m), need, high ? body_high_byte : body_plain);
+        gen_access(t, m->size, access_of(t, m), need, high ? body_high_byte : recode_body);
     } else {
         flags_restore(t, need);
-        emit_plan(t, in, &p);
-    }
-    if (insn_rows[in->row].flags_written) {
-        t->flags = FLAGS_HOST;
-    }
-    return true;
-}
-
-/* ---- vector instructions ---- */
-
-static bool vector_ok(const Translator *t, const SimdThunk *th)
-{
-    uint32_t bad = 0;
-    bad |= th->checks & SIMD_SSE ? MODE_SSE_UD | MODE_SSE_NM : 0;
-    bad |= th->checks & SIMD_AVX ? MODE_AVX_UD | MODE_SSE_NM : 0;
-    bad |= th->checks & SIMD_FP ? MODE_MX_UNMASKED : 0;
-    bad |= th->checks & SIMD_MMX ? MODE_FPU_NM | MODE_FPU_UNMASKED : 0;
-    return !(t->mode & bad) && (!th->mem_align || th->mem_align == th->mem_size);
-}
-
-static void want_vectors(Translator *t)
-{
-    if (t->vectors) {
-        return;
-    }
-    t->vectors = true;
-    flags_clobber(t, t->live[t->i]);
-    emit_alu_imm(t->e, 0, A_CMP, rm_gs(OFF_WORD(JW_VECTORS)), 0);
-    Cold *c = new_cold(t, COLD_VECTORS, emit_jcc(t->e, CC_E));
-    c->after = t->e->p;
-}
-
-static bool has_xmm(const Insn *in)
-{
-    for (unsigned n = 0; n < in->nr_opd; n++) {
-        if (in->opd[n].kind == OPD_XMM) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* MMX registers are the x87's, and what MMX instructions do to its tags and TOP the host does. */
-static void want_registers(Translator *t, bool mmx)
-{
-    if (mmx) {
-        want_fpu(t);
-    }
-    if (!mmx || has_xmm(t->in)) {
-        want_vectors(t);
-    }
-}
-
-/* VZEROUPPER and VZEROALL: of all registers only in 64-bit mode. */
-static bool gen_vzero(Translator *t)
-{
-    if ((t->mode & (MODE_AVX_UD | MODE_SSE_NM)) || !t->cs64) {
-        return false;
-    }
-    want_vectors(t);
-    emit8(t->e, 0xc5);
-    emit8(t->e, t->in->prefixes & PFX_VEX_L ? 0xfc : 0xf8);
-    emit8(t->e, 0x77);
-    return true;
-}
-
-bool gen_vector(Translator *t)
-{
-    const Insn *in = t->in;
-    if (in->op == OP_VZEROUPPER || in->op == OP_VZEROALL) {
-        return gen_vzero(t);
-    }
-    if (in->op == OP_EMMS) {
-        return gen_emms(t);
-    }
-    const SimdThunk *th = simd_thunk(in);
-    Plan p;
-    if (!th || !vector_ok(t, th) || !make_plan(in, NULL, &p)) {
-        return false;
-    }
-    const Operand *m = memory_operand(in);
-    if ((m != NULL) != (th->mem_size != 0)) {
-        return false;
-    }
-    uint32_t need = flags_needed(t);
-    want_registers(t, th->checks & SIMD_MMX);
-    if (m) {
-        uint32_t access = (th->mem_access & OPD_W ? MEM_WRITE : 0) |
-                          (th->mem_access & OPD_R ? MEM_READ : 0) |
-                          (th->mem_align ? MEM_ALIGNED : 0);
-        gen_access(t, th->mem_size, access, need, body_plain);
-    } else {
-        flags_restore(t, need);
-        emit_plan(t, in, &p);
+        recode_emit(t, in, &p);
     }
     if (insn_rows[in->row].flags_written) {
         t->flags = FLAGS_HOST;
@@ -539,7 +242,7 @@ static void body_offset(Translator *t, const Rm *mem)
 
 static bool gen_offset(Translator *t)
 {
-    const Operand *m = memory_operand(t->in);
+    const Operand *m = insn_mem(t->in);
     if (!m || t->in->disp != (int32_t)t->in->disp) {
         return false;
     }

@@ -134,7 +134,7 @@ void gen_cold_run(Translator *t, Cold *c);
 /* The mode's own stack width if PUSH and POP are simple, else 0. */
 unsigned simple_stack(const Translator *t);
 
-/* ---- gen_int.c, gen_branch.c, gen_vector.c, gen_x87.c ---- */
+/* ---- gen_int.c, gen_branch.c, gen_vector.c, gen_x87.c; see recode.h, too ---- */
 
 static inline bool is_spilled(unsigned guest_reg)
 {
