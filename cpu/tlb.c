@@ -29,13 +29,21 @@ static void filter_add(PageFilter *f, uint64_t n)
 {
     unsigned slot = filter_slot(n);
     f->word[slot >> 6] |= 1ull << (slot & 63);
+    f->first = f->any ? MIN(f->first, n) : n;
+    f->last = MAX(f->last, n);
     f->any = true;
+}
+
+/* Without the bits, which are crowded in the end: a user's page is never among a kernel's. */
+static bool filter_touches(const PageFilter *f, uint64_t first, uint64_t last)
+{
+    return f->any && first <= f->last && last >= f->first;
 }
 
 static bool filter_has(const PageFilter *f, uint64_t n)
 {
     unsigned slot = filter_slot(n);
-    return f->any && (f->word[slot >> 6] >> (slot & 63) & 1);
+    return filter_touches(f, n, n) && (f->word[slot >> 6] >> (slot & 63) & 1);
 }
 
 static void filter_clear(PageFilter *f)
@@ -125,6 +133,15 @@ static void code_clear(Mmu *m, CodeTlb *c)
     c->local = false;
 }
 
+static void code_clear_page(Mmu *m, CodeTlb *c, uint64_t lin, bool large)
+{
+    uint64_t first = ROUND_DOWN(lin, LARGE_PAGE) >> PAGE_BITS;
+    if (large ? filter_touches(&c->pages, first, first + (LARGE_PAGE >> PAGE_BITS) - 1)
+              : filter_has(&c->pages, lin >> PAGE_BITS)) {
+        code_clear(m, c);
+    }
+}
+
 /* ---- sets of them ---- */
 
 static void set_clear(Mmu *m, TlbSet *s)
@@ -177,12 +194,8 @@ static void set_clear_page(Mmu *m, TlbSet *s, uint64_t lin)
             tlb_clear_page(&s->tlb[k], lin);
         }
     }
-    if (large || filter_has(&s->kernel_code.pages, lin >> PAGE_BITS)) {
-        code_clear(m, &s->kernel_code);
-    }
-    if (large || filter_has(&s->user_code.pages, lin >> PAGE_BITS)) {
-        code_clear(m, &s->user_code);
-    }
+    code_clear_page(m, &s->kernel_code, lin, large);
+    code_clear_page(m, &s->user_code, lin, large);
 }
 
 static void tlb_init(Tlb *t, TlbKind kind, uint16_t writer)

@@ -82,10 +82,11 @@ typedef struct ItlbEntry {
     uint64_t generation; /* of its CodeTlb when it was filled; another: not valid */
 } ItlbEntry;
 
-/* Pages that something was cached of; may say yes for others too. */
+/* Pages that something was cached of; may say yes for others between the first and last too. */
 enum { FILTER_BITS = 12 };
 typedef struct PageFilter {
     uint64_t word[1 << (FILTER_BITS - 6)];
+    uint64_t first, last;
     bool any;
 } PageFilter;
 
