@@ -176,14 +176,16 @@ void ram_written(RamBlock *b, uint64_t offset, uint64_t len)
     }
 }
 
-void ram_track_code(RamBlock *b, uint64_t offset, uint64_t len)
+uint32_t ram_track_code(RamBlock *b, uint64_t offset, uint64_t len)
 {
     CodePage *c = &b->code[offset >> PAGE_BITS];
+    /* Before the granules: who clears those that are seen here bumps it afterwards. */
+    uint32_t stamp = __atomic_load_n(&c->stamp, __ATOMIC_SEQ_CST);
     unsigned first = offset & (PAGE_SIZE - 1);
     uint64_t mask = granule_mask(first, MIN(first + len, (uint64_t)PAGE_SIZE) - 1);
     bool known = (__atomic_load_n(&c->granules, __ATOMIC_SEQ_CST) & mask) == mask;
     if (known && !__atomic_load_n(&c->arming, __ATOMIC_SEQ_CST)) {
-        return;
+        return stamp;
     }
     bool others = __atomic_fetch_add(&c->arming, 1, __ATOMIC_SEQ_CST);
     uint64_t old = __atomic_fetch_or(&c->granules, mask, __ATOMIC_SEQ_CST);
@@ -191,4 +193,5 @@ void ram_track_code(RamBlock *b, uint64_t offset, uint64_t len)
         ram_protect_hook(b, ROUND_DOWN(offset, PAGE_SIZE), true);
     }
     __atomic_fetch_sub(&c->arming, 1, __ATOMIC_SEQ_CST);
+    return stamp;
 }

@@ -5,8 +5,8 @@
  * Lock-free parts, and why they are safe:
  * - dirty bitmaps are atomic bytes a page, one bit a client; writers only set bits, a client only
  *   clears its own, then re-arms the vCPUs' write tracking before it reads the page;
- * - code tracking: a decoder sets the granule bits with an atomic OR, makes every vCPU's write
- *   path to that page slow (ram_track_code), reads the page's stamp, and only then reads the
+ * - code tracking: a decoder reads the page's stamp, sets the granule bits with an atomic OR,
+ *   makes every vCPU's write path to that page slow (ram_track_code), and only then reads the
  *   bytes. A writer stores the bytes, then calls ram_written, which bumps the stamp if a granule
  *   bit is set. So a block is stale exactly when its stamp differs from its page's. Such a
  *   write also clears the page's granules, because nothing decoded from it is valid any more:
@@ -64,9 +64,11 @@ static inline bool ram_write_is_tracked(const RamBlock *b, uint64_t offset)
 }
 /* After any store that did not come through a vCPU's fast path: sets dirty bits, bumps stamps. */
 void ram_written(RamBlock *b, uint64_t offset, uint64_t len);
-/* Bytes [offset, offset+len) of one page are about to be decoded; see the file comment. The
- * caller then reads the stamp with ram_code_stamp and must do so before it reads the bytes. */
-void ram_track_code(RamBlock *b, uint64_t offset, uint64_t len);
+/* Bytes [offset, offset+len) of one page are about to be decoded; see the file comment. Returns
+ * the page's stamp: what is decoded from bytes read now is stale once the page's differs. Who asks
+ * again for more bytes of the page keeps the first one. Read afterwards, it may tell of a write
+ * that has just taken the granules away, so that nobody hears of the next. */
+uint32_t ram_track_code(RamBlock *b, uint64_t offset, uint64_t len);
 static inline const uint32_t *ram_code_stamp(const RamBlock *b, uint64_t offset)
 {
     return &b->code[offset >> PAGE_BITS].stamp;

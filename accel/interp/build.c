@@ -28,6 +28,7 @@ typedef struct Builder {
     int dead_op;     /* an op whose flags nobody has read yet; -1 */
     OpFn *dead_fn;   /* its form without flags */
     uint8_t keeps;
+    uint32_t seen2;  /* the stamp of the second page, before its bytes were read */
 } Builder;
 
 static unsigned log2_size(unsigned size)
@@ -648,16 +649,17 @@ static void build_insn(Builder *b)
 
 /* Bytes at lin, for code outside RAM or across pages; returns how many were got without a fault
  * of the second page, whose entry comes back in *page2. */
-static unsigned fetch_bytes(CpuState *cpu, uint64_t lin, const ItlbEntry *page, uint8_t *buf,
+static unsigned fetch_bytes(Builder *b, uint64_t lin, const ItlbEntry *page, uint8_t *buf,
                             unsigned want, const ItlbEntry **page2)
 {
+    CpuState *cpu = b->cpu;
     ItlbEntry first = *page;
     for (unsigned i = 0; i < want; i++) {
         uint64_t at = cpu->mode & MODE_LMA ? lin + i : (uint32_t)(lin + i);
         if (!*page2 && TLB_PAGE(at) != TLB_PAGE(lin)) {
             *page2 = mmu_fetch_page(cpu, TLB_PAGE(at));
             if ((*page2)->ram) {
-                ram_track_code((*page2)->ram, (*page2)->ram_offset, 16);
+                b->seen2 = ram_track_code((*page2)->ram, (*page2)->ram_offset, 16);
             }
         }
         const ItlbEntry *e = *page2 && TLB_PAGE(at) != TLB_PAGE(lin) ? *page2 : &first;
@@ -674,10 +676,10 @@ static DecodeResult decode_careful(Builder *b, uint64_t lin, const ItlbEntry *pa
 {
     uint8_t buf[16];
     unsigned in_page = PAGE_SIZE - (unsigned)(lin & (PAGE_SIZE - 1));
-    unsigned have = fetch_bytes(b->cpu, lin, page, buf, MIN(in_page, 15u), page2);
+    unsigned have = fetch_bytes(b, lin, page, buf, MIN(in_page, 15u), page2);
     DecodeResult r = insn_decode(buf, have, b->cpu->mode, &b->cpu->features, &b->in);
     if (r == DECODE_SHORT) {
-        fetch_bytes(b->cpu, lin, page, buf, 15, page2);
+        fetch_bytes(b, lin, page, buf, 15, page2);
         r = insn_decode(buf, 15, b->cpu->mode, &b->cpu->features, &b->in);
     }
     return r;
@@ -708,10 +710,9 @@ Block *block_build(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now, uint6
     Op *cross = NULL;
     uint32_t seen = 0;
     if (page.ram) {
-        ram_track_code(page.ram, page.ram_offset + b.page_at, 1);
+        seen = ram_track_code(page.ram, page.ram_offset + b.page_at, 1);
         tracked = b.page_at & ~63u;
         tracked += 64;
-        seen = __atomic_load_n(ram_code_stamp(page.ram, page.ram_offset), __ATOMIC_ACQUIRE);
     }
     while (!b.done && nr_insns < max && b.nr_ops + 6 < MAX_BLOCK_OPS) {
         unsigned at = b.page_at + b.off;
@@ -769,7 +770,7 @@ Block *block_build(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now, uint6
         cross->block = blk;
         static const uint32_t outside = 0;
         blk->stamp2 = page2 && page2->ram ? ram_code_stamp(page2->ram, page2->ram_offset) : &outside;
-        blk->stamp2_seen = *blk->stamp2;
+        blk->stamp2_seen = b.seen2;
         blk->gpa2 = page2 ? page2->gpa : 0;
         blk->lin2 = page2 ? page2->tag : 0;
         blk->generation2 = cpu->mmu->generation;

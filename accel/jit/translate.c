@@ -44,9 +44,8 @@ static bool scan_crossing(Translator *t, const ItlbEntry *page, uint64_t lin)
     if (!page2->ram || have >= 15 || (!t->cs64 && !t->flat)) {
         return false;
     }
-    ram_track_code(page2->ram, page2->ram_offset, 15);
+    t->seen2 = ram_track_code(page2->ram, page2->ram_offset, 15);
     t->stamp2 = ram_code_stamp(page2->ram, page2->ram_offset);
-    t->seen2 = __atomic_load_n(t->stamp2, __ATOMIC_ACQUIRE);
     memcpy(bytes, page->ram->host + page->ram_offset + t->page_at, have);
     memcpy(bytes + have, page2->ram->host + page2->ram_offset, 15 - have);
     Insn *in = &t->insn[0];
@@ -453,9 +452,8 @@ Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now)
     t.vectors = t.fpu = t.failed = t.done = false;
     t.fpu_notes_rip = t.fpu_notes_seg = 0;
     t.stamp2 = NULL;
-    /* First the mark, then the stamp, then the bytes: see memory/ram.h. */
-    ram_track_code(page.ram, page.ram_offset + t.page_at, 1);
-    uint32_t seen = __atomic_load_n(ram_code_stamp(page.ram, page.ram_offset), __ATOMIC_ACQUIRE);
+    /* First the stamp and the mark, then the bytes: see memory/ram.h. */
+    uint32_t seen = ram_track_code(page.ram, page.ram_offset + t.page_at, 1);
     if (!scan(&t, &page, lin, MIN(j->max_insns, (unsigned)TB_MAX_INSNS))) {
         return NULL;
     }

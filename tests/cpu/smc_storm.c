@@ -7,7 +7,6 @@
  *
  * It may run what was there before a CPUID:
  * qemu: modified while it runs
- * jit: modified while it runs
  * smp: 1 2 4
  * bits: 64 32
  */
@@ -484,6 +483,10 @@ void guest_main(void)
     bad = 0;
     on_all(cross_modify);
     check("modified by another CPU", bad, 0);
-    on_all(cross_run);
+    for (unsigned i = 0; i < 8; i++) {
+        the_round = latest = 0;
+        put4(shared + 0x104, 0);
+        on_all(cross_run);
+    }
     check("modified while it runs", bad, 0);
 }

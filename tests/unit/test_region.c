@@ -2,6 +2,8 @@
  * Region trees, flat views and the dispatcher: by example, and random trees against a model that
  * asks the tree byte by byte.
  */
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -234,6 +236,51 @@ static void test_two_decoders(void **state)
     ram_block_free(ram);
 }
 
+/* One decodes a number, another thread writes it all the time: what was decoded must be stale once
+ * it was written again. */
+static struct {
+    RamBlock *ram;
+    uint32_t written; /* atomic: how often */
+    bool stop;        /* atomic */
+} storm;
+
+static void *write_numbers(void *opaque)
+{
+    volatile uint32_t *at = (volatile uint32_t *)(storm.ram->host + 0x1044);
+    for (uint32_t n = 1; !__atomic_load_n(&storm.stop, __ATOMIC_ACQUIRE); n++) {
+        *at = n;
+        ram_written(storm.ram, 0x1044, 4);
+        __atomic_store_n(&storm.written, n, __ATOMIC_SEQ_CST);
+    }
+    return opaque;
+}
+
+static void test_decoded_while_written(void **state)
+{
+    (void)state;
+    Error *err = NULL;
+    storm.ram = ram_block_new("storm", 0x4000, &err);
+    assert_non_null(storm.ram);
+    const uint32_t *stamp = ram_code_stamp(storm.ram, 0x1044);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, write_numbers, NULL), 0);
+    unsigned lost = 0;
+    for (unsigned i = 0; i < 20000; i++) {
+        uint32_t seen = ram_track_code(storm.ram, 0x1044, 4);
+        uint32_t val = __atomic_load_n((uint32_t *)(storm.ram->host + 0x1044), __ATOMIC_SEQ_CST);
+        for (unsigned n = 0; __atomic_load_n(&storm.written, __ATOMIC_SEQ_CST) <= val; n++) {
+            if (n > 1000) {
+                sched_yield();
+            }
+        }
+        lost += __atomic_load_n(stamp, __ATOMIC_SEQ_CST) == seen;
+    }
+    __atomic_store_n(&storm.stop, true, __ATOMIC_RELEASE);
+    pthread_join(thread, NULL);
+    ram_block_free(storm.ram);
+    assert_int_equal(lost, 0);
+}
+
 /* ---- random trees against a model ---- */
 
 enum { SPAN = 64, NR_REGIONS = 24 };
@@ -421,7 +468,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),      cmocka_unit_test(test_ram),
-        cmocka_unit_test(test_two_decoders),
+        cmocka_unit_test(test_two_decoders), cmocka_unit_test(test_decoded_while_written),
         cmocka_unit_test(test_random),     cmocka_unit_test(test_listener),
         cmocka_unit_test(test_concurrent),
     };
