@@ -34,6 +34,7 @@ static const LogItem items_table[] = {
     { "io", LOG_IO, "accesses to device registers" },
     { "kvm", LOG_KVM, "KVM ioctls and exits" },
     { "out_asm", LOG_OUT_ASM, "host code of each block the translator makes" },
+    { "op", LOG_OP, "how the translator does each instruction of a block" },
     { "nochain", LOG_NOCHAIN, "keep translated blocks from jumping to each other, for exec and cpu" },
     { "mainloop", LOG_LOOP, "main loop callbacks that took longer than 10 ms" },
 };

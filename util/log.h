@@ -23,6 +23,7 @@ enum {
     LOG_KVM = 1 << 10,   /* kvm: ioctls and exits */
     LOG_LOOP = 1 << 11,  /* mainloop: callbacks that took longer than 10 ms */
     LOG_OUT_ASM = 1 << 12, /* out_asm: host code of each translated block */
+    LOG_OP = 1 << 14,      /* op: how each instruction was translated */
     LOG_NOCHAIN = 1 << 13, /* nochain: translated blocks do not jump to each other */
 };
 

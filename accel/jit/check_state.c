@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "accel/jit/check.h"
+
+#include "accel/jit/show.h"
 #include "accel/jit/translate.h"
 #include "util/log.h"
 
@@ -138,20 +140,6 @@ static void print_field(const Field *f, unsigned i, const CpuState *before, cons
     }
 }
 
-static const char *flag_names(char text[8], uint32_t flags)
-{
-    static const struct {
-        uint32_t flag;
-        char name;
-    } names[] = { { FLAG_OF, 'O' }, { FLAG_SF, 'S' }, { FLAG_ZF, 'Z' }, { FLAG_AF, 'A' },
-                  { FLAG_PF, 'P' }, { FLAG_CF, 'C' } };
-    for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
-        text[i] = flags & names[i].flag ? names[i].name : '-';
-    }
-    text[ARRAY_SIZE(names)] = 0;
-    return text;
-}
-
 static void print_state(const CpuState *before, const CpuState *interp, const CpuState *jit,
                         uint32_t flags)
 {
@@ -164,8 +152,8 @@ static void print_state(const CpuState *before, const CpuState *interp, const Cp
     }
     log_printf("%s %-10s %-18s %-18s %-18s compared: %s\n",
                same_flags(interp, jit, flags) ? " " : "*", "flags",
-               flag_names(b, cc_to_flags(before->cc)), flag_names(x, cc_to_flags(interp->cc)),
-               flag_names(y, cc_to_flags(jit->cc)), flag_names(m, flags));
+               show_flags(b, cc_to_flags(before->cc)), show_flags(x, cc_to_flags(interp->cc)),
+               show_flags(y, cc_to_flags(jit->cc)), show_flags(m, flags));
 }
 
 static void print_memory(const Journal *j)
@@ -212,7 +200,7 @@ void check_report(const CpuState *cpu, const JitCheck *c, const CpuState *interp
     }
     log_printf("jit: rip 0x%lx, last exception raised %d, error code %x\n",
                (unsigned long)cpu->rip, cpu->exc_vector, cpu->exc_error);
-    jit_log_host_code(c->tb);
+    show_host_code(c->tb);
     print_state(&c->state[0], interp, cpu, flags);
     print_memory(&c->journal);
 }

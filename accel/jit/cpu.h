@@ -116,7 +116,6 @@ bool jit_ready(CpuState *cpu);
 
 /* Translates the block at lin; page: where it comes from. NULL: it cannot be, or not now. */
 Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page);
-void jit_log_host_code(const Tb *tb);
 
 /* ---- engine.c ---- */
 

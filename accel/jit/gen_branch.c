@@ -135,6 +135,7 @@ static void jump_by_cache(Translator *t, ColdKind kind, int32_t drop)
     Emit *e = t->e;
     uint8_t *miss[2];
     unsigned lin = H_RIP;
+    t->way[t->i] |= WAY_JUMP_CACHE;
     if (!t->cs64 && !t->flat) {
         emit_load32(e, S0, rm_gs(OFF(seg[SEG_CS].base)));
         emit_alu(e, 0, A_ADD, S0, rm_reg(H_RIP));

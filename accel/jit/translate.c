@@ -8,6 +8,7 @@
 #include "accel/interp/interp.h"
 #include "accel/jit/check.h"
 #include "accel/jit/perfmap.h"
+#include "accel/jit/show.h"
 #include "accel/jit/translate.h"
 #include "cpu/simd_host.h"
 #include "util/log.h"
@@ -193,6 +194,7 @@ bool gen_exec(Translator *t)
         return false;
     }
     bool ends = insn_ends_block(t->in);
+    t->way[t->i] |= WAY_FUNCTION;
     flags_clobber(t, t->live[t->i]);
     emit_mov_imm64(t->e, S1, (uintptr_t)x);
     if (ends) {
@@ -304,6 +306,7 @@ static bool emit_block(Translator *t)
         t->in = &t->insn[t->i];
         t->tb->insns[t->i].host = (uint32_t)(t->e->p + t->e->to_rx - t->tb->entry);
         t->tb->insns[t->i].desc = t->off[t->i] | (t->in->seg == SEG_SS ? MEM_STACK : 0);
+        t->flags_at[t->i] = (uint8_t)t->flags;
         unsigned run = gen_stack_run(t);
         if (run) {
             t->i += run - 1;
@@ -328,6 +331,7 @@ static bool emit_block(Translator *t)
     }
     t->tb->nr_insns = (uint16_t)t->i;
     t->tb->bytes = t->off[t->i];
+    t->cold_at = (uint32_t)(t->e->p + t->e->to_rx - t->tb->entry);
     emit_cold(t);
     return !t->failed;
 }
@@ -395,42 +399,6 @@ static Tb *translate_locked(Translator *t, const ItlbEntry *page, uint32_t seen)
     return tb;
 }
 
-void jit_log_host_code(const Tb *tb)
-{
-    const uint8_t *at = tb->entry, *end = at + tb->code_len;
-    char text[128];
-    log_printf("OUT: %u bytes\n", tb->code_len);
-    while (at < end) {
-        Insn in;
-        unsigned have = (unsigned)MIN(end - at, 15);
-        if (insn_decode(at, have, MODE_CS64 | MODE_PE | MODE_LMA, NULL, &in) != DECODE_OK) {
-            log_printf("%p:  .byte 0x%02x\n", (const void *)at, *at);
-            at++;
-            continue;
-        }
-        log_printf("%p:  %s\n", (const void *)at,
-                   insn_format(&in, (uintptr_t)at, text, sizeof(text)));
-        at += in.len;
-    }
-}
-
-/* -d in_asm, out_asm: what went in and what came out. */
-static void log_block(const Translator *t, const Tb *tb, uint64_t rip)
-{
-    char text[128];
-    if (log_on(LOG_IN_ASM)) {
-        log_printf("IN: cpu %u, %u instructions, mode %x, translated\n", t->cpu->index,
-                   tb->nr_insns, tb->mode);
-        for (unsigned i = 0; i < tb->nr_insns; i++) {
-            log_printf("0x%08lx:  %s\n", (unsigned long)(rip + t->off[i]),
-                       insn_format(&t->insn[i], rip + t->off[i], text, sizeof(text)));
-        }
-    }
-    if (log_on(LOG_OUT_ASM)) {
-        jit_log_host_code(tb);
-    }
-}
-
 Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now)
 {
     static __thread Translator t;
@@ -452,6 +420,8 @@ Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now)
     t.vectors = t.fpu = t.failed = t.done = false;
     t.fpu_notes_rip = t.fpu_notes_seg = 0;
     t.stamp2 = NULL;
+    memset(t.way, 0, sizeof(t.way));
+    memset(t.flags_at, FLAGS_MEMORY, sizeof(t.flags_at));
     /* First the stamp and the mark, then the bytes: see memory/ram.h. */
     uint32_t seen = ram_track_code(page.ram, page.ram_offset + t.page_at, 1);
     if (!scan(&t, &page, lin, MIN(j->max_insns, (unsigned)TB_MAX_INSNS))) {
@@ -463,8 +433,8 @@ Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now)
     if (!tb) {
         tb = translate_locked(&t, &page, seen);
         j->stats.translate_ns += now_ns() - start;
-        if (tb && log_on(LOG_IN_ASM | LOG_OUT_ASM) && log_filter_has(lin)) {
-            log_block(&t, tb, cpu->rip);
+        if (tb && log_on(LOG_IN_ASM | LOG_OP | LOG_OUT_ASM) && log_filter_has(lin)) {
+            show_block(&t, cpu->rip);
         }
     }
     pthread_mutex_unlock(&j->lock);

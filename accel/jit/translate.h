@@ -25,6 +25,9 @@ typedef enum ColdKind { COLD_MEM, COLD_SEGMENT, COLD_EXEC, COLD_EXEC_END, COLD_L
                         COLD_TAKEN,
                         COLD_EXIT, COLD_SAVE_EXIT, COLD_RUN, COLD_LEAVE, COLD_GP, COLD_CANONICAL } ColdKind;
 
+/* What -d op tells of an instruction beyond its cold paths. */
+enum { WAY_FUNCTION = 1 << 0, WAY_JUMP_CACHE = 1 << 1 };
+
 /* A rarely used path. */
 typedef struct Cold {
     ColdKind kind;
@@ -74,6 +77,10 @@ struct Translator {
     unsigned nr_cold;
     TbExit exits[TB_MAX_EXITS];
     unsigned nr_exits, max_exits;
+    /* For -d op: */
+    uint8_t way[TB_MAX_INSNS + 1];      /* WAY_ */
+    uint8_t flags_at[TB_MAX_INSNS + 1]; /* FlagsPlace before instruction i */
+    uint32_t cold_at;                   /* where the rarely used paths start, from the entry */
 };
 
 /* ---- insns.c: what the table says of instructions ---- */

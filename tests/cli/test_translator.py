@@ -86,6 +86,21 @@ def test_dfilter_exec():
             check("registers of each", True, text.count("cc ") >= len(want))
 
 
+def test_op():
+    # inc ax; cmp ax, bx; jnz over the next; mov ax, [500h]; cld
+    code = b"\x40\x39\xd8\x75\x03\xa1\x00\x05" + b"\xfc" + SAY_A + HALT
+    text = log_of("-accel", "jit,threshold=0", "-d", "op", "-dfilter", "0x%x+1" % CODE, code=code)
+    for want in (r"^OP: real 0x%x, \d+ instructions, \d+ bytes and \d+ for rare cases; "
+                 r"flags read: ------$" % CODE,
+                 r"fe00:  inc ax +; ------ wanted, memory, 3 bytes: in line$",
+                 r"fe01:  cmp ax, bx +; OSZAPC wanted, host, 3 bytes: in line$",
+                 r"fe03:  jnz 0xfe08 .*: chained to 0xfe08, saves the flags if wanted there$",
+                 r"fe05:  mov ax, .*: segment checked, memory slot \d+: read 2 bytes$",
+                 r"fe08:  cld .*: function$"):
+        check("'%s' in\n%s" % (want, text), True, bool(re.search(want, text, re.M)))
+    check("blocks shown", 1, text.count("OP: "))
+
+
 def test_dfilter_errors():
     for text in ("1000", "0x2000..0x1000", "0x1000+0", "0x1000+x", "0x10-0x20", "-5"):
         fails(["-dfilter", text, "-display", "none"], "-dfilter: '%s'" % text)
