@@ -46,7 +46,7 @@ enum {
     MEM_ALIGNED = 1u << 31, /* #GP if not a multiple of size */
 };
 
-enum { JUMP_BITS = 14, NR_JUMPS = 1 << JUMP_BITS };
+enum { JUMP_BITS = 14, NR_JUMPS = 1 << JUMP_BITS, JUMP2_BITS = 12, NR_JUMPS2 = 1 << JUMP2_BITS };
 typedef struct JumpEntry {
     uint64_t lin, tag;
     void *host;
@@ -75,7 +75,8 @@ typedef struct FpuImage {
 struct JitCheck;
 
 typedef struct JitCpu {
-    JumpEntry jump[NR_JUMPS]; /* generated code looks here: index as jump_index() */
+    JumpEntry jump[NR_JUMPS]; /* accel/jit/jumps.h; generated code looks here */
+    JumpEntry jump2[NR_JUMPS2];
     FpuImage fpu; /* found by JW_JUMPS, too */
     Jit *jit;
     uint32_t epoch;    /* of what jump and the link hold */
@@ -91,11 +92,6 @@ typedef struct JitCpu {
     uint64_t slow_fills, slow_tracked, slow_io; /* for info jit */
     uint32_t exec_of[NR_OPS];
 } JitCpu;
-
-static inline unsigned jump_index(uint64_t lin)
-{
-    return (unsigned)(lin ^ lin >> JUMP_BITS) & (NR_JUMPS - 1);
-}
 
 /* The stubs' other ends. r: the vCPU's registers are in CpuState, rip is the block's start. */
 uint8_t *jit_mem_slow(CpuState *cpu, uint64_t lin, uint32_t desc); /* NULL: the slot is filled */

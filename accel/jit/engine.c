@@ -18,6 +18,7 @@
 #include "accel/jit/fault.h"
 #include "accel/jit/fpu.h"
 #include "accel/jit/jit.h"
+#include "accel/jit/jumps.h"
 #include "cpu/exception.h"
 #include "cpu/simd_host.h"
 #include "util/alloc.h"
@@ -46,7 +47,7 @@ void jit_enter_code(CpuState *cpu)
         __atomic_store_n(&cpu->guest_code, was, __ATOMIC_SEQ_CST);
     }
     if (unlikely(jc->epoch != jc->jit->epoch)) {
-        memset(jc->jump, 0, sizeof(jc->jump));
+        jumps_clear(jc);
         cpu->jit_word[JW_LINK] = 0;
         jc->epoch = jc->jit->epoch;
     }
@@ -147,9 +148,9 @@ static void *code_at_rip(CpuState *cpu, bool translate)
 {
     JitCpu *jc = cpu->jit;
     uint64_t lin = cpu_code_lin(cpu), tag = jit_current_tag(cpu);
-    JumpEntry *entry = &jc->jump[jump_index(lin)];
-    if (likely(entry->lin == lin && entry->tag == tag && !cpu->jit_word[JW_LINK] && !translate)) {
-        return entry->host;
+    void *host = jumps_find(jc, lin, tag);
+    if (likely(host && !cpu->jit_word[JW_LINK] && !translate)) {
+        return host;
     }
     const ItlbEntry *page;
     Tb *tb = find_block(cpu, lin, &page);
@@ -172,7 +173,7 @@ static void *code_at_rip(CpuState *cpu, bool translate)
         }
         pthread_mutex_unlock(&jc->jit->lock);
     }
-    *entry = (JumpEntry){ .lin = lin, .tag = jit_current_tag(cpu), .host = tb->entry };
+    jumps_add(jc, lin, jit_current_tag(cpu), tb->entry);
     return tb->entry;
 }
 
@@ -230,7 +231,7 @@ static bool run_code(CpuState *cpu, void *host)
     jit_fpu_store(cpu);
     if (unlikely(cpu->jit_word[JW_STALE])) {
         cpu->jit_word[JW_STALE] = 0;
-        cpu->jit->jump[jump_index(cpu_code_lin(cpu))].tag = 0;
+        jumps_forget(cpu->jit, cpu_code_lin(cpu));
     }
     return true;
 }
@@ -409,6 +410,7 @@ void jit_cpu_init(CpuState *cpu, Jit *j)
     memset(jc, 0, sizeof(*jc));
     jc->jit = j;
     jc->epoch = j->epoch;
+    jumps_clear(jc);
     jc->check = j->check ? check_new() : NULL;
     if (j->check && !jc->check) {
         abort(); /* half a megabyte, at start */

@@ -6,6 +6,7 @@
  * Outside 64-bit mode and flat segments only real and V86 mode's 16-bit branches are translated:
  * there every target is within CS's limit, and each block checks its own bytes against it.
  */
+#include "accel/jit/jumps.h"
 #include "accel/jit/translate.h"
 
 static bool same_page(const Translator *t, int64_t delta)
@@ -143,15 +144,35 @@ static void jump_by_cache(Translator *t, ColdKind kind, int32_t drop)
     }
     emit_lookup(e, lin, miss);
     new_cold(t, kind, miss[0])->delta = drop;
-    new_cold(t, COLD_LEAVE, miss[1]);
+    new_cold(t, COLD_MISS, miss[1]);
 }
 
-uint8_t *make_by_cache(Emit *e, const uint8_t *leave)
+uint8_t *make_by_cache(Emit *e, const uint8_t *by_cache2)
 {
     uint8_t *at = e->p, *miss[2];
     emit_lookup(e, H_RIP, miss);
-    emit_link(miss[0], leave);
-    emit_link(miss[1], leave);
+    emit_link(miss[0], by_cache2);
+    emit_link(miss[1], by_cache2);
+    return at;
+}
+
+uint8_t *make_by_cache2(Emit *e, const uint8_t *leave)
+{
+    uint8_t *at = e->p;
+    const int32_t entry = offsetof(JitCpu, jump2);
+    emit_op(e, 0x69, S1, rm_reg(H_RIP)); /* imul */
+    emit32(e, JUMP2_FACTOR);
+    emit_op(e, 0xc1, 5, rm_reg(S1)); /* shr */
+    emit8(e, 32 - JUMP2_BITS);
+    emit_op(e, 0xc1, 4, rm_reg(S1)); /* shl */
+    emit8(e, 5);
+    emit_alu(e, EM_W, A_ADD, S1, rm_gs(OFF_WORD(JW_JUMPS)));
+    emit_alu(e, EM_W, A_CMP, H_RIP, rm_mem(S1, entry + (int32_t)offsetof(JumpEntry, lin)));
+    emit_jcc_to(e, CC_NE, leave);
+    emit_load(e, S0, rm_gs(OFF(jump_tag)));
+    emit_alu(e, EM_W, A_CMP, S0, rm_mem(S1, entry + (int32_t)offsetof(JumpEntry, tag)));
+    emit_jcc_to(e, CC_NE, leave);
+    emit_op(e, 0xff, 4, rm_mem(S1, entry + (int32_t)offsetof(JumpEntry, host))); /* jmp */
     return at;
 }
 
@@ -164,7 +185,7 @@ void gen_exit(Translator *t, int64_t delta, bool poll)
     flags_clobber(t, FLAG_ARITH);
     if (t->j->chain) {
         move_rip(t, delta);
-        jump_by_cache(t, COLD_LEAVE, 0);
+        jump_by_cache(t, COLD_MISS, 0);
     } else {
         gen_to_loop(t, delta);
     }
@@ -303,7 +324,7 @@ static void go_to_s0(Translator *t, bool checked, int32_t drop)
     }
     emit_mov(e, H_RIP, S0);
     if (t->j->chain) {
-        jump_by_cache(t, check ? COLD_CANONICAL : COLD_LEAVE, drop);
+        jump_by_cache(t, check ? COLD_CANONICAL : COLD_MISS, drop);
     } else if (check) {
         new_cold(t, COLD_CANONICAL, emit_jmp(e))->delta = drop;
     } else {
@@ -320,7 +341,7 @@ void gen_cold_canonical(Translator *t, Cold *c)
     emit_link_here(e, c->from);
     emit_mov(e, S0, H_RIP);
     canonical_in_s1(e);
-    emit_jcc_to(e, CC_E, t->j->stubs.leave);
+    emit_jcc_to(e, CC_E, t->j->stubs.by_cache2);
     emit_load(e, H_RIP, rm_gs(OFF(rip)));
     emit_lea(e, H_RSP, rm_mem(H_RSP, -c->delta));
     emit_mov_imm32(e, S1, t->off[c->insn]);

@@ -8,6 +8,7 @@
 #include "accel/interp/interp.h"
 #include "accel/jit/cpu.h"
 #include "accel/jit/fpu.h"
+#include "accel/jit/jumps.h"
 #include "cpu/exception.h"
 #include "cpu/exec_step.h"
 #include "cpu/paging.h"
@@ -192,9 +193,6 @@ void *jit_exec_end(CpuState *cpu, const JitExec *x)
         return NULL;
     }
     uint64_t lin = cpu_code_lin(cpu);
-    const JumpEntry *entry = &cpu->jit->jump[jump_index(lin)];
-    if (entry->lin != lin || entry->tag != jit_current_tag(cpu) || !jit_ready(cpu)) {
-        return NULL;
-    }
-    return entry->host;
+    void *host = jumps_find(cpu->jit, lin, jit_current_tag(cpu));
+    return host && jit_ready(cpu) ? host : NULL;
 }

@@ -104,7 +104,8 @@ static void add_cold(Text *w, const Cold *c, uint64_t rip)
             add(w, "polls");
         }
         break;
-    case COLD_TAKEN: case COLD_LEAVE_INTERP: case COLD_LEAVE: case COLD_CANONICAL: break;
+    case COLD_TAKEN: case COLD_LEAVE_INTERP: case COLD_LEAVE: case COLD_MISS:
+    case COLD_CANONICAL: break;
     }
 }
 

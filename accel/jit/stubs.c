@@ -426,7 +426,9 @@ void jit_make_stubs(Jit *j)
     const uint8_t *saved = make_leave_saved(e, save);
     s->leave = make_leave(e, saved);
     start(e);
-    s->by_cache = make_by_cache(e, s->leave);
+    s->by_cache2 = make_by_cache2(e, s->leave);
+    start(e);
+    s->by_cache = make_by_cache(e, s->by_cache2);
     s->leave_link = make_leave_link(e, s->leave);
     s->leave_interp = make_leave_word(e, s->leave, JW_INTERP);
     s->leave_stale = make_leave_word(e, s->leave, JW_STALE);

@@ -83,6 +83,7 @@ typedef struct JitStubs {
     void (*enter)(void *host_code); /* executable; the vCPU's thread, gs set */
     uint8_t *leave;        /* r8: rip of the next instruction */
     uint8_t *by_cache;     /* r8: goes on there, or leaves; 64-bit mode and flat segments */
+    uint8_t *by_cache2;    /* the same, when the first look found nothing */
     uint8_t *leave_link;   /* the same, r11: TbExit */
     uint8_t *leave_stale;  /* the same: the block was dropped */
     uint8_t *leave_interp; /* the same: the interpreter is to run the next block */

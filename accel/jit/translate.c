@@ -277,6 +277,7 @@ static void emit_cold(Translator *t)
             break;
         case COLD_LEAVE_INTERP: emit_link(c->from, s->leave_interp); break;
         case COLD_LEAVE: emit_link(c->from, s->leave); break;
+        case COLD_MISS: emit_link(c->from, t->cs64 || t->flat ? s->by_cache2 : s->leave); break;
         case COLD_GP:
             emit_link_here(e, c->from);
             emit_mov_imm32(e, S1, t->off[c->insn]);

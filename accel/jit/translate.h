@@ -23,7 +23,8 @@ typedef void BodyFn(Translator *t, const Rm *mem);
 typedef enum ColdKind { COLD_MEM, COLD_SEGMENT, COLD_EXEC, COLD_EXEC_END, COLD_LEAVE_INTERP,
                         COLD_VECTORS, COLD_FPU,
                         COLD_TAKEN,
-                        COLD_EXIT, COLD_SAVE_EXIT, COLD_RUN, COLD_LEAVE, COLD_GP, COLD_CANONICAL } ColdKind;
+                        COLD_EXIT, COLD_SAVE_EXIT, COLD_RUN, COLD_LEAVE, COLD_MISS, COLD_GP,
+                        COLD_CANONICAL } ColdKind;
 
 /* What -d op tells of an instruction beyond its cold paths. */
 enum { WAY_FUNCTION = 1 << 0, WAY_JUMP_CACHE = 1 << 1 };
@@ -175,7 +176,8 @@ void gen_exit(Translator *t, int64_t delta, bool poll);
 /* Back to the loop with RIP at delta; flags are in memory. */
 void gen_to_loop(Translator *t, int64_t delta);
 /* The stub of that name. */
-uint8_t *make_by_cache(Emit *e, const uint8_t *leave);
+uint8_t *make_by_cache(Emit *e, const uint8_t *by_cache2);
+uint8_t *make_by_cache2(Emit *e, const uint8_t *leave);
 void gen_cold_exit(Translator *t, Cold *c);
 void gen_cold_canonical(Translator *t, Cold *c);
 
