@@ -12,6 +12,8 @@ SETTINGS = {
     "jit2": ("jit", "jit,threshold=2"),
     # Every memory access asks the engine.
     "jit-notable": ("jit", "jit,threshold=0,table=off"),
+    # CPUs take turns: only guests for several of them.
+    "jit-single": ("jit", "jit,threshold=2,thread=single"),
     # As many blocks as there can be, in a cache that is soon full.
     "jit-odd": ("jit", "jit,threshold=0,one-insn-per-tb=on,tb-size=1"),
 }

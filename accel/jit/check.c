@@ -246,7 +246,9 @@ static bool same_memory(Journal *j, size_t n)
 
 static void execute(CpuState *cpu, JitCheck *c)
 {
-    jit_run_block(cpu, c->tb);
+    while (!jit_run_block(cpu, c->tb)) { /* somebody asked for something just now */
+        hold_requests(cpu, c);
+    }
 }
 
 static uint32_t flags_that_count(const JitCheck *c, unsigned k)

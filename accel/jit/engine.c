@@ -19,6 +19,7 @@
 #include "accel/jit/fpu.h"
 #include "accel/jit/jit.h"
 #include "accel/jit/jumps.h"
+#include "accel/jit/turns.h"
 #include "cpu/exception.h"
 #include "cpu/simd_host.h"
 #include "util/alloc.h"
@@ -280,6 +281,10 @@ static void run_once(CpuState *cpu)
 void jit_run(CpuState *cpu)
 {
     jmp_buf unwind, *outer = cpu->unwind;
+    Turns *const turns = cpu->jit->jit->turns;
+    if (turns) {
+        turns_take(turns, cpu);
+    }
     set_gs(cpu);
     __atomic_store_n(&cpu->guest_code, 1, __ATOMIC_SEQ_CST);
     simd_mxcsr_enter(cpu);
@@ -292,6 +297,9 @@ void jit_run(CpuState *cpu)
     cpu->unwind = &unwind;
     for (;;) {
         if (unlikely(cpu->request || cpu->pending_db || cpu->activity != CPU_ACTIVE)) {
+            if (turns) {
+                turns_pass(turns, cpu);
+            }
             if (!interp_safepoint(cpu)) {
                 break;
             }
@@ -302,6 +310,9 @@ void jit_run(CpuState *cpu)
     cpu->unwind = outer;
     simd_mxcsr_leave(cpu);
     __atomic_store_n(&cpu->guest_code, 0, __ATOMIC_SEQ_CST);
+    if (turns) {
+        turns_give(turns);
+    }
 }
 
 int jit_step_block(CpuState *cpu)
@@ -462,10 +473,7 @@ static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
     if (thread && strcmp(thread, "multi") && strcmp(thread, "single")) {
         return error_set(errp, "thread=%s: want single or multi", thread);
     }
-    if (thread && !strcmp(thread, "single")) {
-        return error_set(errp, "thread=single is not built: each vCPU has a thread of its own; "
-                         "leave it out");
-    }
+    c->single = thread && !strcmp(thread, "single");
     if (tb_size && (tb_size < MiB || tb_size > GiB)) {
         return error_set(errp, "tb-size: want 1 to 1024 MiB of code cache");
     }
@@ -501,11 +509,12 @@ static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
 static bool jit_machine_init(Machine *m, const Dict *opts, Error **errp)
 {
     JitConfig c = JIT_CONFIG_DEFAULT;
-    c.nr_cpus = m->nr_cpus;
     c.chain = !log_on(LOG_NOCHAIN);
     if (!read_options(opts, &c, errp)) {
         return error_prefix(errp, "-accel jit: ");
     }
+    c.single = c.single && !c.check; /* comparing, they take turns block by block anyway */
+    c.nr_cpus = c.single ? 1 : m->nr_cpus;
     m->jit = jit_create(&c, errp);
     return m->jit != NULL;
 }

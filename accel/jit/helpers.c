@@ -9,6 +9,7 @@
 #include "accel/jit/cpu.h"
 #include "accel/jit/fpu.h"
 #include "accel/jit/jumps.h"
+#include "accel/jit/turns.h"
 #include "cpu/exception.h"
 #include "cpu/exec_step.h"
 #include "cpu/paging.h"
@@ -178,6 +179,9 @@ uint64_t jit_exec(CpuState *cpu, const JitExec *x)
 {
     uint64_t start = cpu->rip, mask = rip_mask(cpu), insn_rip = (start + x->off) & mask;
     count(cpu, x);
+    if (x->insn.op == OP_PAUSE && cpu->jit->jit->turns && !cpu->jit->check) {
+        turns_spin(cpu->jit->jit->turns, cpu);
+    }
     if (!exec_step(cpu, x->fn, &x->insn, insn_rip, (insn_rip + x->insn.len) & mask, true)) {
         return 1;
     }

@@ -11,7 +11,8 @@ typedef struct Jit Jit;
 
 typedef struct JitConfig {
     size_t code_size;   /* bytes of code cache */
-    unsigned nr_cpus;   /* 1: LOCK prefixes are left out, nobody else writes */
+    unsigned nr_cpus;   /* that run at once; 1: LOCK prefixes are left out, nobody else writes */
+    bool single;        /* thread=single: the vCPUs take turns */
     unsigned threshold; /* runs in the interpreter before a block is translated */
     unsigned max_insns; /* of a block: 1 to 64 */
     bool table;         /* look memory up in the translation caches; false: ask C each time */

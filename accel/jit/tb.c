@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "accel/jit/perfmap.h"
+#include "accel/jit/turns.h"
 #include "util/alloc.h"
 
 /* ---- life ---- */
@@ -69,6 +70,7 @@ Jit *jit_new(const JitConfig *c, Error **errp)
     j->chain = c->chain && !c->check;
     j->check = c->check;
     j->check_every = c->check_every;
+    j->turns = c->single ? turns_new() : NULL;
     j->epoch = 1;
     pthread_mutex_init(&j->lock, NULL);
     j->meta_size = c->code_size; /* address space: a block's description is smaller than its code */
@@ -107,6 +109,7 @@ void jit_free(Jit *j)
         munmap(j->meta, j->meta_size);
     }
     perfmap_close(j->perfmap);
+    turns_free(j->turns);
     pthread_mutex_destroy(&j->lock);
     free(j);
 }

@@ -117,6 +117,7 @@ struct Jit {
     unsigned check_every;
     JitStats stats;
     PerfMap *perfmap;      /* NULL: nobody asked for it */
+    struct Turns *turns;   /* NULL: vCPUs run in parallel */
 };
 
 /* NULL with *errp: no executable memory. */

@@ -156,7 +156,7 @@ def test_errors():
     fails(["-M", "pc,hpte=on", "-display", "none"], "hpte", "-M pc,help")
     fails(["-accel", "kvm"], "kvm", "not built")
     fails(["-accel", "tcg,treshold=1"], "unknown option 'treshold'", "did you mean threshold?")
-    fails(["-accel", "jit,thread=single"], "not built")
+    fails(["-accel", "jit,thread=both"], "thread=both", "want single or multi")
     fails(["-accel", "jit,tb-size=1K"], "1 to 1024 MiB")
     fails(["-accel", "jit,threshold=-1"], "threshold")
     fails(["-accel", "inetrp"], "did you mean interp?")

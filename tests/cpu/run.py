@@ -164,6 +164,10 @@ def report(args, name, out, bits, smp, totals):
     sys.stdout.flush()
 
 
+def numbers(name, word, default):
+    return [int(n) for n in (head(name, word) or [default])[0].split()]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("-v", "--vireo", default=os.environ.get("VIREO", "build/vireo"))
@@ -176,10 +180,11 @@ def main():
                         help="send every thread N signals a second (../signals.py)")
     parser.add_argument("--keep", help="directory to leave images and logs in")
     parser.add_argument("--list", action="store_true", help="names of the guests")
+    parser.add_argument("--list-smp", action="store_true", help="of those for several CPUs")
     parser.add_argument("guest", nargs="*")
     args = parser.parse_args()
-    if args.list:
-        print("\n".join(guests()))
+    if args.list or args.list_smp:
+        print("\n".join(n for n in guests() if args.list or len(numbers(n, "smp", "1")) > 1))
         return 0
     unknown = set(args.guest) - set(guests())
     if unknown:
@@ -188,8 +193,8 @@ def main():
     os.makedirs(out, exist_ok=True)
     totals = [0, 0]  # tests, failures
     for name in args.guest or guests():
-        for bits in [int(b) for b in (head(name, "bits") or ["64"])[0].split()]:
-            for smp in [int(n) for n in (head(name, "smp") or ["1"])[0].split()]:
+        for bits in numbers(name, "bits", "64"):
+            for smp in numbers(name, "smp", "1"):
                 report(args, name, out, bits, smp, totals)
     number, failed = totals
     print("1..%d" % number)
