@@ -21,6 +21,8 @@ SETTINGS = {
 LONG = {
     "jit": ("jit", "jit"),
     "jit-check": ("jit", "jit,check=interp"),
+    # A kernel compared block by block is slow enough to find its CPU stuck.
+    "jit-check64": ("jit", "jit,check=interp,check-every=64"),
     "jit-1m": ("jit", "jit,tb-size=1"),
 }
 
