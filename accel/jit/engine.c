@@ -291,6 +291,7 @@ void jit_run(CpuState *cpu)
     if (setjmp(unwind)) {
         jit_fpu_store(cpu);
         jit_leave_code(cpu);
+        check_unwound(cpu);
         cpu->jit_word[JW_LINK] = 0;
         interp_deliver(cpu);
     }

@@ -115,6 +115,7 @@ struct Jit {
     unsigned threshold, max_insns;
     bool use_table, chain, check;
     unsigned check_every;
+    uint32_t turn_next, turn_now; /* atomic; check.c: tickets of vCPUs that take turns */
     JitStats stats;
     PerfMap *perfmap;      /* NULL: nobody asked for it */
     struct Turns *turns;   /* NULL: vCPUs run in parallel */
