@@ -5,7 +5,7 @@
  * the accessed and dirty bits. Every CPU has tables and pages of its own, at the same
  * linear addresses.
  *
- * Not here: changes by another CPU (shootdown.c).
+ * Not here: changes to tables by another CPU.
  *
  * It reports a read-modify-write that faults as a read, and walks a crossing access in pieces:
  * qemu: 4-level paging
