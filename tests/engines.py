@@ -12,6 +12,7 @@ SETTINGS = {
     "jit2": ("jit", "jit,threshold=2"),
     # Every memory access asks the engine.
     "jit-notable": ("jit", "jit,threshold=0,table=off"),
+    "jit-noshare": ("jit", "jit,threshold=0,share=off"),
     # CPUs take turns: only guests for several of them.
     "jit-single": ("jit", "jit,threshold=2,thread=single"),
     # As many blocks as there can be, in a cache that is soon full.

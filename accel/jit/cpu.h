@@ -89,7 +89,7 @@ typedef struct JitCpu {
     uint32_t desc;
     uint8_t bounce[64] __attribute__((aligned(64))); /* as guest operands may be */
     uint64_t entries, lookups, execs, interp_blocks;
-    uint64_t slow_fills, slow_tracked, slow_io; /* for info jit */
+    uint64_t slow_fills, slow_tracked, slow_io, share_lost; /* for info jit */
     uint32_t exec_of[NR_OPS];
 } JitCpu;
 
@@ -97,6 +97,8 @@ typedef struct JitCpu {
 uint8_t *jit_mem_slow(CpuState *cpu, uint64_t lin, uint32_t desc); /* NULL: the slot is filled */
 uint64_t jit_mem_commit(CpuState *cpu, uint64_t rflags);           /* 1: leave */
 uint64_t jit_segment(CpuState *cpu, uint64_t offset, uint32_t desc);
+uint64_t jit_share_slow(CpuState *cpu, uint64_t lin, uint32_t desc); /* 1: try again; 0: leave */
+void jit_share_lost(CpuState *cpu, uint32_t desc);
 void jit_raise_gp(CpuState *cpu, uint32_t desc) __attribute__((noreturn));
 uint64_t jit_exec(CpuState *cpu, const JitExec *x); /* 1: leave */
 /* Returns the code to go on at, or NULL: leave. */
@@ -115,6 +117,9 @@ Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page);
 
 /* ---- engine.c ---- */
 
+/* A shared check of the block at lin did not hold: if it often does not, the block is dropped, and
+ * share_pays false from then on. */
+void jit_unshare(CpuState *cpu, uint64_t lin);
 /* From enter to leave blocks stay where they are. While a flush is on, it waits. */
 void jit_enter_code(CpuState *cpu);
 void jit_leave_code(CpuState *cpu);

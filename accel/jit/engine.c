@@ -178,6 +178,22 @@ static void *code_at_rip(CpuState *cpu, bool translate)
     return tb->entry;
 }
 
+void jit_unshare(CpuState *cpu, uint64_t lin)
+{
+    Jit *j = cpu->jit->jit;
+    const ItlbEntry *page = mmu_fetch_page(cpu, lin);
+    uint64_t gpa = page->gpa | (lin & (PAGE_SIZE - 1));
+    if (!share_note_lost(j, gpa, cpu->mode) || !page->ram) {
+        return;
+    }
+    pthread_mutex_lock(&j->lock);
+    Tb *tb = tb_find(j, gpa, cpu->mode, ram_code_stamp(page->ram, page->ram_offset), TB_ANY);
+    if (tb) {
+        tb_drop(j, tb);
+    }
+    pthread_mutex_unlock(&j->lock);
+}
+
 /* ---- the loop ---- */
 
 /* Outside 64-bit mode: how far a segment may be read and written without a closer look. */
@@ -461,12 +477,13 @@ static bool jit_probe(Error **errp)
 static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
 {
     uint64_t threshold = c->threshold, tb_size = 0, every = 1;
-    bool one = false, table = true, perfmap = false;
+    bool one = false, table = true, share = true, perfmap = false;
     if (!dict_get_u64(opts, "threshold", &threshold, errp) ||
         !dict_get_size(opts, "tb-size", MiB, &tb_size, errp) ||
         !dict_get_bool(opts, "one-insn-per-tb", &one, errp) ||
         !dict_get_u64(opts, "check-every", &every, errp) ||
         !dict_get_bool(opts, "table", &table, errp) ||
+        !dict_get_bool(opts, "share", &share, errp) ||
         !dict_get_bool(opts, "perfmap", &perfmap, errp)) {
         return false;
     }
@@ -493,16 +510,17 @@ static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
     const char *unknown = dict_unused(opts);
     if (unknown) {
         static const char *const words[] = { "threshold", "tb-size", "one-insn-per-tb", "table",
-                                             "thread", "check", "check-every", "perfmap", NULL };
+                                             "share", "thread", "check", "check-every", "perfmap", NULL };
         const char *near = suggest(unknown, words);
         return near ? error_set(errp, "unknown option '%s', did you mean %s?", unknown, near)
                     : error_set(errp, "unknown option '%s'; there are threshold, tb-size, "
-                                "one-insn-per-tb, table, thread, check, check-every and perfmap", unknown);
+                                "one-insn-per-tb, table, share, thread, check, check-every and perfmap", unknown);
     }
     c->threshold = (unsigned)threshold;
     c->code_size = tb_size ? tb_size : c->code_size;
     c->max_insns = one ? 1 : c->max_insns;
     c->table = table;
+    c->share = share;
     c->perfmap = perfmap;
     return true;
 }

@@ -373,6 +373,7 @@ static bool gen_indirect(Translator *t, unsigned size)
     const Operand *o = &t->in->opd[0];
     if (o->kind == OPD_MEM) {
         gen_access(t, size, MEM_READ, 0, body_load_s0);
+        flags_clobber(t, FLAG_ARITH);
     } else if (o->kind == OPD_GPR) {
         flags_clobber(t, FLAG_ARITH);
         if (is_spilled(o->reg)) {

@@ -14,6 +14,7 @@
  * where the address is base + displacement; else it is computed into r10 first. An empty slot's
  * tag is a page that no canonical address lies in. For an address that does, no addend leads to a
  * canonical one either: the host faults, and jit_segv makes it the guest's fault.
+ * Operands that share a check: share.c.
  */
 #include "accel/jit/translate.h"
 
@@ -47,7 +48,7 @@ bool guest_address(Translator *t, Rm *out)
     return rm.disp == disp;
 }
 
-static unsigned slot_of(const Translator *t)
+static unsigned slot_of(const Translator *t, bool write)
 {
     const Insn *in = t->in;
     unsigned n;
@@ -58,7 +59,11 @@ static unsigned slot_of(const Translator *t)
     } else {
         n = 2 + (unsigned)((t->gpa >> 5) * 7 + in->base * 3 + in->index * 5) % (NR_SLOTS / 2 - 2);
     }
-    return n + (t->user ? NR_SLOTS / 2 : 0);
+    unsigned slot = n + (t->user ? NR_SLOTS / 2 : 0);
+    while (share_slot_taken(t, slot, write)) {
+        slot = (slot & (NR_SLOTS / 2)) | ((slot + 1) & (NR_SLOTS / 2 - 1));
+    }
+    return slot;
 }
 
 static uint32_t describe(const Translator *t, unsigned slot, unsigned size, uint32_t access)
@@ -157,7 +162,7 @@ static void check_slot(Translator *t, bool simple, const Rm *ea, unsigned slot, 
         emit_alu(e, EM_W, A_ADD, S0, rm_gs(addend));
         mem = rm_mem(S0, 0);
     }
-    Cold *c = new_cold(t, COLD_MEM, cold);
+    Cold *c = new_cold(t, share_is_open(t, NULL) ? COLD_MEM_OPEN : COLD_MEM, cold);
     c->again = again;
     c->desc = desc;
     c->has_address = simple;
@@ -185,20 +190,71 @@ static uint32_t after_flags(const Translator *t, uint32_t desc)
     return desc | (insn_rows[t->in->row].flags_written ? MEM_FLAGS : 0);
 }
 
+/* The operand itself, checked before: ea is base + displacement. */
+static void emit_body(Translator *t, Rm ea, int32_t addend, BodyFn *body)
+{
+    emit_load(t->e, S0, rm_gs(addend));
+    ea.index = S0;
+    ea.scale = 0;
+    body(t, &ea);
+}
+
+static int32_t addend_of(unsigned slot, bool write)
+{
+    return (write ? OFF(write_slots.addend) : OFF(read_slots.addend)) + 8 * (int32_t)slot;
+}
+
+/* Checks the range of s; ea: the operand in hand. */
+static void begin_share(Translator *t, const Share *s, const Rm *ea, uint32_t desc, uint32_t need,
+                        BodyFn *body)
+{
+    Emit *e = t->e;
+    int32_t tag = (s->write ? OFF(write_slots.tag) : OFF(read_slots.tag)) + 8 * (int32_t)s->slot;
+    uint8_t *again = e->p;
+    emit_lea(e, S1, rm_mem(ea->base, (int32_t)s->lo));
+    emit_alu(e, EM_W, A_XOR, S1, rm_gs(tag));
+    emit_alu_imm(e, EM_W, A_CMP, rm_reg(S1), PAGE_SIZE - (int32_t)(s->hi - s->lo));
+    Cold *c = new_cold(t, COLD_SHARE, emit_jcc(e, CC_A));
+    c->again = again;
+    c->desc = desc;
+    c->address = *ea;
+    c->lo = (int32_t)s->lo;
+    c->hi = (int32_t)s->hi;
+    c->open = share_is_open(t, s);
+    if (need) {
+        emit_flags_restore(t, need);
+    }
+    emit_body(t, *ea, addend_of(s->slot, s->write), body);
+}
+
 void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, BodyFn *body)
 {
+    const bool write = access & MEM_WRITE;
+    const Share *s = access & MEM_ALIGNED ? NULL : share_covers(t, write);
+    if (s) {
+        Rm ea;
+        t->way[t->i] |= WAY_SHARED;
+        flags_restore(t, need);
+        guest_address(t, &ea);
+        emit_body(t, ea, addend_of(s->slot, s->write), body);
+        return;
+    }
     need = prepare_flags(t, need);
     Rm ea;
     if (!guest_address(t, &ea)) {
         t->failed = true;
         return;
     }
-    unsigned slot = slot_of(t);
+    unsigned slot = slot_of(t, write);
     access |= t->in->seg == SEG_SS ? MEM_STACK : 0;
     uint32_t desc = after_flags(t, describe(t, slot, size, access));
     bool simple = is_simple(t);
     if (simple && (int64_t)ea.disp + (int32_t)size - 1 != (int32_t)(ea.disp + (int32_t)size - 1)) {
         simple = false;
+    }
+    if (simple && !(access & MEM_ALIGNED) && (s = share_begin(t, slot, write)) != NULL) {
+        begin_share(t, s, &ea, desc, need, body);
+        return;
     }
     if (!simple) {
         compute_address(t, &ea, desc, size);
@@ -210,6 +266,7 @@ void gen_access_stack(Translator *t, unsigned base, int32_t disp, unsigned size,
                       BodyFn *body)
 {
     prepare_flags(t, 0);
+    share_end(t);
     unsigned slot = (base == H_RSP ? 0 : 1) + (t->user ? NR_SLOTS / 2 : 0);
     uint32_t desc = describe(t, slot, size, access | MEM_STACK);
     Rm ea = rm_mem(base, disp);
@@ -217,6 +274,47 @@ void gen_access_stack(Translator *t, unsigned base, int32_t disp, unsigned size,
         emit_lea32(t->e, S0, ea);
     }
     check_slot(t, t->cs64, &ea, slot, desc, size, 0, body);
+}
+
+/* Before the instruction in hand, to begin a block there; flags are in memory. */
+static void leave_before(Translator *t)
+{
+    if (t->off[t->i]) {
+        emit_lea(t->e, H_RIP, rm_mem(H_RIP, t->off[t->i]));
+    }
+    emit_jmp_to(t->e, t->j->stubs.leave);
+}
+
+/* The same while a check is in force: no C. */
+void gen_cold_open(Translator *t, Cold *c)
+{
+    Emit *e = t->e;
+    emit_link_here(e, c->from);
+    if (c->has_address) {
+        emit_lea(e, S0, c->address);
+    }
+    emit_mov_imm32(e, S1, c->desc);
+    emit_call_to(e, t->j->stubs.look);
+    emit_jcc_to(e, CC_E, c->again);
+    leave_before(t);
+}
+
+/* The range was not in the slot. */
+void gen_cold_share(Translator *t, Cold *c)
+{
+    Emit *e = t->e;
+    emit_link_here(e, c->from);
+    emit_lea(e, S1, rm_mem(c->address.base, c->lo));
+    emit_alu_imm(e, 0, A_AND, rm_reg(S1), PAGE_SIZE - 1);
+    emit_alu_imm(e, 0, A_CMP, rm_reg(S1), PAGE_SIZE - (c->hi - c->lo));
+    emit_mov_imm32(e, S1, c->desc);
+    emit_jcc_to(e, CC_A, t->j->stubs.share_lost);
+    emit_lea(e, S0, c->address);
+    emit_call_to(e, c->open ? t->j->stubs.look : t->j->stubs.share);
+    emit_jcc_to(e, CC_E, c->again);
+    if (c->open) {
+        leave_before(t);
+    }
 }
 
 /* Behind the block: the operand was not in its slot. */

@@ -106,6 +106,35 @@ uint8_t *jit_mem_slow(CpuState *cpu, uint64_t lin, uint32_t desc)
     return jc->bounce;
 }
 
+/* The block is left before the instruction, which the interpreter executes. */
+void jit_share_lost(CpuState *cpu, uint32_t desc)
+{
+    JitCpu *jc = cpu->jit;
+    uint64_t start = cpu_code_lin(cpu);
+    set_insn_rip(cpu, desc);
+    jc->share_lost++;
+    jit_unshare(cpu, start);
+    cpu->rip = cpu->insn_rip;
+    cpu->jit_word[JW_INTERP] = 1;
+}
+
+uint64_t jit_share_slow(CpuState *cpu, uint64_t lin, uint32_t desc)
+{
+    unsigned size = mem_size(desc);
+    bool write = desc & MEM_WRITE;
+    set_insn_rip(cpu, desc);
+    check_address(cpu, lin, desc);
+    if (write) {
+        lin_check_store(cpu, lin, size);
+    }
+    if (lin_host(cpu, lin, size, write) && fill_slot(cpu, lin, desc)) {
+        cpu->jit->slow_fills++;
+        return 1;
+    }
+    jit_share_lost(cpu, desc);
+    return 0;
+}
+
 static void store_bounce(CpuState *cpu, uint64_t lin, unsigned size)
 {
     JitCpu *jc = cpu->jit;

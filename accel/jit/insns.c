@@ -93,6 +93,46 @@ bool insn_has_is4(const Insn *in)
     return false;
 }
 
+/* Are all general registers that it writes among its operands? */
+static bool writes_operands_only(const Insn *in)
+{
+    if (insn_rows[in->row].flags & (INSN_MMX | INSN_SSE | INSN_AVX)) {
+        switch (in->op) {
+        case OP_PCMPESTRI: case OP_PCMPISTRI: case OP_VPCMPESTRI: case OP_VPCMPISTRI: return false;
+        default: return true;
+        }
+    }
+    switch (in->op) {
+    case OP_ADD: case OP_OR: case OP_ADC: case OP_SBB: case OP_AND: case OP_SUB: case OP_XOR:
+    case OP_CMP: case OP_TEST: case OP_MOV: case OP_MOVZX: case OP_MOVSX: case OP_MOVSXD:
+    case OP_LEA: case OP_INC: case OP_DEC: case OP_NEG: case OP_NOT: case OP_XCHG: case OP_XADD:
+    case OP_CMOVCC: case OP_SETCC: case OP_ROL: case OP_ROR: case OP_RCL: case OP_RCR: case OP_SHL:
+    case OP_SHR: case OP_SAR: case OP_SHLD: case OP_SHRD: case OP_BT: case OP_BTS: case OP_BTR:
+    case OP_BTC: case OP_BSF: case OP_BSR: case OP_POPCNT: case OP_LZCNT: case OP_TZCNT:
+    case OP_BSWAP: case OP_MOVBE: case OP_JCC: case OP_NOP: case OP_ENDBR64:
+    case OP_ANDN: case OP_BEXTR: case OP_BLSI: case OP_BLSMSK: case OP_BLSR: case OP_BZHI:
+    case OP_PDEP: case OP_PEXT: case OP_RORX: case OP_SARX: case OP_SHLX: case OP_SHRX:
+        return true;
+    case OP_IMUL: return in->nr_opd > 1;
+    default: return false;
+    }
+}
+
+uint32_t insn_gpr_writes(const Insn *in)
+{
+    if (!writes_operands_only(in)) {
+        return 0xffff;
+    }
+    uint32_t regs = 0;
+    for (unsigned n = 0; n < in->nr_opd; n++) {
+        const Operand *o = &in->opd[n];
+        if ((o->kind == OPD_GPR || o->kind == OPD_GPR8H) && (o->access & OPD_W)) {
+            regs |= 1u << o->reg;
+        }
+    }
+    return regs;
+}
+
 uint32_t insn_flags_read(const Insn *in)
 {
     static const uint16_t cond[8] = { FLAG_OF, FLAG_CF, FLAG_ZF, FLAG_CF | FLAG_ZF, FLAG_SF,

@@ -16,6 +16,7 @@ typedef struct JitConfig {
     unsigned threshold; /* runs in the interpreter before a block is translated */
     unsigned max_insns; /* of a block: 1 to 64 */
     bool table;         /* look memory up in the translation caches; false: ask C each time */
+    bool share;         /* one check for several memory operands */
     bool chain;         /* blocks jump to each other */
     bool check;         /* each block runs in the interpreter first and must do the same */
     unsigned check_every; /* the same block only so often, once it has been right many times */
@@ -25,7 +26,7 @@ typedef struct JitConfig {
 #define JIT_CONFIG_DEFAULT                                                                         \
     {                                                                                              \
         .code_size = 64u << 20, .nr_cpus = 1, .threshold = 16, .max_insns = 64, .table = true,     \
-        .chain = true                                                                              \
+        .share = true, .chain = true                                                                              \
     }
 
 /* One for all vCPUs of a machine. NULL with *errp: the host gives no executable memory. */

@@ -87,7 +87,11 @@ static void add_memory(Text *w, uint32_t desc)
 static void add_cold(Text *w, const Cold *c, uint64_t rip)
 {
     switch (c->kind) {
-    case COLD_MEM: add_memory(w, c->desc); break;
+    case COLD_MEM: case COLD_MEM_OPEN: add_memory(w, c->desc); break;
+    case COLD_SHARE:
+        add_memory(w, c->desc);
+        add(w, "one check for %+d to %+d of the base", c->lo, c->hi - 1);
+        break;
     case COLD_SEGMENT: add(w, "segment checked"); break;
     case COLD_EXEC: add(w, "function in rare cases"); break;
     case COLD_EXEC_END: add(w, "function if something is requested"); break;
@@ -122,6 +126,9 @@ static void add_ways(Text *w, const Translator *t, unsigned i, uint64_t rip, uns
             add_cold(w, c, rip);
             *run = c->kind == COLD_RUN ? c->count : 1; /* more follows from its one-by-one form */
         }
+    }
+    if (t->way[i] & WAY_SHARED) {
+        add(w, "memory checked before");
     }
     if (t->way[i] & WAY_JUMP_CACHE) {
         add(w, "jump cache");

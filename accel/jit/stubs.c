@@ -284,13 +284,9 @@ static void call_mem_slow(Emit *e, const uint8_t *save, const uint8_t *load)
     ret(e);
 }
 
-static uint8_t *make_slow(Emit *e, const uint8_t *save, const uint8_t *load, bool use_table)
+/* r10, r11 as slow gets them: looks into the Tlb, and returns to the caller's caller if it is there. */
+static void look_or_go_on(Emit *e)
 {
-    uint8_t *at = start(e);
-    if (!use_table) {
-        call_mem_slow(e, save, load);
-        return at;
-    }
     push(e, RAX);
     push(e, RCX);
     /* rax: the entry, as tlb_index() */
@@ -323,7 +319,58 @@ static uint8_t *make_slow(Emit *e, const uint8_t *save, const uint8_t *load, boo
     emit_link_here(e, misaligned);
     pop(e, RCX);
     pop(e, RAX);
+}
+
+static uint8_t *make_slow(Emit *e, const uint8_t *save, const uint8_t *load, bool use_table)
+{
+    uint8_t *at = start(e);
+    if (use_table) {
+        look_or_go_on(e);
+    }
     call_mem_slow(e, save, load);
+    return at;
+}
+
+static uint8_t *make_look(Emit *e)
+{
+    uint8_t *at = start(e);
+    look_or_go_on(e);
+    emit_alu_imm(e, 0, A_OR, rm_reg(R11), 1);
+    ret(e);
+    return at;
+}
+
+static uint8_t *make_share(Emit *e, const uint8_t *save, const uint8_t *load, const uint8_t *saved)
+{
+    uint8_t *at = start(e);
+    look_or_go_on(e);
+    save_registers(e);
+    vectors_push(e, save);
+    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
+    emit_mov(e, RSI, R10);
+    emit_mov32(e, RDX, R11);
+    emit_call_c(e, jit_share_slow);
+    emit_op(e, 0x85, RAX, rm_reg(RAX));
+    uint8_t *leave = emit_jcc(e, CC_E);
+    vectors_pop(e, load);
+    load_clobbered(e);
+    emit_alu(e, 0, A_XOR, R11, rm_reg(R11));
+    ret(e);
+    emit_link_here(e, leave); /* rip and cc are set */
+    emit_lea(e, RSP, rm_mem(RSP, 16));
+    emit_jmp_to(e, saved);
+    return at;
+}
+
+static uint8_t *make_share_lost(Emit *e, const uint8_t *save, const uint8_t *saved)
+{
+    uint8_t *at = start(e);
+    save_registers(e);
+    vectors_to_memory(e, save);
+    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
+    emit_mov32(e, RSI, R11);
+    emit_call_c(e, jit_share_lost);
+    emit_jmp_to(e, saved);
     return at;
 }
 
@@ -433,6 +480,9 @@ void jit_make_stubs(Jit *j)
     s->leave_interp = make_leave_word(e, s->leave, JW_INTERP);
     s->leave_stale = make_leave_word(e, s->leave, JW_STALE);
     s->slow = make_slow(e, save, s->load_vectors, j->use_table);
+    s->look = make_look(e);
+    s->share = make_share(e, save, s->load_vectors, saved);
+    s->share_lost = make_share_lost(e, save, saved);
     s->commit = make_commit(e, save, s->load_vectors, saved);
     s->segment = make_segment(e, save, s->load_vectors);
     s->raise_gp = make_raise_gp(e, save);

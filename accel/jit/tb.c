@@ -67,6 +67,7 @@ Jit *jit_new(const JitConfig *c, Error **errp)
     j->threshold = c->threshold;
     j->max_insns = c->max_insns;
     j->use_table = c->table;
+    j->share = c->share;
     j->chain = c->chain && !c->check;
     j->check = c->check;
     j->check_every = c->check_every;
@@ -351,7 +352,7 @@ static void unhash(Jit *j, Tb *tb)
     }
 }
 
-static void tb_drop(Jit *j, Tb *tb)
+void tb_drop(Jit *j, Tb *tb)
 {
     __atomic_store_n(&tb->stale, true, __ATOMIC_RELEASE);
     unhash(j, tb);

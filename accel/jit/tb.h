@@ -88,6 +88,9 @@ typedef struct JitStubs {
     uint8_t *leave_stale;  /* the same: the block was dropped */
     uint8_t *leave_interp; /* the same: the interpreter is to run the next block */
     uint8_t *slow;         /* memory operand not at hand: r10 linear address, r11d MEM_ bits */
+    uint8_t *look;         /* the same in the Tlb only: ZF = 0: it is not there */
+    uint8_t *share;        /* the same for a shared check: leaves if it is not to be had */
+    uint8_t *share_lost;   /* r11d: MEM_ bits; leaves, the interpreter executes the instruction */
     uint8_t *commit;       /* after an instruction on slow's buffer was a store */
     uint8_t *segment;      /* r10 offset, r11d MEM_ bits, JW_SEG: checks, r10 linear */
     uint8_t *raise_gp;     /* r11d: MEM_ bits; #GP(0), with MEM_STACK #SS(0) */
@@ -113,7 +116,8 @@ struct Jit {
     bool stopping;         /* atomic: a flush waits for all vCPUs to leave generated code */
     unsigned nr_cpus;
     unsigned threshold, max_insns;
-    bool use_table, chain, check;
+    bool use_table, share, chain, check;
+    uint8_t share_lost[4096]; /* share.c; atomic */
     unsigned check_every;
     uint32_t turn_next, turn_now; /* atomic; check.c: tickets of vCPUs that take turns */
     JitStats stats;
@@ -138,12 +142,17 @@ void *jit_alloc(Jit *j, size_t bytes); /* NULL: full */
 bool jit_is_full(const Jit *j);
 void tb_insert(Jit *j, Tb *tb);
 void tb_link(Jit *j, TbExit *x, Tb *to);
+void tb_drop(Jit *j, Tb *tb); /* not a stale one */
 /* The page's code was changed: drops all of its blocks. Takes the lock. */
 void jit_page_written(Jit *j, const uint32_t *stamp);
 uint32_t jit_page_drops(const Jit *j, const uint32_t *stamp);
 /* A SIGSEGV whose cause was at pc in generated code: true and the instruction's distance from its
  * block's start, to be raised by stubs.raise_gp. Takes the lock. */
 bool jit_fault_at(Jit *j, const void *pc, uint32_t *off);
+/* share.c. Does the block at gpa share checks? False once share_note_lost was true for it: so often was the
+ * range not in one page of RAM. Any thread. */
+bool share_pays(Jit *j, uint64_t gpa, uint32_t mode);
+bool share_note_lost(Jit *j, uint64_t gpa, uint32_t mode);
 /* For Engine.info; info.c. */
 void jit_info(Machine *m, void (*print)(void *opaque, const char *line), void *opaque);
 /* Empties the cache. No vCPU is in generated code. */

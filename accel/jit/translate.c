@@ -172,6 +172,9 @@ Cold *new_cold(Translator *t, ColdKind kind, uint8_t *from)
         t->failed = true;
         return &none;
     }
+    if (kind == COLD_SEGMENT || kind == COLD_EXEC || kind == COLD_RUN) {
+        share_end(t);
+    }
     Cold *c = &t->cold[t->nr_cold++];
     *c = (Cold){ .kind = kind, .from = from, .insn = t->i, .fpu = t->fpu };
     return c;
@@ -195,6 +198,7 @@ bool gen_exec(Translator *t)
     }
     bool ends = insn_ends_block(t->in);
     t->way[t->i] |= WAY_FUNCTION;
+    share_end(t);
     flags_clobber(t, t->live[t->i]);
     emit_mov_imm64(t->e, S1, (uintptr_t)x);
     if (ends) {
@@ -245,12 +249,16 @@ static void emit_cold(Translator *t)
 {
     Emit *e = t->e;
     const JitStubs *s = &t->j->stubs;
+    memset(t->access, 0, sizeof(t->access));
+    share_end(t);
     for (unsigned i = 0; i < t->nr_cold && !t->failed; i++) {
         Cold *c = &t->cold[i];
         t->i = c->insn;
         t->in = &t->insn[c->insn];
         switch (c->kind) {
         case COLD_MEM: gen_cold_access(t, c); break;
+        case COLD_MEM_OPEN: gen_cold_open(t, c); break;
+        case COLD_SHARE: gen_cold_share(t, c); break;
         case COLD_SEGMENT:
             emit_link_here(e, c->from);
             emit_store_imm32(e, rm_gs(OFF_WORD(JW_SEG)), c->seg);
@@ -429,6 +437,8 @@ Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now)
         return NULL;
     }
     find_live_flags(&t);
+    t.may_share = t.cs64 && j->share && j->use_table && share_pays(j, t.gpa, t.mode);
+    share_scan(&t);
     pthread_mutex_lock(&j->lock);
     Tb *tb = tb_find(j, t.gpa, t.mode, ram_code_stamp(page.ram, page.ram_offset), t.stamp2);
     if (!tb) {

@@ -10,7 +10,7 @@
 
 /* Host registers with a fixed role; see stubs.c. */
 enum { H_RSP = R9, H_RIP = R8, S0 = R10, S1 = R11 };
-enum { TB_MAX_INSNS = 64, TB_MAX_COLD = 256, TB_MAX_EXITS = TB_MAX_INSNS + 2 };
+enum { TB_MAX_INSNS = 64, TB_MAX_COLD = 256, TB_MAX_EXITS = TB_MAX_INSNS + 2, TB_MAX_SHARES = 8 };
 
 /* Where the guest's arithmetic flags are. */
 typedef enum FlagsPlace { FLAGS_MEMORY, FLAGS_HOST, FLAGS_BOTH } FlagsPlace;
@@ -20,14 +20,14 @@ typedef struct Translator Translator;
  * usual path, and for the one on a buffer. May use S1, and S0 where mem does not. */
 typedef void BodyFn(Translator *t, const Rm *mem);
 
-typedef enum ColdKind { COLD_MEM, COLD_SEGMENT, COLD_EXEC, COLD_EXEC_END, COLD_LEAVE_INTERP,
+typedef enum ColdKind { COLD_MEM, COLD_MEM_OPEN, COLD_SHARE, COLD_SEGMENT, COLD_EXEC, COLD_EXEC_END, COLD_LEAVE_INTERP,
                         COLD_VECTORS, COLD_FPU,
                         COLD_TAKEN,
                         COLD_EXIT, COLD_SAVE_EXIT, COLD_RUN, COLD_LEAVE, COLD_MISS, COLD_GP,
                         COLD_CANONICAL } ColdKind;
 
 /* What -d op tells of an instruction beyond its cold paths. */
-enum { WAY_FUNCTION = 1 << 0, WAY_JUMP_CACHE = 1 << 1 };
+enum { WAY_FUNCTION = 1 << 0, WAY_JUMP_CACHE = 1 << 1, WAY_SHARED = 1 << 2 };
 
 /* A rarely used path. */
 typedef struct Cold {
@@ -41,6 +41,8 @@ typedef struct Cold {
     uint32_t restore;     /* flags that the body wants in EFLAGS */
     BodyFn *body;
     unsigned seg, count;
+    int32_t lo, hi;       /* COLD_SHARE: the range from the base */
+    bool open;            /* another check is in force */
     TbExit *exit;
     int32_t delta;
     bool poll;
@@ -48,6 +50,21 @@ typedef struct Cold {
     JitExec *exec;
     bool fpu;             /* COLD_EXEC: x87 registers are expected live behind it */
 } Cold;
+
+/* An instruction's memory operand, if it can share its check: see share.c. */
+typedef struct Access {
+    uint16_t id;   /* the base register, and how often it was written before; 0: cannot */
+    bool write;
+    int64_t lo, hi; /* first byte and one behind the last, from the base */
+} Access;
+
+/* A check that holds for several operands, in force up to instruction `last`. */
+typedef struct Share {
+    uint16_t id;
+    bool write;
+    unsigned slot, last;
+    int64_t lo, hi;
+} Share;
 
 struct Translator {
     CpuState *cpu;
@@ -72,6 +89,10 @@ struct Translator {
     bool fpu_rip;            /* JW_FPU_RIP is the block's since then */
     uint8_t fpu_seg;         /* the segment that JW_FPU_DATA has; NR_SEGS: unknown */
     uint64_t fpu_notes_rip, fpu_notes_seg; /* bit i: instruction i writes them */
+    bool may_share;
+    Access access[TB_MAX_INSNS];
+    Share share[TB_MAX_SHARES];
+    unsigned nr_shares;
     bool failed;             /* out of some table: give up */
     bool done;
     Cold cold[TB_MAX_COLD];
@@ -99,6 +120,25 @@ bool insn_has_is4(const Insn *in);
 uint32_t insn_flags_read(const Insn *in);
 uint32_t insn_flags_killed(const Insn *in);
 
+/* General registers that it may write: bit n is register n. */
+uint32_t insn_gpr_writes(const Insn *in);
+
+/* ---- share.c: operands with one check for several ---- */
+
+/* Pass one: which operands have the same base. */
+void share_scan(Translator *t);
+/* C is called, or may be: no check holds behind it. */
+void share_end(Translator *t);
+/* Does a check, other than this one (NULL: any), hold that later instructions count on? C must not
+ * be called then. */
+bool share_is_open(const Translator *t, const Share *other_than);
+/* The check that covers the operand in hand; NULL: it needs its own. */
+const Share *share_covers(const Translator *t, bool write);
+/* A check for the operand in hand and later ones; NULL: there are none. */
+const Share *share_begin(Translator *t, unsigned slot, bool write);
+/* Would filling this slot break a check in force? */
+bool share_slot_taken(const Translator *t, unsigned slot, bool write);
+
 /* ---- translate.c ---- */
 
 Cold *new_cold(Translator *t, ColdKind kind, uint8_t *from);
@@ -121,12 +161,15 @@ bool gen_exec(Translator *t);
  * no such form. */
 bool guest_address(Translator *t, Rm *out);
 /* The instruction's memory operand: address, check, then body. access: MEM_READ, MEM_WRITE,
- * MEM_ALIGNED and others. need: flags that body wants in EFLAGS. */
+ * MEM_ALIGNED and others. need: flags that body wants in EFLAGS. Flags that live on are in memory
+ * afterwards, or still in EFLAGS where no check was necessary. */
 void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, BodyFn *body);
 /* The same at [base + disp] through SS, base a host register, 64-bit or flat 32-bit mode. */
 void gen_access_stack(Translator *t, unsigned base, int32_t disp, unsigned size, uint32_t access,
                       BodyFn *body);
 void gen_cold_access(Translator *t, Cold *c);
+void gen_cold_open(Translator *t, Cold *c);
+void gen_cold_share(Translator *t, Cold *c);
 /* The check that [r9 + disp, + size) is in the stack's slot; afterwards S0 is what to add to r9.
  * Returns the jump for "it is not". */
 uint8_t *gen_stack_check(Translator *t, int32_t disp, unsigned size, bool write);
