@@ -424,6 +424,14 @@ void interp_cooler(CpuState *cpu, uint32_t runs)
     block_get(cpu, false)->heat = runs;
 }
 
+void interp_reheat(CpuState *cpu, uint32_t runs)
+{
+    const Interp *it = interp_of(cpu);
+    for (size_t i = 0; i < it->nr_blocks; i++) {
+        it->index[i]->heat = MAX(it->index[i]->heat, runs);
+    }
+}
+
 void interp_set_heat(CpuState *cpu, uint32_t (*heat)(CpuState *cpu, const uint32_t *stamp))
 {
     interp_of(cpu)->heat = heat;

@@ -37,6 +37,8 @@ void interp_deliver(CpuState *cpu);
  * again for the block at rip only after so many more runs. */
 bool interp_was_hot(CpuState *cpu);
 void interp_cooler(CpuState *cpu, uint32_t runs);
+/* Translations are gone: blocks that were hot must run so often again. */
+void interp_reheat(CpuState *cpu, uint32_t runs);
 /* Asked for each new block: how often it runs before it counts as hot. stamp: its page's. */
 void interp_set_heat(CpuState *cpu, uint32_t (*heat)(CpuState *cpu, const uint32_t *stamp));
 /* The lock behind LOCKed accesses outside one RAM page; dropped by interp_deliver too. */

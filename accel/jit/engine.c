@@ -51,6 +51,8 @@ void jit_enter_code(CpuState *cpu)
         jumps_clear(jc);
         cpu->jit_word[JW_LINK] = 0;
         jc->epoch = jc->jit->epoch;
+        /* What was hot once need not be now: a small cache would be full again at once. */
+        interp_reheat(cpu, jc->jit->threshold);
     }
 }
 
