@@ -21,10 +21,11 @@ struct Engine {
     /* Once a machine, before its first vcpu_init. opts: the rest of -accel NAME,... */
     bool (*machine_init)(Machine *m, const Dict *opts, Error **errp);
     bool (*vcpu_init)(Vcpu *v, Error **errp); /* in the vCPU's thread */
-    void (*load_state)(Vcpu *v);              /* CpuState -> engine */
+    /* CpuState -> engine: vcpu_load_state() for those that work on CpuState itself. NULL: nothing */
+    void (*load_state)(Vcpu *v);
     /* Runs guest code until a CPU_REQ_STOP, or until the CPU is not CPU_ACTIVE. */
     void (*run)(Vcpu *v);
-    void (*store_state)(Vcpu *v);             /* engine -> CpuState */
+    void (*store_state)(Vcpu *v); /* engine -> CpuState; NULL: it is there */
     void (*vcpu_fini)(Vcpu *v);
     /* From any thread: request has new bits; make run() look. NULL if it polls request. */
     void (*kick)(Vcpu *v);
@@ -82,6 +83,8 @@ void vcpus_destroy(Machine *m); /* joins the threads */
 void vcpu_run_on(CpuState *cpu, void (*fn)(CpuState *cpu, void *arg), void *arg);
 /* Engines, at a safepoint with CPU_REQ_RUN_ON: runs what is queued. Own thread. */
 void vcpu_run_queue(CpuState *cpu);
+/* Engine.load_state: somebody may have changed registers, paging included. */
+void vcpu_load_state(Vcpu *v);
 /* The vCPU whose thread this is; NULL in the main loop and workers. Devices with a per-CPU face
  * (LAPIC) use it. */
 CpuState *cpu_current(void);

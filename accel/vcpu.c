@@ -16,6 +16,7 @@
 
 #include "accel/accel.h"
 #include "cpu/exception.h"
+#include "cpu/mem.h"
 #include "cpu/tlb.h"
 #include "util/vm_lock.h"
 
@@ -104,13 +105,28 @@ static void halt_until_work(Vcpu *v)
     pthread_mutex_unlock(&v->sleep_lock);
 }
 
+void vcpu_load_state(Vcpu *v)
+{
+    tlb_flush(&v->cpu);
+    cpu_update_mode(&v->cpu);
+}
+
+static void load_state(Vcpu *v)
+{
+    if (v->engine->load_state) {
+        v->engine->load_state(v);
+    }
+}
+
 /* Parks while asked to; vm_lock held. */
 static void park(Vcpu *v)
 {
     if (!v->stop) {
         return;
     }
-    v->engine->store_state(v);
+    if (v->engine->store_state) {
+        v->engine->store_state(v);
+    }
     while (v->stop && !v->quit) {
         v->stopped = true;
         pthread_cond_broadcast(&v->parked);
@@ -118,7 +134,7 @@ static void park(Vcpu *v)
     }
     v->stopped = false;
     cpu_clear_request(&v->cpu, CPU_REQ_STOP);
-    v->engine->load_state(v);
+    load_state(v);
 }
 
 static void *vcpu_main(void *opaque)
@@ -136,7 +152,7 @@ static void *vcpu_main(void *opaque)
     if (v->engine->vcpu_init && !v->engine->vcpu_init(v, &err)) {
         v->error = err;
     } else {
-        v->engine->load_state(v);
+        load_state(v);
     }
     v->created = true;
     pthread_cond_broadcast(&v->parked);

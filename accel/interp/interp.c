@@ -439,35 +439,50 @@ void interp_set_heat(CpuState *cpu, uint32_t (*heat)(CpuState *cpu, const uint32
 
 /* ---- loops ---- */
 
-void interp_run(CpuState *cpu)
+void interp_loop(CpuState *cpu, const RunLoop *l)
 {
     jmp_buf unwind, *outer = cpu->unwind;
     __atomic_store_n(&cpu->guest_code, 1, __ATOMIC_SEQ_CST);
     simd_mxcsr_enter(cpu);
     if (setjmp(unwind)) {
+        if (l->unwound) {
+            l->unwound(cpu);
+        }
         interp_deliver(cpu);
     }
+    /* cppcheck-suppress autoVariables; outer is back before the frame goes */
     cpu->unwind = &unwind;
     for (;;) {
         if (unlikely(cpu->request || cpu->pending_db || cpu->activity != CPU_ACTIVE)) {
-            if (!interp_safepoint(cpu)) {
+            if (!l->safepoint(cpu)) {
                 break;
             }
             cpu->unwind = &unwind;
         }
-        if (unlikely(interp_wants_single(cpu))) {
-            cpu->mmu->store_hit_code = false;
-            interp_run_single(cpu);
-        } else {
-            /* RF ends with the next instruction; without breakpoints nothing asks for it in
-             * between, and whatever that instruction pushes does not come from here. */
-            cpu->eflags &= ~(uint32_t)FLAG_RF;
-            interp_run_block(cpu);
-        }
+        l->once(cpu);
     }
     cpu->unwind = outer;
     simd_mxcsr_leave(cpu);
     __atomic_store_n(&cpu->guest_code, 0, __ATOMIC_SEQ_CST);
+}
+
+static void run_once(CpuState *cpu)
+{
+    if (unlikely(interp_wants_single(cpu))) {
+        cpu->mmu->store_hit_code = false;
+        interp_run_single(cpu);
+    } else {
+        /* RF ends with the next instruction; without breakpoints nothing asks for it in
+         * between, and whatever that instruction pushes does not come from here. */
+        cpu->eflags &= ~(uint32_t)FLAG_RF;
+        interp_run_block(cpu);
+    }
+}
+
+void interp_run(CpuState *cpu)
+{
+    static const RunLoop loop = { run_once, interp_safepoint, NULL };
+    interp_loop(cpu, &loop);
 }
 
 void interp_step(CpuState *cpu, unsigned n)
@@ -481,6 +496,7 @@ void interp_step(CpuState *cpu, unsigned n)
         left--;
     }
     while (left && cpu->activity == CPU_ACTIVE) {
+        /* cppcheck-suppress autoVariables; as in interp_loop */
         cpu->unwind = &unwind;
         if ((cpu->request || cpu->pending_db) && !interp_safepoint(cpu)) {
             break;
@@ -554,20 +570,9 @@ static bool interp_vcpu_init(Vcpu *v, Error **errp)
     return true;
 }
 
-static void interp_load_state(Vcpu *v)
-{
-    tlb_flush(&v->cpu);
-    cpu_update_mode(&v->cpu);
-}
-
 static void interp_vcpu_run(Vcpu *v)
 {
     interp_run(&v->cpu);
-}
-
-static void interp_store_state(Vcpu *v)
-{
-    (void)v; /* CpuState is what the interpreter works on */
 }
 
 static void interp_vcpu_fini(Vcpu *v)
@@ -579,9 +584,8 @@ ENGINE(interp) = {
     .name = "interp",
     .desc = "exact interpreter, no host requirements",
     .vcpu_init = interp_vcpu_init,
-    .load_state = interp_load_state,
+    .load_state = vcpu_load_state,
     .run = interp_vcpu_run,
-    .store_state = interp_store_state,
     .vcpu_fini = interp_vcpu_fini,
     .executes = true,
 };

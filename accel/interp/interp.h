@@ -23,6 +23,13 @@ int interp_step_raw(CpuState *cpu);
 
 /* -d exec, cpu: what is run next, and who runs it. */
 void interp_log_entry(CpuState *cpu, const char *who);
+/* An engine's loop: runs until a safepoint says to leave, delivers what is raised in between. */
+typedef struct RunLoop {
+    void (*once)(CpuState *cpu);      /* some guest code; may unwind */
+    bool (*safepoint)(CpuState *cpu); /* something is requested; false: leave. interp_safepoint */
+    void (*unwound)(CpuState *cpu);   /* before a fault is delivered; NULL: nothing */
+} RunLoop;
+void interp_loop(CpuState *cpu, const RunLoop *l);
 /* Events, requests and what single step, breakpoints and shadows want are the caller's business. */
 void interp_run_block(CpuState *cpu);  /* one block, or more where they lead to each other */
 void interp_run_single(CpuState *cpu); /* one instruction, with all that is due around it */

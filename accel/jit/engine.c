@@ -296,39 +296,32 @@ static void run_once(CpuState *cpu)
     interp_run_block(cpu);
 }
 
+static bool safepoint(CpuState *cpu)
+{
+    Turns *turns = cpu->jit->jit->turns;
+    if (turns) {
+        turns_pass(turns, cpu);
+    }
+    return interp_safepoint(cpu);
+}
+
+static void unwound(CpuState *cpu)
+{
+    jit_fpu_store(cpu);
+    jit_leave_code(cpu);
+    check_unwound(cpu);
+    cpu->jit_word[JW_LINK] = 0;
+}
+
 void jit_run(CpuState *cpu)
 {
-    jmp_buf unwind, *outer = cpu->unwind;
-    Turns *const turns = cpu->jit->jit->turns;
+    static const RunLoop loop = { run_once, safepoint, unwound };
+    Turns *turns = cpu->jit->jit->turns;
     if (turns) {
         turns_take(turns, cpu);
     }
     set_gs(cpu);
-    __atomic_store_n(&cpu->guest_code, 1, __ATOMIC_SEQ_CST);
-    simd_mxcsr_enter(cpu);
-    if (setjmp(unwind)) {
-        jit_fpu_store(cpu);
-        jit_leave_code(cpu);
-        check_unwound(cpu);
-        cpu->jit_word[JW_LINK] = 0;
-        interp_deliver(cpu);
-    }
-    cpu->unwind = &unwind;
-    for (;;) {
-        if (unlikely(cpu->request || cpu->pending_db || cpu->activity != CPU_ACTIVE)) {
-            if (turns) {
-                turns_pass(turns, cpu);
-            }
-            if (!interp_safepoint(cpu)) {
-                break;
-            }
-            cpu->unwind = &unwind;
-        }
-        run_once(cpu);
-    }
-    cpu->unwind = outer;
-    simd_mxcsr_leave(cpu);
-    __atomic_store_n(&cpu->guest_code, 0, __ATOMIC_SEQ_CST);
+    interp_loop(cpu, &loop);
     if (turns) {
         turns_give(turns);
     }
@@ -547,20 +540,9 @@ static bool jit_vcpu_init(Vcpu *v, Error **errp)
     return true;
 }
 
-static void jit_load_state(Vcpu *v)
-{
-    tlb_flush(&v->cpu);
-    cpu_update_mode(&v->cpu);
-}
-
 static void jit_vcpu_run(Vcpu *v)
 {
     jit_run(&v->cpu);
-}
-
-static void jit_store_state(Vcpu *v)
-{
-    (void)v; /* outside generated code everything is in CpuState */
 }
 
 static void jit_vcpu_fini(Vcpu *v)
@@ -577,9 +559,8 @@ ENGINE(jit) = {
     .probe = jit_probe,
     .machine_init = jit_machine_init,
     .vcpu_init = jit_vcpu_init,
-    .load_state = jit_load_state,
+    .load_state = vcpu_load_state,
     .run = jit_vcpu_run,
-    .store_state = jit_store_state,
     .vcpu_fini = jit_vcpu_fini,
     .info = jit_info,
     .executes = true,

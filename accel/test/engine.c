@@ -6,12 +6,6 @@
 #include "accel/accel.h"
 #include "util/timer.h"
 
-static bool test_probe(Error **errp)
-{
-    (void)errp;
-    return true;
-}
-
 static bool test_machine_init(Machine *m, const Dict *opts, Error **errp)
 {
     (void)m;
@@ -21,30 +15,12 @@ static bool test_machine_init(Machine *m, const Dict *opts, Error **errp)
     return true;
 }
 
-static bool test_vcpu_init(Vcpu *v, Error **errp)
-{
-    (void)v;
-    (void)errp;
-    return true;
-}
-
-static void test_nothing(Vcpu *v)
-{
-    (void)v;
-}
-
 static const char *const test_aliases[] = { "qtest", NULL };
 
 ENGINE(test) = {
     .name = "test",
     .desc = "runs no guest code: for device tests (-qtest)",
     .aliases = test_aliases,
-    .probe = test_probe,
     .machine_init = test_machine_init,
-    .vcpu_init = test_vcpu_init,
-    .load_state = test_nothing,
-    .run = test_nothing,
-    .store_state = test_nothing,
-    .vcpu_fini = test_nothing,
     .executes = false,
 };
