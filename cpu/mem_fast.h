@@ -15,6 +15,7 @@ static inline uint64_t mem_ea(const CpuState *cpu, const Insn *in)
 {
     uint64_t ea = (uint64_t)in->disp;
     if (in->base < INSN_REG_RIP) {
+        /* cppcheck-suppress arrayIndexOutOfBoundsCond; below RIP there are registers only */
         ea += cpu->gpr[in->base];
     } else if (in->base == INSN_REG_RIP) {
         ea += cpu->rip;

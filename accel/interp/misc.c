@@ -231,7 +231,7 @@ static void bit_memory(CpuState *cpu, const Insn *in, unsigned size)
     }
     bool write = in->op != OP_BT;
     uint64_t bit = 1ull << n, lin = seg_lin(cpu, in->seg, ea, size, write), at;
-    bool cf;
+    bool cf = false;
     RamBlock *ram;
     void *host = write ? lin_host_tracked(cpu, lin, size, true, &ram, &at) : NULL;
     if (!host) {

@@ -365,12 +365,18 @@ static void find(CpuState *cpu, JitCheck *c)
     c->tb = jit_block_now(cpu);
 }
 
+/* c->tb becomes the block at rip. False: there is none that can be compared. */
+static bool find_block(CpuState *cpu, JitCheck *c)
+{
+    c->tb = NULL;
+    return guarded(cpu, c, false, find) == CHECK_RAN && c->tb && c->tb->check;
+}
+
 /* The block in both engines. False: the interpreter must run what is at rip. *raised: the block
  * raised, in both. */
 static bool run_both(CpuState *cpu, JitCheck *c, bool *raised)
 {
-    c->tb = NULL;
-    if (guarded(cpu, c, false, find) != CHECK_RAN || !c->tb || !c->tb->check) {
+    if (!find_block(cpu, c)) {
         return false;
     }
     unsigned tries = 0;
@@ -382,7 +388,7 @@ static bool run_both(CpuState *cpu, JitCheck *c, bool *raised)
         c->alone_rip = c->last.insn_rip;
         return false;
     }
-    if (c->tb->stale && (guarded(cpu, c, false, find) != CHECK_RAN || !c->tb || !c->tb->check)) {
+    if (c->tb->stale && !find_block(cpu, c)) {
         return false;
     }
     CheckEnd end;

@@ -139,6 +139,7 @@ static void draw_line(const Vga *s, const Line *line, uint32_t *out)
         }
     }
     for (int x = 0; x < m->width; x++) {
+        /* cppcheck-suppress uninitvar; the loop above runs at least once */
         out[x] = palette[dots[x / m->dot_width + line->pan]];
     }
 }

@@ -81,6 +81,7 @@ static bool layout_by_header(const KernelRequest *req, size_t at, ElfImage *out,
     }
     memcpy(data, req->image + offset, file_size);
     *out = (ElfImage) { .blob = { load, data, mem_size }, .entry = entry, .entry_phys = entry };
+    /* cppcheck-suppress memleak; it is out's */
     return true;
 }
 
