@@ -12,6 +12,7 @@
 /* Indexes into CpuState.jit_word. */
 enum {
     JW_SELF,    /* the CpuState's address */
+    JW_PAGE,    /* RIP of the byte at offset 0 of the page that the code in hand lies in */
     JW_JUMPS,   /* JitCpu.jump's address */
     JW_LINK,    /* the TbExit that generated code was left by; 0: none */
     JW_INTERP,  /* 1: left for one block by the interpreter */
@@ -35,13 +36,12 @@ _Static_assert((int)JW_END <= (int)JIT_NR_WORDS, "");
 
 /* A memory operand as generated code describes it to C, in 32 bits. */
 enum {
-    MEM_OFF_SHIFT = 0,   /* 10 bits: the instruction's distance from its block's start */
-    MEM_LEN_SHIFT = 10,  /* 4: its length */
-    MEM_SLOT_SHIFT = 14, /* 6: index into the slots */
-    MEM_SIZE_SHIFT = 20, /* 5: size - 1 */
-    MEM_WRITE = 1 << 25, MEM_READ = 1 << 26, MEM_LOCK = 1 << 27,
-    MEM_FLAGS = 1 << 28,  /* host EFLAGS are the guest's after the instruction */
-    MEM_STAY = 1 << 29,   /* must not leave behind this instruction */
+    MEM_OFF_SHIFT = 0,   /* 12 bits: where in its page the instruction is */
+    MEM_SLOT_SHIFT = 12, /* 6: index into the slots */
+    MEM_SIZE_SHIFT = 18, /* 5: size - 1 */
+    MEM_WRITE = 1 << 23, MEM_READ = 1 << 24, MEM_LOCK = 1 << 25,
+    MEM_FLAGS = 1 << 26,  /* host EFLAGS are the guest's after the instruction */
+    MEM_STAY = 1 << 27,   /* must not leave behind this instruction */
     MEM_STACK = 1 << 30,  /* #SS rather than #GP */
     MEM_ALIGNED = 1u << 31, /* #GP if not a multiple of size */
 };
@@ -50,13 +50,13 @@ enum { JUMP_BITS = 14, NR_JUMPS = 1 << JUMP_BITS, JUMP2_BITS = 12, NR_JUMPS2 = 1
 typedef struct JumpEntry {
     uint64_t lin, tag;
     void *host;
-    uint64_t unused;
+    uint64_t page; /* what JW_PAGE is to be, in 64-bit mode and flat segments */
 } JumpEntry;
 
 /* An instruction that runs as a function. */
 typedef struct JitExec {
     ExecFn *fn;
-    uint16_t off;
+    uint16_t off; /* in its page */
     Insn insn;
 } JitExec;
 
@@ -93,12 +93,13 @@ typedef struct JitCpu {
     uint32_t exec_of[NR_OPS];
 } JitCpu;
 
-/* The stubs' other ends. r: the vCPU's registers are in CpuState, rip is the block's start. */
+/* The stubs' other ends: the vCPU's registers are in CpuState, but for rip. next: offset in the page
+ * of the instruction behind. */
 uint8_t *jit_mem_slow(CpuState *cpu, uint64_t lin, uint32_t desc); /* NULL: the slot is filled */
-uint64_t jit_mem_commit(CpuState *cpu, uint64_t rflags);           /* 1: leave */
+uint64_t jit_mem_commit(CpuState *cpu, uint64_t rflags, uint32_t next); /* 1: leave */
 uint64_t jit_segment(CpuState *cpu, uint64_t offset, uint32_t desc);
 uint64_t jit_share_slow(CpuState *cpu, uint64_t lin, uint32_t desc); /* 1: try again; 0: leave */
-void jit_share_lost(CpuState *cpu, uint32_t desc);
+void jit_share_lost(CpuState *cpu, uint32_t desc, Tb *tb);
 void jit_raise_gp(CpuState *cpu, uint32_t desc) __attribute__((noreturn));
 uint64_t jit_exec(CpuState *cpu, const JitExec *x); /* 1: leave */
 /* Returns the code to go on at, or NULL: leave. */
@@ -117,9 +118,9 @@ Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page);
 
 /* ---- engine.c ---- */
 
-/* A shared check of the block at lin did not hold: if it often does not, the block is dropped, and
+/* A shared check of the block did not hold: if it often does not, the block is dropped, and
  * share_pays false from then on. */
-void jit_unshare(CpuState *cpu, uint64_t lin);
+void jit_unshare(CpuState *cpu, Tb *tb);
 /* From enter to leave blocks stay where they are. While a flush is on, it waits. */
 void jit_enter_code(CpuState *cpu);
 void jit_leave_code(CpuState *cpu);

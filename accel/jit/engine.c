@@ -180,17 +180,14 @@ static void *code_at_rip(CpuState *cpu, bool translate)
     return tb->entry;
 }
 
-void jit_unshare(CpuState *cpu, uint64_t lin)
+void jit_unshare(CpuState *cpu, Tb *tb)
 {
     Jit *j = cpu->jit->jit;
-    const ItlbEntry *page = mmu_fetch_page(cpu, lin);
-    uint64_t gpa = page->gpa | (lin & (PAGE_SIZE - 1));
-    if (!share_note_lost(j, gpa, cpu->mode) || !page->ram) {
+    if (!share_note_lost(j, tb->gpa, tb->mode)) {
         return;
     }
     pthread_mutex_lock(&j->lock);
-    Tb *tb = tb_find(j, gpa, cpu->mode, ram_code_stamp(page->ram, page->ram_offset), TB_ANY);
-    if (tb) {
+    if (!tb->stale) {
         tb_drop(j, tb);
     }
     pthread_mutex_unlock(&j->lock);
@@ -234,6 +231,7 @@ bool jit_ready(CpuState *cpu)
     if (!(cpu->mode & MODE_CS64)) {
         set_limits(cpu);
     }
+    cpu->jit_word[JW_PAGE] = cpu->rip - (cpu_code_lin(cpu) & (PAGE_SIZE - 1));
     cpu->mmu->store_hit_code = false;
     __atomic_store_n(&cpu->jump_tag, jit_current_tag(cpu), __ATOMIC_SEQ_CST);
     return likely(!is_wanted(cpu));
@@ -247,6 +245,9 @@ static bool run_code(CpuState *cpu, void *host)
     }
     cpu->jit->entries++;
     cpu->jit->jit->stubs.enter(host);
+    if (!(cpu->mode & MODE_CS64)) {
+        cpu->rip = (uint32_t)cpu->rip; /* generated code does not care */
+    }
     jit_fpu_store(cpu);
     if (unlikely(cpu->jit_word[JW_STALE])) {
         cpu->jit_word[JW_STALE] = 0;

@@ -5,8 +5,8 @@
  * instructions execute natively (gen_x87.c). FIP, FOP and the selectors are noted by generated
  * code, FDP is in CpuState already:
  *
- *     JW_FPU_RIP    address of the block that holds the last non-control instruction
- *     JW_FPU_CODE   FPU_NOTED | FOP << 16 | its distance from there; 0: none since the load
+ *     JW_FPU_RIP    JW_PAGE of the last non-control instruction
+ *     JW_FPU_CODE   FPU_NOTED | FOP << 16 | its offset in the page; 0: none since the load
  *     JW_FPU_DATA   segment of the last memory operand + 1; 0: none since the load
  *
  * The load is a stub (stubs.c), called by the first x87 instruction of a block. The way back is

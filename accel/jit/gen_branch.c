@@ -15,19 +15,12 @@ static bool same_page(const Translator *t, int64_t delta)
     return at >= 0 && at < PAGE_SIZE;
 }
 
-/* r8: from the block's start to delta behind it. Leaves flags alone. */
-static void move_rip(Translator *t, int64_t delta)
+/* RIP of what is delta behind the block's start to S0. Leaves flags alone. */
+static void rip_to_s0(Translator *t, int64_t delta)
 {
-    if (!delta) {
-        return;
-    }
-    if (t->cs64) {
-        emit_lea(t->e, H_RIP, rm_mem(H_RIP, (int32_t)delta));
-        return;
-    }
-    emit_lea32(t->e, H_RIP, rm_mem(H_RIP, (int32_t)delta));
+    emit_rip(t, S0, delta);
     if (!t->flat && t->in->opsize == 2 && insn_rows[t->in->row].flags & INSN_F64) {
-        emit_movzx16(t->e, H_RIP, H_RIP);
+        emit_movzx16(t->e, S0, S0);
     }
 }
 
@@ -39,48 +32,57 @@ static uint8_t *emit_aligned_jmp(Emit *e)
     return emit_jmp(e);
 }
 
-static void emit_poll(Translator *t)
+static void emit_poll(Translator *t, int64_t delta)
 {
     emit_alu_imm(t->e, EM_W, A_CMP, rm_gs(OFF(jump_tag)), 0); /* 0 after a request */
-    new_cold(t, COLD_LEAVE, emit_jcc(t->e, CC_E));
+    new_cold(t, COLD_LEAVE, emit_jcc(t->e, CC_E))->delta = (int32_t)delta;
 }
 
-static TbExit *new_exit(Translator *t)
+static TbExit *new_exit(Translator *t, int64_t delta)
 {
     if (t->nr_exits == t->max_exits) {
         t->failed = true;
         return &t->exits[0];
     }
     TbExit *x = &t->exits[t->nr_exits++];
-    *x = (TbExit){ .from = t->tb };
+    *x = (TbExit){ .from = t->tb, .at = (uint16_t)page_off(t, delta) };
     return x;
 }
 
 static void chained_exit(Translator *t, int64_t delta, bool poll)
 {
     Emit *e = t->e;
-    TbExit *x = new_exit(t);
-    bool gate = t->flags == FLAGS_HOST;
-    Cold *c;
-    if (gate) {
+    TbExit *x = new_exit(t, delta);
+    bool save = t->flags == FLAGS_HOST;
+    uint8_t *to_cold = NULL;
+    if (save && poll) { /* which destroys them */
         /* 5 bytes within 8 aligned ones */
         while (((uintptr_t)e->p & 7) > 3) {
             emit_nops(e, 8 - ((uintptr_t)e->p & 7));
         }
         x->gate = e->p;
-        uint8_t *to_cold = emit_jmp(e);
-        c = new_cold(t, COLD_SAVE_EXIT, to_cold);
-    } else {
-        c = new_cold(t, COLD_EXIT, NULL);
+        to_cold = emit_jmp(e);
     }
-    move_rip(t, delta);
-    if (poll) {
-        emit_poll(t);
-    }
-    x->direct = emit_aligned_jmp(e);
+    Cold *c = new_cold(t, save ? COLD_SAVE_EXIT : COLD_EXIT, to_cold);
     c->exit = x;
     c->delta = (int32_t)delta;
     c->poll = poll;
+    if (poll) {
+        emit_poll(t, delta);
+    }
+    x->direct = emit_aligned_jmp(e);
+}
+
+/* A conditional jump that is patched itself. */
+static void chained_jcc(Translator *t, unsigned cond, int64_t delta)
+{
+    TbExit *x = new_exit(t, delta);
+    emit_align(t->e, 4, 2);
+    x->direct = emit_jcc(t->e, cond);
+    Cold *c = new_cold(t, t->flags == FLAGS_HOST ? COLD_SAVE_EXIT : COLD_EXIT, NULL);
+    c->exit = x;
+    c->delta = (int32_t)delta;
+    c->poll = false;
 }
 
 void gen_cold_exit(Translator *t, Cold *c)
@@ -89,19 +91,19 @@ void gen_cold_exit(Translator *t, Cold *c)
     TbExit *x = c->exit;
     if (c->kind == COLD_SAVE_EXIT) {
         x->saved_code = e->p;
-        emit_link_here(e, c->from);
+        emit_link_here(e, x->gate ? c->from : x->direct);
         t->flags = FLAGS_HOST;
         flags_clobber(t, FLAG_ARITH);
-        move_rip(t, c->delta);
         if (c->poll) {
+            emit_mov_imm32(e, S1, x->at);
             emit_alu_imm(e, EM_W, A_CMP, rm_gs(OFF(jump_tag)), 0);
-            emit_jcc_to(e, CC_E, t->j->stubs.leave);
+            emit_jcc_to(e, CC_E, t->j->stubs.leave_at);
         }
         x->saved = emit_aligned_jmp(e);
     }
     x->unlinked = e->p;
     emit_link(x->saved ? x->saved : x->direct, e->p);
-    if (x->saved) {
+    if (x->gate) {
         emit_link(x->direct, e->p);
     }
     emit_mov_imm64(e, S1, (uintptr_t)&t->tb->exits[x - t->exits]);
@@ -110,69 +112,99 @@ void gen_cold_exit(Translator *t, Cold *c)
 
 /* ---- the jump cache ---- */
 
-/* Looks for the address in lin: entry in S1. The jumps for "not there" come back in miss. S0 is
- * lost. */
-static void emit_lookup(Emit *e, unsigned lin, uint8_t *miss[2])
+/* Looks for the linear address in S0. Not there: miss[0] has it in S0 still, miss[1] in the entry
+ * that S1 points to. flat: it is RIP, too; else JW_TMP has that. */
+static void emit_lookup(Emit *e, bool flat, uint8_t *miss[2])
 {
-    emit_rorx(e, true, S1, lin, JUMP_BITS);
-    emit_alu(e, 0, A_XOR, S1, rm_reg(lin));
+    const Rm page = rm_gs(OFF_WORD(JW_PAGE)), lin = rm_mem(S1, offsetof(JumpEntry, lin));
+    emit_rorx(e, true, S1, S0, JUMP_BITS);
+    emit_alu(e, 0, A_XOR, S1, rm_reg(S0));
     emit_alu_imm(e, 0, A_AND, rm_reg(S1), NR_JUMPS - 1);
     emit_op(e, 0xc1, 4, rm_reg(S1)); /* shl */
     emit8(e, 5);
     _Static_assert(sizeof(JumpEntry) == 32, "");
     emit_alu(e, EM_W, A_ADD, S1, rm_gs(OFF_WORD(JW_JUMPS)));
-    emit_alu(e, EM_W, A_CMP, lin, rm_mem(S1, offsetof(JumpEntry, lin)));
+    emit_alu(e, EM_W, A_CMP, S0, lin);
     miss[0] = emit_jcc(e, CC_NE);
     emit_load(e, S0, rm_gs(OFF(jump_tag)));
     emit_alu(e, EM_W, A_CMP, S0, rm_mem(S1, offsetof(JumpEntry, tag)));
     miss[1] = emit_jcc(e, CC_NE);
+    if (flat) {
+        emit_load(e, S0, rm_mem(S1, offsetof(JumpEntry, page)));
+    } else {
+        emit_load(e, S0, lin);
+        emit_alu_imm(e, 0, A_AND, rm_reg(S0), PAGE_SIZE - 1);
+        emit_op(e, EM_W | 0xf7, 3, rm_reg(S0)); /* neg */
+        emit_alu(e, EM_W, A_ADD, S0, rm_gs(OFF_WORD(JW_TMP)));
+    }
+    emit_store(e, page, S0);
     emit_op(e, 0xff, 4, rm_mem(S1, offsetof(JumpEntry, host))); /* jmp */
 }
 
-/* Goes on at the address in H_RIP; S0 and S1 are lost. Flags are in memory. drop: what to take
- * back from RSP if the address turns out not to be canonical, when CpuState.rip is the block's. */
+/* Goes on at the RIP in S0; S1 is lost. Flags are in memory. drop: what to take back from RSP if
+ * the address turns out not to be canonical. */
 static void jump_by_cache(Translator *t, ColdKind kind, int32_t drop)
 {
     Emit *e = t->e;
     uint8_t *miss[2];
-    unsigned lin = H_RIP;
+    bool flat = t->cs64 || t->flat;
     t->way[t->i] |= WAY_JUMP_CACHE;
-    if (!t->cs64 && !t->flat) {
-        emit_load32(e, S0, rm_gs(OFF(seg[SEG_CS].base)));
-        emit_alu(e, 0, A_ADD, S0, rm_reg(H_RIP));
-        lin = S0;
+    if (!flat) {
+        emit_store(e, rm_gs(OFF_WORD(JW_TMP)), S0);
+        emit_load32(e, S1, rm_gs(OFF(seg[SEG_CS].base)));
+        emit_alu(e, 0, A_ADD, S0, rm_reg(S1));
     }
-    emit_lookup(e, lin, miss);
+    emit_lookup(e, flat, miss);
     new_cold(t, kind, miss[0])->delta = drop;
-    new_cold(t, COLD_MISS, miss[1]);
+    new_cold(t, COLD_MISS, miss[1])->reload = true;
+}
+
+void gen_cold_miss(Translator *t, Cold *c)
+{
+    Emit *e = t->e;
+    bool flat = t->cs64 || t->flat;
+    emit_link_here(e, c->from);
+    if (!flat) {
+        emit_load(e, S0, rm_gs(OFF_WORD(JW_TMP)));
+    } else if (c->reload) {
+        emit_load(e, S0, rm_mem(S1, offsetof(JumpEntry, lin)));
+    }
+    emit_jmp_to(e, flat ? t->j->stubs.by_cache2 : t->j->stubs.leave_rip);
 }
 
 uint8_t *make_by_cache(Emit *e, const uint8_t *by_cache2)
 {
     uint8_t *at = e->p, *miss[2];
-    emit_lookup(e, H_RIP, miss);
+    emit_lookup(e, true, miss);
+    emit_link_here(e, miss[1]);
+    emit_load(e, S0, rm_mem(S1, offsetof(JumpEntry, lin)));
+    emit_jmp_to(e, by_cache2);
     emit_link(miss[0], by_cache2);
-    emit_link(miss[1], by_cache2);
     return at;
 }
 
-uint8_t *make_by_cache2(Emit *e, const uint8_t *leave)
+uint8_t *make_by_cache2(Emit *e, const uint8_t *leave_rip)
 {
     uint8_t *at = e->p;
     const int32_t entry = offsetof(JitCpu, jump2);
-    emit_op(e, 0x69, S1, rm_reg(H_RIP)); /* imul */
+    emit_op(e, 0x69, S1, rm_reg(S0)); /* imul */
     emit32(e, JUMP2_FACTOR);
     emit_op(e, 0xc1, 5, rm_reg(S1)); /* shr */
     emit8(e, 32 - JUMP2_BITS);
     emit_op(e, 0xc1, 4, rm_reg(S1)); /* shl */
     emit8(e, 5);
     emit_alu(e, EM_W, A_ADD, S1, rm_gs(OFF_WORD(JW_JUMPS)));
-    emit_alu(e, EM_W, A_CMP, H_RIP, rm_mem(S1, entry + (int32_t)offsetof(JumpEntry, lin)));
-    emit_jcc_to(e, CC_NE, leave);
+    emit_alu(e, EM_W, A_CMP, S0, rm_mem(S1, entry + (int32_t)offsetof(JumpEntry, lin)));
+    emit_jcc_to(e, CC_NE, leave_rip);
     emit_load(e, S0, rm_gs(OFF(jump_tag)));
     emit_alu(e, EM_W, A_CMP, S0, rm_mem(S1, entry + (int32_t)offsetof(JumpEntry, tag)));
-    emit_jcc_to(e, CC_NE, leave);
+    uint8_t *other = emit_jcc(e, CC_NE);
+    emit_load(e, S0, rm_mem(S1, entry + (int32_t)offsetof(JumpEntry, page)));
+    emit_store(e, rm_gs(OFF_WORD(JW_PAGE)), S0);
     emit_op(e, 0xff, 4, rm_mem(S1, entry + (int32_t)offsetof(JumpEntry, host))); /* jmp */
+    emit_link_here(e, other);
+    emit_load(e, S0, rm_mem(S1, entry + (int32_t)offsetof(JumpEntry, lin)));
+    emit_jmp_to(e, leave_rip);
     return at;
 }
 
@@ -184,7 +216,7 @@ void gen_exit(Translator *t, int64_t delta, bool poll)
     }
     flags_clobber(t, FLAG_ARITH);
     if (t->j->chain) {
-        move_rip(t, delta);
+        rip_to_s0(t, delta);
         jump_by_cache(t, COLD_MISS, 0);
     } else {
         gen_to_loop(t, delta);
@@ -193,8 +225,8 @@ void gen_exit(Translator *t, int64_t delta, bool poll)
 
 void gen_to_loop(Translator *t, int64_t delta)
 {
-    move_rip(t, delta);
-    emit_jmp_to(t->e, t->j->stubs.leave);
+    rip_to_s0(t, delta);
+    emit_jmp_to(t->e, t->j->stubs.leave_rip);
 }
 
 /* ---- branches ---- */
@@ -217,6 +249,10 @@ static void taken_exit(Translator *t, unsigned cond)
 {
     int64_t delta = target_delta(t);
     FlagsPlace flags = t->flags;
+    if (delta > t->off[t->i] && same_page(t, delta) && t->j->chain) {
+        chained_jcc(t, cond, delta);
+        return;
+    }
     if (delta > t->off[t->i]) {
         Cold *c = new_cold(t, COLD_TAKEN, emit_jcc(t->e, cond));
         c->delta = (int32_t)delta;
@@ -275,11 +311,11 @@ static void body_push_next(Translator *t, const Rm *mem)
     Emit *e = t->e;
     int32_t next = t->off[t->i] + t->in->len;
     if (t->cs64) {
-        emit_lea(e, S1, rm_mem(H_RIP, next));
+        emit_rip(t, S1, next);
         emit_store(e, *mem, S1);
         emit_lea(e, H_RSP, rm_mem(H_RSP, -8));
     } else {
-        emit_lea32(e, S1, rm_mem(H_RIP, next));
+        emit_rip(t, S1, next);
         emit_store32(e, *mem, S1);
         emit_lea32(e, H_RSP, rm_mem(H_RSP, -4));
     }
@@ -319,32 +355,26 @@ static void go_to_s0(Translator *t, bool checked, int32_t drop)
 {
     Emit *e = t->e;
     bool check = t->cs64 && !checked;
-    if (check) {
-        emit_store(e, rm_gs(OFF(rip)), H_RIP);
-    }
-    emit_mov(e, H_RIP, S0);
     if (t->j->chain) {
         jump_by_cache(t, check ? COLD_CANONICAL : COLD_MISS, drop);
     } else if (check) {
         new_cold(t, COLD_CANONICAL, emit_jmp(e))->delta = drop;
     } else {
-        emit_jmp_to(e, t->j->stubs.leave);
+        emit_jmp_to(e, t->j->stubs.leave_rip);
     }
     t->done = true;
 }
 
-/* The jump cache does not know the target in H_RIP. Non-canonical: the branch itself faults, so
+/* The jump cache does not know the target in S0. Non-canonical: the branch itself faults, so
  * what it did is undone. */
 void gen_cold_canonical(Translator *t, Cold *c)
 {
     Emit *e = t->e;
     emit_link_here(e, c->from);
-    emit_mov(e, S0, H_RIP);
     canonical_in_s1(e);
     emit_jcc_to(e, CC_E, t->j->stubs.by_cache2);
-    emit_load(e, H_RIP, rm_gs(OFF(rip)));
     emit_lea(e, H_RSP, rm_mem(H_RSP, -c->delta));
-    emit_mov_imm32(e, S1, t->off[c->insn]);
+    emit_mov_imm32(e, S1, (uint32_t)page_off(t, t->off[c->insn]));
     emit_jmp_to(e, t->j->stubs.raise_gp);
 }
 

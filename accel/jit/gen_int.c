@@ -258,7 +258,7 @@ static bool divide_to_function(Translator *t, uint8_t *jump[], unsigned n, uint8
     if (!x) {
         return false;
     }
-    *x = (JitExec){ .fn = insn_function(t->in), .off = t->off[t->i], .insn = *t->in };
+    *x = (JitExec){ .fn = insn_function(t->in), .off = page_off(t, t->off[t->i]), .insn = *t->in };
     for (unsigned i = 0; i < n; i++) {
         Cold *c = new_cold(t, COLD_EXEC, jump[i]);
         c->exec = x;

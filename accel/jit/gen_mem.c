@@ -34,8 +34,9 @@ bool guest_address(Translator *t, Rm *out)
     int64_t disp = in->disp;
     Rm rm = { .reg = NO_REG, .base = NO_REG, .index = NO_REG };
     if (in->base == INSN_REG_RIP) {
-        rm.base = H_RIP;
-        disp += t->off[t->i] + in->len;
+        rm.base = S0;
+        emit_load(t->e, S0, rm_gs(OFF_WORD(JW_PAGE)));
+        disp += page_off(t, t->off[t->i] + in->len);
     } else if (in->base != INSN_REG_NONE) {
         rm.base = (uint8_t)address_reg(t, in->base, S0);
     }
@@ -68,8 +69,7 @@ static unsigned slot_of(const Translator *t, bool write)
 
 static uint32_t describe(const Translator *t, unsigned slot, unsigned size, uint32_t access)
 {
-    return t->off[t->i] << MEM_OFF_SHIFT | (uint32_t)t->in->len << MEM_LEN_SHIFT |
-           slot << MEM_SLOT_SHIFT | (size - 1) << MEM_SIZE_SHIFT | access;
+    return (uint32_t)page_off(t, t->off[t->i]) << MEM_OFF_SHIFT | slot << MEM_SLOT_SHIFT | (size - 1) << MEM_SIZE_SHIFT | access;
 }
 
 /* Offset in S0 to linear address in S0, outside 64-bit mode and flat segments. */
@@ -97,7 +97,7 @@ static bool is_simple(const Translator *t)
         }
     }
     return t->cs64 && in->adsize == 8 && in->seg < SEG_FS && in->index == INSN_REG_NONE &&
-           in->base != INSN_REG_NONE && (in->base == INSN_REG_RIP || !is_spilled(in->base));
+           in->base != INSN_REG_NONE && in->base != INSN_REG_RIP && !is_spilled(in->base);
 }
 
 /* Linear address into S0. */
@@ -279,10 +279,8 @@ void gen_access_stack(Translator *t, unsigned base, int32_t disp, unsigned size,
 /* Before the instruction in hand, to begin a block there; flags are in memory. */
 static void leave_before(Translator *t)
 {
-    if (t->off[t->i]) {
-        emit_lea(t->e, H_RIP, rm_mem(H_RIP, t->off[t->i]));
-    }
-    emit_jmp_to(t->e, t->j->stubs.leave);
+    emit_mov_imm32(t->e, S1, (uint32_t)page_off(t, t->off[t->i]));
+    emit_jmp_to(t->e, t->j->stubs.leave_at);
 }
 
 /* The same while a check is in force: no C. */
@@ -308,13 +306,17 @@ void gen_cold_share(Translator *t, Cold *c)
     emit_alu_imm(e, 0, A_AND, rm_reg(S1), PAGE_SIZE - 1);
     emit_alu_imm(e, 0, A_CMP, rm_reg(S1), PAGE_SIZE - (c->hi - c->lo));
     emit_mov_imm32(e, S1, c->desc);
-    emit_jcc_to(e, CC_A, t->j->stubs.share_lost);
+    uint8_t *lost = emit_jcc(e, CC_A);
     emit_lea(e, S0, c->address);
     emit_call_to(e, c->open ? t->j->stubs.look : t->j->stubs.share);
     emit_jcc_to(e, CC_E, c->again);
     if (c->open) {
         leave_before(t);
     }
+    emit_link_here(e, lost);
+    emit_mov_imm32(e, S1, c->desc);
+    emit_mov_imm64(e, S0, (uintptr_t)t->tb);
+    emit_jmp_to(e, t->j->stubs.share_lost);
 }
 
 /* Behind the block: the operand was not in its slot. */
@@ -334,6 +336,7 @@ void gen_cold_access(Translator *t, Cold *c)
     Rm mem = rm_mem(S0, 0);
     c->body(t, &mem);
     if (c->desc & MEM_WRITE) {
+        emit_mov_imm32(e, S1, (uint32_t)page_off(t, t->off[t->i] + t->in->len));
         emit_call_to(e, t->j->stubs.commit);
     }
     emit_jmp_to(e, c->after);

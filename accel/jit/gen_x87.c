@@ -78,11 +78,12 @@ static void note(Translator *t)
         t->fpu_notes_rip |= bit;
     }
     if (t->fpu_notes_rip & bit) {
-        emit_store(t->e, rm_gs(OFF_WORD(JW_FPU_RIP)), H_RIP);
+        emit_load(t->e, S1, rm_gs(OFF_WORD(JW_PAGE)));
+        emit_store(t->e, rm_gs(OFF_WORD(JW_FPU_RIP)), S1);
     }
     uint32_t fop = (t->in->opcode & 7u) << 8 | t->in->modrm;
     emit_store_imm32(t->e, rm_gs(OFF_WORD(JW_FPU_CODE)),
-                     FPU_NOTED | fop << FPU_FOP_SHIFT | t->off[t->i]);
+                     FPU_NOTED | fop << FPU_FOP_SHIFT | (t->page_at + t->off[t->i]));
 }
 
 static void note_data(Translator *t)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * What translated code calls: memory operands that are not plain RAM at hand, and instructions
  * that run as functions. All may unwind by cpu_raise: the guest's registers are in CpuState, and
- * cpu->rip is the address of the block's first instruction.
+ * instructions are told by their offset in the page whose address is JW_PAGE.
  */
 #include <string.h>
 
@@ -21,7 +21,7 @@ static uint64_t rip_mask(const CpuState *cpu)
 
 static void set_insn_rip(CpuState *cpu, uint32_t desc)
 {
-    cpu->insn_rip = (cpu->rip + (desc & 0x3ff)) & rip_mask(cpu);
+    cpu->insn_rip = (cpu->jit_word[JW_PAGE] + (desc & (PAGE_SIZE - 1))) & rip_mask(cpu);
 }
 
 static unsigned mem_size(uint32_t desc)
@@ -107,13 +107,12 @@ uint8_t *jit_mem_slow(CpuState *cpu, uint64_t lin, uint32_t desc)
 }
 
 /* The block is left before the instruction, which the interpreter executes. */
-void jit_share_lost(CpuState *cpu, uint32_t desc)
+void jit_share_lost(CpuState *cpu, uint32_t desc, Tb *tb)
 {
     JitCpu *jc = cpu->jit;
-    uint64_t start = cpu_code_lin(cpu);
     set_insn_rip(cpu, desc);
     jc->share_lost++;
-    jit_unshare(cpu, start);
+    jit_unshare(cpu, tb);
     cpu->rip = cpu->insn_rip;
     cpu->jit_word[JW_INTERP] = 1;
 }
@@ -131,7 +130,6 @@ uint64_t jit_share_slow(CpuState *cpu, uint64_t lin, uint32_t desc)
         cpu->jit->slow_fills++;
         return 1;
     }
-    jit_share_lost(cpu, desc);
     return 0;
 }
 
@@ -147,7 +145,7 @@ static void store_bounce(CpuState *cpu, uint64_t lin, unsigned size)
     }
 }
 
-uint64_t jit_mem_commit(CpuState *cpu, uint64_t rflags)
+uint64_t jit_mem_commit(CpuState *cpu, uint64_t rflags, uint32_t next)
 {
     JitCpu *jc = cpu->jit;
     uint32_t desc = jc->desc;
@@ -171,7 +169,7 @@ uint64_t jit_mem_commit(CpuState *cpu, uint64_t rflags)
     if (desc & MEM_FLAGS) {
         cpu->cc = flags_to_cc((uint32_t)rflags);
     }
-    cpu->rip = (cpu->insn_rip + (desc >> MEM_LEN_SHIFT & 15)) & rip_mask(cpu);
+    cpu->rip = (cpu->jit_word[JW_PAGE] + next) & rip_mask(cpu);
     return 1;
 }
 
@@ -199,14 +197,14 @@ static void count(CpuState *cpu, const JitExec *x)
 static void run(CpuState *cpu, const JitExec *x, uint64_t mask)
 {
     count(cpu, x);
-    cpu->insn_rip = (cpu->rip + x->off) & mask;
+    cpu->insn_rip = (cpu->jit_word[JW_PAGE] + x->off) & mask;
     cpu->rip = (cpu->insn_rip + x->insn.len) & mask;
     x->fn(cpu, &x->insn);
 }
 
 uint64_t jit_exec(CpuState *cpu, const JitExec *x)
 {
-    uint64_t start = cpu->rip, mask = rip_mask(cpu), insn_rip = (start + x->off) & mask;
+    uint64_t mask = rip_mask(cpu), insn_rip = (cpu->jit_word[JW_PAGE] + x->off) & mask;
     count(cpu, x);
     if (x->insn.op == OP_PAUSE && cpu->jit->jit->turns && !cpu->jit->check) {
         turns_spin(cpu->jit->jit->turns, cpu);
@@ -214,7 +212,6 @@ uint64_t jit_exec(CpuState *cpu, const JitExec *x)
     if (!exec_step(cpu, x->fn, &x->insn, insn_rip, (insn_rip + x->insn.len) & mask, true)) {
         return 1;
     }
-    cpu->rip = start;
     return 0;
 }
 

@@ -51,7 +51,8 @@ static inline void jumps_add(JitCpu *jc, uint64_t lin, uint64_t tag, void *host)
     if (e->tag != JUMP_NONE && e->lin != lin) {
         jc->jump2[jump2_index(e->lin)] = *e;
     }
-    *e = (JumpEntry){ .lin = lin, .tag = tag, .host = host };
+    *e = (JumpEntry){ .lin = lin, .tag = tag, .host = host,
+                        .page = lin & ~(uint64_t)(PAGE_SIZE - 1) };
 }
 
 static inline void jumps_forget(JitCpu *jc, uint64_t lin)

@@ -21,7 +21,7 @@ enum { MAX_SPAN = 512 };
 static const Operand *shareable_operand(const Insn *in)
 {
     if (in->adsize != 8 || in->seg >= SEG_FS || in->index != INSN_REG_NONE ||
-        in->base == INSN_REG_NONE || (in->base != INSN_REG_RIP && is_spilled(in->base)) ||
+        in->base == INSN_REG_NONE || in->base == INSN_REG_RIP || is_spilled(in->base) ||
         in->op == OP_LEA || in->op == OP_FLDCW) { /* whose body needs the flags saved */
         return NULL;
     }
@@ -40,7 +40,7 @@ static const Operand *shareable_operand(const Insn *in)
 
 void share_scan(Translator *t)
 {
-    unsigned id[REG_R15 + 2], next = 1;
+    unsigned id[REG_R15 + 1], next = 1;
     for (unsigned r = 0; r < ARRAY_SIZE(id); r++) {
         id[r] = next++;
     }
@@ -51,10 +51,9 @@ void share_scan(Translator *t)
         const Operand *m = t->may_share ? shareable_operand(in) : NULL;
         a->id = 0;
         if (m) {
-            bool rip = in->base == INSN_REG_RIP;
-            a->id = (uint16_t)id[rip ? REG_R15 + 1 : in->base];
+            a->id = (uint16_t)id[in->base];
             a->write = m->access & OPD_W;
-            a->lo = in->disp + (rip ? t->off[i] + in->len : 0);
+            a->lo = in->disp;
             a->hi = a->lo + m->size;
         }
         uint32_t writes = insn_gpr_writes(in);

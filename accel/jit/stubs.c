@@ -3,13 +3,12 @@
  * helpers that save what C may clobber.
  *
  * In translated code: guest registers 0-3, 5-7 and 12-15 in the host's of the same number, guest
- * RSP in r9, guest R8-R11 in CpuState; r8 the guest RIP of the block's first instruction, r10 and
- * r11 scratch; gs addresses CpuState; rsp is the host's stack, a multiple of 16. Arithmetic flags
+ * RSP in r9, guest R9-R11 in CpuState; r10 and r11 are scratch; gs addresses CpuState; rsp is the host's stack, a multiple of 16. Arithmetic flags
  * at a block's entry are in CpuState.cc.
  */
 #include "accel/jit/translate.h"
 
-static const uint8_t resident[] = { RAX, RCX, RDX, RBX, RBP, RSI, RDI, R12, R13, R14, R15 };
+static const uint8_t resident[] = { RAX, RCX, RDX, RBX, RBP, RSI, RDI, R8, R12, R13, R14, R15 };
 
 static void save_registers(Emit *e)
 {
@@ -17,7 +16,6 @@ static void save_registers(Emit *e)
         emit_store(e, rm_gs(OFF_GPR(resident[i])), resident[i]);
     }
     emit_store(e, rm_gs(OFF_GPR(REG_RSP)), R9);
-    emit_store(e, rm_gs(OFF(rip)), R8);
 }
 
 static void load_registers(Emit *e)
@@ -26,18 +24,16 @@ static void load_registers(Emit *e)
         emit_load(e, resident[i], rm_gs(OFF_GPR(resident[i])));
     }
     emit_load(e, R9, rm_gs(OFF_GPR(REG_RSP)));
-    emit_load(e, R8, rm_gs(OFF(rip)));
 }
 
 /* Those that a C function does not keep. */
 static void load_clobbered(Emit *e)
 {
-    static const uint8_t clobbered[] = { RAX, RCX, RDX, RSI, RDI };
+    static const uint8_t clobbered[] = { RAX, RCX, RDX, RSI, RDI, R8 };
     for (unsigned i = 0; i < sizeof(clobbered); i++) {
         emit_load(e, clobbered[i], rm_gs(OFF_GPR(clobbered[i])));
     }
     emit_load(e, R9, rm_gs(OFF_GPR(REG_RSP)));
-    emit_load(e, R8, rm_gs(OFF(rip)));
 }
 
 static void push(Emit *e, unsigned reg)
@@ -214,28 +210,47 @@ static uint8_t *make_leave_saved(Emit *e, const uint8_t *save)
     return at;
 }
 
-static uint8_t *make_leave(Emit *e, const uint8_t *saved)
+static uint8_t *make_leave_rip(Emit *e, const uint8_t *saved)
 {
     uint8_t *at = start(e);
+    emit_store(e, rm_gs(OFF(rip)), R10);
     save_registers(e);
     emit_jmp_to(e, saved);
     return at;
 }
 
-static uint8_t *make_leave_link(Emit *e, const uint8_t *leave)
+static uint8_t *make_leave_at(Emit *e, const uint8_t *leave_rip)
 {
     uint8_t *at = start(e);
+    emit_load(e, R10, rm_gs(OFF_WORD(JW_PAGE)));
+    emit_alu(e, EM_W, A_ADD, R10, rm_reg(R11));
+    emit_jmp_to(e, leave_rip);
+    return at;
+}
+
+static uint8_t *make_leave_link(Emit *e, const JitStubs *s)
+{
+    uint8_t *at = start(e);
+    emit_load(e, R10, rm_gs(OFF_WORD(JW_PAGE)));
+    emit_op(e, EM_BYTE | 0x80, 7, rm_mem(R11, offsetof(TbExit, by_cache))); /* cmp */
+    emit8(e, 0);
+    uint8_t *by_cache = emit_jcc(e, CC_NE);
     emit_store(e, rm_gs(OFF_WORD(JW_LINK)), R11);
-    emit_jmp_to(e, leave);
+    emit_op(e, EM_0F | 0xb7, R11, rm_mem(R11, offsetof(TbExit, at))); /* movzx */
+    emit_jmp_to(e, s->leave_at);
+    emit_link_here(e, by_cache);
+    emit_op(e, EM_0F | 0xb7, R11, rm_mem(R11, offsetof(TbExit, at)));
+    emit_alu(e, EM_W, A_ADD, R10, rm_reg(R11));
+    emit_jmp_to(e, s->by_cache);
     return at;
 }
 
 /* Leaves with a word set to 1. */
-static uint8_t *make_leave_word(Emit *e, const uint8_t *leave, unsigned word)
+static uint8_t *make_leave_word(Emit *e, const uint8_t *leave_at, unsigned word)
 {
     uint8_t *at = start(e);
     emit_store_imm32(e, rm_gs(OFF_WORD(word)), 1);
-    emit_jmp_to(e, leave);
+    emit_jmp_to(e, leave_at);
     return at;
 }
 
@@ -340,7 +355,7 @@ static uint8_t *make_look(Emit *e)
     return at;
 }
 
-static uint8_t *make_share(Emit *e, const uint8_t *save, const uint8_t *load, const uint8_t *saved)
+static uint8_t *make_share(Emit *e, const uint8_t *save, const uint8_t *load)
 {
     uint8_t *at = start(e);
     look_or_go_on(e);
@@ -350,15 +365,11 @@ static uint8_t *make_share(Emit *e, const uint8_t *save, const uint8_t *load, co
     emit_mov(e, RSI, R10);
     emit_mov32(e, RDX, R11);
     emit_call_c(e, jit_share_slow);
-    emit_op(e, 0x85, RAX, rm_reg(RAX));
-    uint8_t *leave = emit_jcc(e, CC_E);
+    emit_mov(e, R11, RAX);
     vectors_pop(e, load);
     load_clobbered(e);
-    emit_alu(e, 0, A_XOR, R11, rm_reg(R11));
+    emit_alu_imm(e, 0, A_CMP, rm_reg(R11), 1);
     ret(e);
-    emit_link_here(e, leave); /* rip and cc are set */
-    emit_lea(e, RSP, rm_mem(RSP, 16));
-    emit_jmp_to(e, saved);
     return at;
 }
 
@@ -369,6 +380,7 @@ static uint8_t *make_share_lost(Emit *e, const uint8_t *save, const uint8_t *sav
     vectors_to_memory(e, save);
     emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
     emit_mov32(e, RSI, R11);
+    emit_mov(e, RDX, R10);
     emit_call_c(e, jit_share_lost);
     emit_jmp_to(e, saved);
     return at;
@@ -381,6 +393,7 @@ static uint8_t *make_commit(Emit *e, const uint8_t *save, const uint8_t *load, c
     save_registers(e);
     emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
     emit_load(e, RSI, rm_mem(RSP, 0));
+    emit_mov32(e, RDX, R11);
     push(e, RAX); /* alignment */
     vectors_push(e, save);
     emit_call_c(e, jit_mem_commit);
@@ -471,17 +484,18 @@ void jit_make_stubs(Jit *j)
     s->load_fpu = make_load_fpu(e);
     *(void **)&s->enter = make_enter(e);
     const uint8_t *saved = make_leave_saved(e, save);
-    s->leave = make_leave(e, saved);
+    s->leave_rip = make_leave_rip(e, saved);
+    s->leave_at = make_leave_at(e, s->leave_rip);
     start(e);
-    s->by_cache2 = make_by_cache2(e, s->leave);
+    s->by_cache2 = make_by_cache2(e, s->leave_rip);
     start(e);
     s->by_cache = make_by_cache(e, s->by_cache2);
-    s->leave_link = make_leave_link(e, s->leave);
-    s->leave_interp = make_leave_word(e, s->leave, JW_INTERP);
-    s->leave_stale = make_leave_word(e, s->leave, JW_STALE);
+    s->leave_link = make_leave_link(e, s);
+    s->leave_interp = make_leave_word(e, s->leave_at, JW_INTERP);
+    s->leave_stale = make_leave_word(e, s->leave_at, JW_STALE);
     s->slow = make_slow(e, save, s->load_vectors, j->use_table);
     s->look = make_look(e);
-    s->share = make_share(e, save, s->load_vectors, saved);
+    s->share = make_share(e, save, s->load_vectors);
     s->share_lost = make_share_lost(e, save, saved);
     s->commit = make_commit(e, save, s->load_vectors, saved);
     s->segment = make_segment(e, save, s->load_vectors);

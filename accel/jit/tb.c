@@ -298,7 +298,6 @@ void tb_link(Jit *j, TbExit *x, Tb *to)
     }
     if (to->stamp2) {
         x->by_cache = true;
-        patch_rel32(x->gate ? x->saved : x->direct, j->stubs.by_cache);
         return;
     }
     const uint8_t *entry = to->entry - j->e.to_rx;
@@ -306,12 +305,12 @@ void tb_link(Jit *j, TbExit *x, Tb *to)
     x->next_in = to->in;
     to->in = x;
     j->stats.links++;
-    if (!x->gate) {
-        patch_rel32(x->direct, entry);
-    } else if (to->wants_flags) {
+    if (x->saved && to->wants_flags) {
         patch_rel32(x->saved, entry);
-    } else {
-        patch_rel32(x->direct, entry);
+        return;
+    }
+    patch_rel32(x->direct, entry);
+    if (x->gate) {
         patch_nop(x->gate);
     }
 }
@@ -320,12 +319,12 @@ static void tb_unlink(TbExit *x)
 {
     Tb *to = x->to;
     x->to = NULL;
-    if (!x->gate) {
-        patch_rel32(x->direct, x->unlinked);
-    } else if (to->wants_flags) {
+    if (x->saved && to->wants_flags) {
         patch_rel32(x->saved, x->unlinked);
-    } else {
+    } else if (x->gate) {
         patch_jmp(x->gate, x->saved_code);
+    } else {
+        patch_rel32(x->direct, x->saved ? x->saved_code : x->unlinked);
     }
 }
 
@@ -356,7 +355,7 @@ void tb_drop(Jit *j, Tb *tb)
 {
     __atomic_store_n(&tb->stale, true, __ATOMIC_RELEASE);
     unhash(j, tb);
-    patch_jmp(tb->entry - j->e.to_rx, j->stubs.leave_stale);
+    patch_jmp(tb->entry - j->e.to_rx, tb->stale_code);
     for (TbExit *x = tb->in, *next; x; x = next) {
         next = x->next_in;
         tb_unlink(x);

@@ -25,16 +25,17 @@ typedef struct Tb Tb;
 typedef struct PerfMap PerfMap;
 
 /* A direct branch to the block's own page. Two ways out: with the flags dropped, if the target
- * does not want them, or after they were saved. */
+ * does not want them, or after they were saved. One that polls has the gate in front. */
 typedef struct TbExit {
     Tb *from, *to;
     struct TbExit *next_in;   /* of to->in */
     uint8_t *direct;          /* rel32 of the jump that saves no flags */
-    uint8_t *gate;            /* NULL: the flags are in memory in any case, direct always goes */
-    uint8_t *saved_code;      /* with gate: where it leads when shut, to save the flags */
-    uint8_t *saved;           /* with gate: rel32 of the jump behind the saving */
+    uint8_t *gate;            /* shut: to saved_code; NULL: direct itself goes there */
+    uint8_t *saved_code;      /* saves the flags; NULL: they are in memory in any case */
+    uint8_t *saved;           /* with saved_code: rel32 of the jump behind the saving */
     uint8_t *unlinked;        /* where direct or saved lead while to is NULL */
-    bool by_cache;            /* goes to the jump cache for good: the target was entered by that */
+    uint16_t at;              /* the target's offset in the page */
+    bool by_cache;            /* unlinked for good: the stub looks into the jump cache */
 } TbExit;
 
 struct Tb {
@@ -45,6 +46,7 @@ struct Tb {
     const uint32_t *stamp2;   /* of the page its one instruction reaches into; NULL: it does not.
                                  Entered by the jump cache only, which knows both mappings. */
     uint8_t *entry;           /* executable address */
+    uint8_t *stale_code;      /* what the entry leads to once it is dropped */
     uint32_t code_len;
     uint16_t bytes, nr_insns;
     struct TbCheck *check;    /* NULL: blocks are not compared */
@@ -81,17 +83,18 @@ typedef struct JitStats {
 /* What leads from generated code to C. All are addresses in the writable mapping. */
 typedef struct JitStubs {
     void (*enter)(void *host_code); /* executable; the vCPU's thread, gs set */
-    uint8_t *leave;        /* r8: rip of the next instruction */
-    uint8_t *by_cache;     /* r8: goes on there, or leaves; 64-bit mode and flat segments */
+    uint8_t *leave_rip;    /* r10: rip of the next instruction */
+    uint8_t *leave_at;     /* r11d: its offset in the page */
+    uint8_t *by_cache;     /* r10: goes on there, or leaves; 64-bit mode and flat segments */
     uint8_t *by_cache2;    /* the same, when the first look found nothing */
-    uint8_t *leave_link;   /* the same, r11: TbExit */
-    uint8_t *leave_stale;  /* the same: the block was dropped */
-    uint8_t *leave_interp; /* the same: the interpreter is to run the next block */
+    uint8_t *leave_link;   /* r11: TbExit: leaves, or by_cache */
+    uint8_t *leave_stale;  /* as leave_at: the block was dropped */
+    uint8_t *leave_interp; /* as leave_at: the interpreter is to run the next block */
     uint8_t *slow;         /* memory operand not at hand: r10 linear address, r11d MEM_ bits */
     uint8_t *look;         /* the same in the Tlb only: ZF = 0: it is not there */
-    uint8_t *share;        /* the same for a shared check: leaves if it is not to be had */
-    uint8_t *share_lost;   /* r11d: MEM_ bits; leaves, the interpreter executes the instruction */
-    uint8_t *commit;       /* after an instruction on slow's buffer was a store */
+    uint8_t *share;        /* the same, and asks C then */
+    uint8_t *share_lost;   /* r10: Tb, r11d: MEM_ bits; leaves for the interpreter to execute it */
+    uint8_t *commit;       /* after an instruction on slow's buffer was a store; r11d: offset of the next */
     uint8_t *segment;      /* r10 offset, r11d MEM_ bits, JW_SEG: checks, r10 linear */
     uint8_t *raise_gp;     /* r11d: MEM_ bits; #GP(0), with MEM_STACK #SS(0) */
     uint8_t *exec;         /* r11: JitExec; comes back */

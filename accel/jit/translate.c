@@ -185,7 +185,7 @@ JitExec *new_exec(Translator *t)
     ExecFn *fn = insn_function(t->in);
     JitExec *x = fn ? jit_alloc(t->j, sizeof(*x)) : NULL;
     if (x) {
-        *x = (JitExec){ .fn = fn, .off = t->off[t->i], .insn = *t->in };
+        *x = (JitExec){ .fn = fn, .off = page_off(t, t->off[t->i]), .insn = *t->in };
     }
     return x;
 }
@@ -239,7 +239,8 @@ static void emit_entry(Translator *t)
     t->tb->entry = e->p + e->to_rx;
     emit_nops(e, 8); /* tb_drop puts a jump here */
     if (!t->cs64 && !t->flat) {
-        emit_lea(e, S0, rm_mem(H_RIP, t->off[t->nr_insns] - 1));
+        emit_load(e, S0, rm_gs(OFF_WORD(JW_PAGE)));
+        emit_lea32(e, S0, rm_mem(S0, page_off(t, t->off[t->nr_insns]) - 1));
         emit_alu(e, 0, A_CMP, S0, rm_gs(OFF(seg[SEG_CS].limit)));
         new_cold(t, COLD_LEAVE_INTERP, emit_jcc(e, CC_A));
     }
@@ -283,12 +284,15 @@ static void emit_cold(Translator *t)
             emit_mov_imm64(e, S1, (uintptr_t)c->exec);
             emit_jmp_to(e, s->exec_end);
             break;
-        case COLD_LEAVE_INTERP: emit_link(c->from, s->leave_interp); break;
-        case COLD_LEAVE: emit_link(c->from, s->leave); break;
-        case COLD_MISS: emit_link(c->from, t->cs64 || t->flat ? s->by_cache2 : s->leave); break;
+        case COLD_LEAVE_INTERP: case COLD_LEAVE:
+            emit_link_here(e, c->from);
+            emit_mov_imm32(e, S1, page_off(t, c->delta));
+            emit_jmp_to(e, c->kind == COLD_LEAVE ? s->leave_at : s->leave_interp);
+            break;
+        case COLD_MISS: gen_cold_miss(t, c); break;
         case COLD_GP:
             emit_link_here(e, c->from);
-            emit_mov_imm32(e, S1, t->off[c->insn]);
+            emit_mov_imm32(e, S1, page_off(t, t->off[c->insn]));
             emit_jmp_to(e, s->raise_gp);
             break;
         case COLD_VECTORS: case COLD_FPU:
@@ -314,7 +318,7 @@ static bool emit_block(Translator *t)
     for (t->i = 0; t->i < t->nr_insns && !t->done; t->i++) {
         t->in = &t->insn[t->i];
         t->tb->insns[t->i].host = (uint32_t)(t->e->p + t->e->to_rx - t->tb->entry);
-        t->tb->insns[t->i].desc = t->off[t->i] | (t->in->seg == SEG_SS ? MEM_STACK : 0);
+        t->tb->insns[t->i].desc = page_off(t, t->off[t->i]) | (t->in->seg == SEG_SS ? MEM_STACK : 0);
         t->flags_at[t->i] = (uint8_t)t->flags;
         unsigned run = gen_stack_run(t);
         if (run) {
@@ -342,6 +346,9 @@ static bool emit_block(Translator *t)
     t->tb->bytes = t->off[t->i];
     t->cold_at = (uint32_t)(t->e->p + t->e->to_rx - t->tb->entry);
     emit_cold(t);
+    t->tb->stale_code = t->e->p;
+    emit_mov_imm32(t->e, S1, t->page_at);
+    emit_jmp_to(t->e, t->j->stubs.leave_stale);
     return !t->failed;
 }
 

@@ -9,7 +9,7 @@
 #include "accel/jit/cpu.h"
 
 /* Host registers with a fixed role; see stubs.c. */
-enum { H_RSP = R9, H_RIP = R8, S0 = R10, S1 = R11 };
+enum { H_RSP = R9, S0 = R10, S1 = R11 };
 enum { TB_MAX_INSNS = 64, TB_MAX_COLD = 256, TB_MAX_EXITS = TB_MAX_INSNS + 2, TB_MAX_SHARES = 8 };
 
 /* Where the guest's arithmetic flags are. */
@@ -42,6 +42,7 @@ typedef struct Cold {
     BodyFn *body;
     unsigned seg, count;
     int32_t lo, hi;       /* COLD_SHARE: the range from the base */
+    bool reload;          /* COLD_MISS: the address is in the entry only */
     bool open;            /* another check is in force */
     TbExit *exit;
     int32_t delta;
@@ -123,6 +124,22 @@ uint32_t insn_flags_killed(const Insn *in);
 /* General registers that it may write: bit n is register n. */
 uint32_t insn_gpr_writes(const Insn *in);
 
+/* Offset in the page of what is delta behind the block's start. */
+static inline int32_t page_off(const Translator *t, int64_t delta)
+{
+    return (int32_t)((int64_t)t->page_at + delta);
+}
+/* Guest RIP of what is there: to reg, a scratch register. Leaves flags alone. */
+static inline void emit_rip(Translator *t, unsigned reg, int64_t delta)
+{
+    emit_load(t->e, reg, rm_gs(OFF_WORD(JW_PAGE)));
+    if (t->cs64) {
+        emit_lea(t->e, reg, rm_mem(reg, page_off(t, delta)));
+    } else {
+        emit_lea32(t->e, reg, rm_mem(reg, page_off(t, delta)));
+    }
+}
+
 /* ---- share.c: operands with one check for several ---- */
 
 /* Pass one: which operands have the same base. */
@@ -189,7 +206,7 @@ unsigned simple_stack(const Translator *t);
 
 static inline bool is_spilled(unsigned guest_reg)
 {
-    return guest_reg >= REG_R8 && guest_reg <= REG_R11;
+    return guest_reg >= REG_R9 && guest_reg <= REG_R11;
 }
 /* Of a register that is not spilled. */
 static inline unsigned host_reg(unsigned guest_reg)
@@ -220,7 +237,8 @@ void gen_exit(Translator *t, int64_t delta, bool poll);
 void gen_to_loop(Translator *t, int64_t delta);
 /* The stub of that name. */
 uint8_t *make_by_cache(Emit *e, const uint8_t *by_cache2);
-uint8_t *make_by_cache2(Emit *e, const uint8_t *leave);
+uint8_t *make_by_cache2(Emit *e, const uint8_t *leave_rip);
+void gen_cold_miss(Translator *t, Cold *c);
 void gen_cold_exit(Translator *t, Cold *c);
 void gen_cold_canonical(Translator *t, Cold *c);
 
