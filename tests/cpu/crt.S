@@ -67,13 +67,7 @@ ap_start:
     xor ax, ax
     mov ds, ax
     lgdt [crt_gdt_ptr]
-    mov eax, cr0
-    or al, 1
-    and eax, 0x9fffffff
-    mov cr0, eax
-    .byte 0x66, 0xea
-    .long 1f
-    .word CS32
+    GO_TO_CS32 1f
     .code32
 1:  mov eax, DS32
     mov ds, eax
@@ -222,16 +216,7 @@ enable_fpu:
 /* ---- traps ---- */
     .balign 16
 stubs:
-    .set vec, 0
-    .rept 256
-    .balign 16
-    .if !(vec == 8 || (vec >= 10 && vec <= 14) || vec == 17 || vec == 21)
-    push 0
-    .endif
-    push vec
-    jmp common
-    .set vec, vec + 1
-    .endr
+    STUBS common
 
 common:
 #if BITS == 64
@@ -371,10 +356,7 @@ probe:
     .data
     .balign 8
 crt_gdt:
-    .quad 0
-    .quad 0x00cf9b000000ffff /* CS32 */
-    .quad 0x00cf93000000ffff /* DS32 */
-    .quad 0x00af9b000000ffff /* CS64 */
+    FLAT_DESCRIPTORS
     .quad 0x00cffb000000ffff /* UCS32 */
     .quad 0x00cff3000000ffff /* UDS */
     .quad 0x00affb000000ffff /* UCS64 */

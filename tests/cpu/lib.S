@@ -23,13 +23,7 @@ start16:
     and al, 0xfe
     out 0x92, al /* A20 on */
     lgdt cs:[boot_gdt_ptr - 0xf0000]
-    mov eax, cr0
-    or al, 1
-    and eax, 0x9fffffff /* caches on, as reset left CD and NW set */
-    mov cr0, eax
-    .byte 0x66, 0xea
-    .long start32
-    .word CS32
+    GO_TO_CS32 start32
     .align 4
 boot_gdt_ptr:
     .word gdt_end - gdt - 1
@@ -73,19 +67,6 @@ build_idt32:
     add eax, 16
     loop 1b
     ret
-
-.macro STUBS common
-    .set vec, 0
-    .rept 256
-    .balign 16
-    .if !(vec == 8 || (vec >= 10 && vec <= 14) || vec == 17 || vec == 21)
-    push 0
-    .endif
-    push vec
-    jmp \common
-    .set vec, vec + 1
-    .endr
-.endm
 
     .balign 16
     .global stubs32
@@ -478,10 +459,7 @@ text_skip: .asciz "1..0 # SKIP "
     .balign 16
     .global gdt
 gdt:
-    .quad 0
-    .quad 0x00cf9b000000ffff /* CS32 */
-    .quad 0x00cf93000000ffff /* DS32 */
-    .quad 0x00af9b000000ffff /* CS64 */
+    FLAT_DESCRIPTORS
     .quad 0x00cffb000000ffff /* UCS32 */
     .quad 0x00cff3000000ffff /* UDS */
     .quad 0x00affb000000ffff /* UCS64 */

@@ -8,7 +8,7 @@
  *
  * Each round says '.' on the debug port, each reset '!'.
  */
-.intel_syntax noprefix
+#include "../cpu/boot.inc"
 
 #define REAL 0
 #define PM16 1
@@ -17,9 +17,6 @@
 #define COMPAT 4
 #define LONG 5
 
-#define CS32 0x08
-#define DS32 0x10
-#define CS64 0x18
 #define CS16 0x20
 #define DS16 0x28
 #define TSS 0x30
@@ -28,6 +25,17 @@
 #define AREA_BYTES 0x10000
 #define BLOCK 512
 #define ROM 0xf0000
+
+/* All but ESP. */
+.macro LOAD_REGISTERS
+    mov eax, [0x400]
+    mov ecx, [0x408]
+    mov edx, [0x410]
+    mov ebx, [0x418]
+    mov ebp, [0x428]
+    mov esi, [0x430]
+    mov edi, [0x438]
+.endm
 
     .section .text
 /* ---- page tables: all present, writable, user, accessed, dirty; nothing to be written ---- */
@@ -60,10 +68,7 @@ pd32:
 /* ---- descriptors, accessed ---- */
     .balign 16
 gdt:
-    .quad 0
-    .quad 0x00cf9b000000ffff /* CS32 */
-    .quad 0x00cf93000000ffff /* DS32 */
-    .quad 0x00af9b000000ffff /* CS64 */
+    FLAT_DESCRIPTORS
     .quad 0x00009b010000ffff /* CS16: base 10000 */
     .quad 0x000093010000ffff /* DS16 */
     .word 0x67, tss - ROM    /* TSS */
@@ -115,13 +120,7 @@ idt_ptr:
 start:
     cli
     lgdt cs:[gdt_ptr - ROM]
-    mov eax, cr0
-    or al, 1
-    and eax, 0x9fffffff
-    mov cr0, eax
-    .byte 0x66, 0xea
-    .long 1f
-    .word CS32
+    GO_TO_CS32 1f
     .code32
 1:  mov eax, DS32
     mov ds, eax
@@ -279,13 +278,7 @@ next:
     mov ds, ax
     mov esp, [0x420]
     movzx esp, sp
-    mov eax, [0x400]
-    mov ecx, [0x408]
-    mov edx, [0x410]
-    mov ebx, [0x418]
-    mov ebp, [0x428]
-    mov esi, [0x430]
-    mov edi, [0x438]
+    LOAD_REGISTERS
     ljmp [0x4f0]
 #elif MODE == PM16
     mov [0x4f0], esi
@@ -296,13 +289,7 @@ next:
     mov fs, eax
     mov gs, eax
     movzx esp, word ptr [0x420]
-    mov eax, [0x400]
-    mov ecx, [0x408]
-    mov edx, [0x410]
-    mov ebx, [0x418]
-    mov ebp, [0x428]
-    mov esi, [0x430]
-    mov edi, [0x438]
+    LOAD_REGISTERS
     ljmp [0x4f0]
 #else
 #if MODE >= COMPAT
@@ -350,13 +337,7 @@ next:
     jmp [0x4f0]
 #else
     mov esp, [0x420]
-    mov eax, [0x400]
-    mov ecx, [0x408]
-    mov edx, [0x410]
-    mov ebx, [0x418]
-    mov ebp, [0x428]
-    mov esi, [0x430]
-    mov edi, [0x438]
+    LOAD_REGISTERS
     jmp [0x4f0]
 #endif
 #endif
