@@ -8,15 +8,14 @@
  * A block need not run to its end (it may have overwritten itself), so the translated one's rip
  * says which of the interpreter's states it is compared with. What cannot be taken back (devices,
  * the clock, changes of paging) runs in the interpreter alone. Both runs happen under vm_lock and
- * with requests held back, so that no device changes memory in between; and whatever a vCPU runs
- * is its turn (take_turn): taking stores back would undo another's in between.
+ * with requests held back, so that no device changes memory in between; and vCPUs take turns
+ * (turns.h), as taking stores back would undo another's in between.
  *
  * Blocks are not chained, so what chaining saves (flags that a successor does not want, polls) is
  * not looked at. Memory is compared where the interpreter stored.
  */
 #include "accel/jit/check.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -135,6 +134,7 @@ static void hold_requests(CpuState *cpu, JitCheck *c)
 {
     if (unlikely(cpu->request)) {
         c->requests |= __atomic_exchange_n(&cpu->request, 0, __ATOMIC_SEQ_CST);
+        c->disturbed = true;
     }
 }
 
@@ -280,6 +280,9 @@ static bool compare_end(CpuState *cpu, JitCheck *c)
         }
         place = place < 0 ? i : place;
     }
+    if (c->disturbed) {
+        return true;
+    }
     unsigned k = place < 0 ? c->nr : (unsigned)place;
     same_at(cpu, c, k);
     same_memory(&c->journal, c->stores[k]);
@@ -300,6 +303,9 @@ static bool compare_fault(CpuState *cpu, JitCheck *c)
                        : !memory || !check_same_state(&c->last, cpu, flags)
                            ? "its state at an exception differs"
                            : NULL;
+    if (what && c->disturbed) {
+        return true;
+    }
     if (what) {
         check_report(cpu, c, &c->last, flags, what);
     }
@@ -320,41 +326,6 @@ static bool try_translated(CpuState *cpu, JitCheck *c, CheckEnd *end)
         same_memory(&c->journal, c->journal.nr_stores);
         check_report(cpu, c, &c->last, 0, c->journal.escape_cause);
         return false;
-    }
-}
-
-/* ---- turns ---- */
-
-/* First come, first served. Who waits counts as outside guest code: whose turn it is may be
- * waiting for its safepoint. Nobody waits here with vm_lock. */
-static void take_turn(CpuState *cpu)
-{
-    Jit *j = cpu->jit->jit;
-    uint32_t mine = __atomic_fetch_add(&j->turn_next, 1, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&j->turn_now, __ATOMIC_SEQ_CST) != mine) {
-        uint32_t was = __atomic_exchange_n(&cpu->guest_code, 0, __ATOMIC_SEQ_CST);
-        for (unsigned n = 0; __atomic_load_n(&j->turn_now, __ATOMIC_SEQ_CST) != mine; n++) {
-            if (n > 100) {
-                sched_yield();
-            }
-        }
-        __atomic_store_n(&cpu->guest_code, was, __ATOMIC_SEQ_CST);
-    }
-    cpu->jit->check->has_turn = true;
-}
-
-static void end_turn(CpuState *cpu)
-{
-    if (cpu->jit->check->has_turn) {
-        cpu->jit->check->has_turn = false;
-        __atomic_add_fetch(&cpu->jit->jit->turn_now, 1, __ATOMIC_SEQ_CST);
-    }
-}
-
-void check_unwound(CpuState *cpu)
-{
-    if (cpu->jit->check) {
-        end_turn(cpu);
     }
 }
 
@@ -427,13 +398,27 @@ static bool run_unchecked(CpuState *cpu)
     return ran;
 }
 
-/* The block at rip in both engines, undisturbed. */
-static void run_compared(CpuState *cpu, JitCheck *c)
+void check_round(CpuState *cpu)
 {
+    JitCheck *c = cpu->jit->check;
+    if (c->failed) {
+        usleep(1000); /* until the main loop has seen it */
+        return;
+    }
+    if (c->alone || cpu->rip == c->alone_rip || interp_wants_single(cpu)) {
+        c->alone -= c->alone != 0;
+        run_alone(cpu, c);
+        return;
+    }
+    c->alone_rip = NO_RIP;
+    if (run_unchecked(cpu)) {
+        return;
+    }
     bool raised = false;
     vm_lock();
     simd_mxcsr_leave(cpu);
     hold_requests(cpu, c);
+    c->disturbed = false;
     jit_enter_code(cpu);
     bool done = run_both(cpu, c, &raised);
     jit_leave_code(cpu);
@@ -449,26 +434,6 @@ static void run_compared(CpuState *cpu, JitCheck *c)
     } else if (!done) {
         run_alone(cpu, c);
     }
-}
-
-void check_round(CpuState *cpu)
-{
-    JitCheck *c = cpu->jit->check;
-    if (c->failed) {
-        usleep(1000); /* until the main loop has seen it */
-        return;
-    }
-    take_turn(cpu);
-    if (c->alone || cpu->rip == c->alone_rip || interp_wants_single(cpu)) {
-        c->alone -= c->alone != 0;
-        run_alone(cpu, c);
-    } else {
-        c->alone_rip = NO_RIP;
-        if (!run_unchecked(cpu)) {
-            run_compared(cpu, c);
-        }
-    }
-    end_turn(cpu);
 }
 
 JitCheck *check_new(void)

@@ -36,10 +36,10 @@ typedef struct JitCheck {
     int vector;      /* CHECK_RAISED: what */
     uint32_t error;
     uint32_t requests; /* CPU_REQ_ held back meanwhile */
+    bool disturbed;  /* one came in the middle, where it may have cut a string instruction short */
     const Tb *tb;    /* the block in hand */
     unsigned alone;  /* so many instructions more are the interpreter's only */
     uint64_t alone_rip; /* and this one as long as it stays there (REP); NO_RIP: none */
-    bool has_turn;   /* nobody else runs guest code meanwhile */
     bool failed;     /* there was a difference */
     uint64_t blocks, insns, left_out;
 } JitCheck;
@@ -49,8 +49,6 @@ void check_free(JitCheck *c);
 /* One round of the engine's loop: a block in both engines, or what only the interpreter may run.
  * May unwind. */
 void check_round(CpuState *cpu);
-/* It has unwound. Blocks need not be compared. */
-void check_unwound(CpuState *cpu);
 
 /* May it be executed twice? */
 bool check_may_try(const Insn *in);

@@ -310,7 +310,6 @@ static void unwound(CpuState *cpu)
 {
     jit_fpu_store(cpu);
     jit_leave_code(cpu);
-    check_unwound(cpu);
     cpu->jit_word[JW_LINK] = 0;
 }
 
@@ -528,8 +527,8 @@ static bool jit_machine_init(Machine *m, const Dict *opts, Error **errp)
     if (!read_options(opts, &c, errp)) {
         return error_prefix(errp, "-accel jit: ");
     }
-    c.single = c.single && !c.check; /* comparing, they take turns block by block anyway */
     c.nr_cpus = c.single ? 1 : m->nr_cpus;
+    c.single |= c.check;
     m->jit = jit_create(&c, errp);
     return m->jit != NULL;
 }

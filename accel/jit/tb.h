@@ -122,7 +122,6 @@ struct Jit {
     bool use_table, share, chain, check;
     uint8_t share_lost[4096]; /* share.c; atomic */
     unsigned check_every;
-    uint32_t turn_next, turn_now; /* atomic; check.c: tickets of vCPUs that take turns */
     JitStats stats;
     PerfMap *perfmap;      /* NULL: nobody asked for it */
     struct Turns *turns;   /* NULL: vCPUs run in parallel */
