@@ -628,6 +628,7 @@ TlbEntry *tlb_fill(CpuState *cpu, Tlb *t, uint64_t lin, bool write)
         s->ram = fr->ram;
         s->ram_offset = fr->ram_offset + (e->gpa - fr->start);
         s->rom = fr->readonly;
+        s->code = s->rom || careful ? NULL : &s->ram->code[s->ram_offset >> PAGE_BITS];
         e->addend = (uintptr_t)(fr->host + (e->gpa - fr->start)) - page;
     }
     if (w.can_read) {

@@ -47,6 +47,7 @@ typedef struct TlbEntry {
 typedef struct TlbSide {
     RamBlock *ram;       /* NULL: registers, a hole, or a page that is RAM only in part */
     uint64_t ram_offset; /* of the page in ram */
+    CodePage *code;      /* of the page, if a store may be made there as long as that is told */
     bool rom, global;
 } TlbSide;
 

@@ -22,6 +22,8 @@ enum {
     JW_FPU_RIP, JW_FPU_CODE, JW_FPU_DATA,
     JW_TMP,     /* of one instruction */
     JW_LIN,     /* the slow stub's */
+    JW_ENTRY, JW_DESC, /* not 0: of a store under way to a page with code, without C so far */
+    JW_BESIDE,  /* how many of those were through without C */
     JW_SEG,     /* argument of the segment stub */
     /* Outside 64-bit mode: the last offset that a segment lets be read or written without a
      * closer look, -1: none. */

@@ -145,9 +145,26 @@ static void store_bounce(CpuState *cpu, uint64_t lin, unsigned size)
     }
 }
 
+/* The stubs made the store and found that somebody wants to hear of it. */
+static void take_over(CpuState *cpu)
+{
+    JitCpu *jc = cpu->jit;
+    const TlbEntry *e = (const TlbEntry *)cpu->jit_word[JW_ENTRY];
+    const TlbSide *s = &cpu->tlb->side[e - cpu->tlb->entry];
+    cpu->jit_word[JW_ENTRY] = 0;
+    jc->lin = cpu->jit_word[JW_LIN];
+    jc->desc = (uint32_t)cpu->jit_word[JW_DESC];
+    jc->ram = s->ram;
+    jc->ram_offset = s->ram_offset + (jc->lin & (PAGE_SIZE - 1));
+    jc->slow_tracked++;
+}
+
 uint64_t jit_mem_commit(CpuState *cpu, uint64_t rflags, uint32_t next)
 {
     JitCpu *jc = cpu->jit;
+    if (cpu->jit_word[JW_ENTRY]) {
+        take_over(cpu);
+    }
     uint32_t desc = jc->desc;
     unsigned size = mem_size(desc);
     set_insn_rip(cpu, desc);

@@ -84,6 +84,7 @@ static void print_cpu(const Printer *p, const CpuState *cpu)
          (unsigned long)(jc->slow_fills + jc->slow_tracked + jc->slow_io),
          (unsigned long)jc->slow_fills, (unsigned long)jc->slow_tracked,
          (unsigned long)jc->slow_io);
+    line(p, "  stores          %lu beside code", (unsigned long)cpu->jit_word[JW_BESIDE]);
     line(p, "  shared checks   %lu lost: not in one page of RAM", (unsigned long)jc->share_lost);
     line(p, "  page walks      %lu; flushes %lu", (unsigned long)m->fills,
          (unsigned long)m->flushes);

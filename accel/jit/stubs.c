@@ -280,10 +280,38 @@ static void look_into_tlb(Emit *e, bool write)
     emit_link_here(e, miss);
 }
 
+static int32_t side(size_t field)
+{
+    _Static_assert(sizeof(TlbEntry) == sizeof(TlbSide), "");
+    return (int32_t)(offsetof(Tlb, side) + field);
+}
+
+/* A store to RAM whose page holds code, or is watched, goes straight there; make_commit then looks
+ * whether it hit any. rax: the entry, rcx: the page of the last byte. */
+static void store_beside_code(Emit *e)
+{
+    emit_alu_imm(e, EM_W, A_OR, rm_reg(RCX), TLB_SLOW);
+    emit_alu(e, EM_W, A_CMP, RCX, rm_mem(RAX, offsetof(TlbEntry, wtag)));
+    uint8_t *other = emit_jcc(e, CC_NE);
+    emit_alu_imm(e, EM_W, A_CMP, rm_mem(RAX, side(offsetof(TlbSide, code))), 0);
+    uint8_t *not_there = emit_jcc(e, CC_E);
+    emit_store(e, rm_gs(OFF_WORD(JW_ENTRY)), RAX);
+    emit_store(e, rm_gs(OFF_WORD(JW_LIN)), R10);
+    emit_store(e, rm_gs(OFF_WORD(JW_DESC)), R11);
+    emit_alu(e, EM_W, A_ADD, R10, rm_mem(RAX, offsetof(TlbEntry, addend))); /* ZF = 0 */
+    pop(e, RCX);
+    pop(e, RAX);
+    ret(e);
+    emit_link_here(e, other);
+    emit_link_here(e, not_there);
+}
+
 /* The way to C: r10, r11 as the slow stub gets them. */
 static void call_mem_slow(Emit *e, const uint8_t *save, const uint8_t *load)
 {
     save_registers(e);
+    emit_op(e, EM_W | 0xc7, 0, rm_gs(OFF_WORD(JW_ENTRY)));
+    emit32(e, 0);
     emit_store(e, rm_gs(OFF_WORD(JW_LIN)), R10);
     vectors_push(e, save);
     emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
@@ -299,8 +327,9 @@ static void call_mem_slow(Emit *e, const uint8_t *save, const uint8_t *load)
     ret(e);
 }
 
-/* r10, r11 as slow gets them: looks into the Tlb, and returns to the caller's caller if it is there. */
-static void look_or_go_on(Emit *e)
+/* r10, r11 as slow gets them: looks into the Tlb, and returns to the caller's caller if it is there.
+ * beside: and if it is a store that make_commit can look after. */
+static void look_or_go_on(Emit *e, bool beside)
 {
     push(e, RAX);
     push(e, RCX);
@@ -330,17 +359,20 @@ static void look_or_go_on(Emit *e)
     uint8_t *miss = emit_jmp(e);
     emit_link_here(e, write);
     look_into_tlb(e, true);
+    if (beside) {
+        store_beside_code(e);
+    }
     emit_link_here(e, miss);
     emit_link_here(e, misaligned);
     pop(e, RCX);
     pop(e, RAX);
 }
 
-static uint8_t *make_slow(Emit *e, const uint8_t *save, const uint8_t *load, bool use_table)
+static uint8_t *make_slow(Emit *e, const uint8_t *save, const uint8_t *load, const Jit *j)
 {
     uint8_t *at = start(e);
-    if (use_table) {
-        look_or_go_on(e);
+    if (j->use_table) {
+        look_or_go_on(e, !j->check); /* lockstep keeps a journal of stores */
     }
     call_mem_slow(e, save, load);
     return at;
@@ -349,7 +381,7 @@ static uint8_t *make_slow(Emit *e, const uint8_t *save, const uint8_t *load, boo
 static uint8_t *make_look(Emit *e)
 {
     uint8_t *at = start(e);
-    look_or_go_on(e);
+    look_or_go_on(e, false);
     emit_alu_imm(e, 0, A_OR, rm_reg(R11), 1);
     ret(e);
     return at;
@@ -358,7 +390,7 @@ static uint8_t *make_look(Emit *e)
 static uint8_t *make_share(Emit *e, const uint8_t *save, const uint8_t *load)
 {
     uint8_t *at = start(e);
-    look_or_go_on(e);
+    look_or_go_on(e, false);
     save_registers(e);
     vectors_push(e, save);
     emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
@@ -386,9 +418,70 @@ static uint8_t *make_share_lost(Emit *e, const uint8_t *save, const uint8_t *sav
     return at;
 }
 
-static uint8_t *make_commit(Emit *e, const uint8_t *save, const uint8_t *load, const uint8_t *saved)
+/* As ram_written() does: after the store, and a fence, the page's dirty bits and granules. Goes on
+ * behind if C must hear of the store; flags and r11 are as they were. */
+static void commit_beside_code(Emit *e)
+{
+    uint8_t *hit[6];
+    push(e, RAX);
+    emit8(e, 0x9f);                           /* lahf */
+    emit_op(e, EM_0F | 0x90, 0, rm_reg(RAX)); /* seto al */
+    push(e, RAX);
+    push(e, R11);
+    emit_load(e, R10, rm_gs(OFF_WORD(JW_ENTRY)));
+    emit_op(e, EM_W | 0x85, R10, rm_reg(R10)); /* test */
+    hit[0] = emit_jcc(e, CC_E);
+    emit_alu_imm(e, EM_LOCK, A_OR, rm_mem(RSP, 0), 0);
+    emit_load(e, R11, rm_mem(R10, side(offsetof(TlbSide, ram_offset))));
+    emit_rorx(e, true, R11, R11, PAGE_BITS); /* its low bits are 0 */
+    emit_load(e, R10, rm_mem(R10, side(offsetof(TlbSide, ram))));
+    emit_load(e, R10, rm_mem(R10, offsetof(RamBlock, dirty)));
+    emit_op(e, 0x80, A_CMP, rm_sib(R10, R11, 0, 0));
+    emit8(e, DIRTY_ALL);
+    hit[1] = emit_jcc(e, CC_NE);
+    emit_load(e, R11, rm_gs(OFF_WORD(JW_LIN)));
+    emit_load(e, R10, rm_gs(OFF_WORD(JW_ENTRY)));
+    emit_load(e, R10, rm_mem(R10, side(offsetof(TlbSide, code))));
+    emit_load(e, RAX, rm_mem(R10, offsetof(CodePage, granules)));
+    emit_op(e, 0x80, A_CMP, rm_mem(R10, offsetof(CodePage, clearing)));
+    emit8(e, 0);
+    hit[2] = emit_jcc(e, CC_NE);
+    emit_op(e, EM_W | 0x85, RAX, rm_reg(RAX)); /* test: none left, the page may be written fast */
+    hit[3] = emit_jcc(e, CC_E);
+    emit_rorx(e, true, R10, R11, 6);
+    emit_op(e, EM_W | EM_0F | 0xa3, R10, rm_reg(RAX)); /* bt: modulo 64 */
+    hit[4] = emit_jcc(e, CC_B);
+    emit_load32(e, R10, rm_gs(OFF_WORD(JW_DESC)));
+    emit_rorx(e, false, R10, R10, MEM_SIZE_SHIFT);
+    emit_alu_imm(e, 0, A_AND, rm_reg(R10), 31);
+    emit_alu(e, EM_W, A_ADD, R10, rm_reg(R11));
+    emit_rorx(e, true, R10, R10, 6);
+    emit_op(e, EM_W | EM_0F | 0xa3, R10, rm_reg(RAX));
+    hit[5] = emit_jcc(e, CC_B);
+    emit_alu_imm(e, EM_W, A_ADD, rm_gs(OFF_WORD(JW_BESIDE)), 1);
+    for (unsigned again = 0; again < 2; again++) {
+        pop(e, R11);
+        pop(e, RAX);
+        emit8(e, 0x04); /* add al, 7f: OF from bit 0 */
+        emit8(e, 0x7f);
+        emit8(e, 0x9e); /* sahf */
+        pop(e, RAX);
+        if (!again) {
+            ret(e);
+            for (unsigned i = 0; i < ARRAY_SIZE(hit); i++) {
+                emit_link_here(e, hit[i]);
+            }
+        }
+    }
+}
+
+static uint8_t *make_commit(Emit *e, const uint8_t *save, const uint8_t *load, const uint8_t *saved,
+                            const Jit *j)
 {
     uint8_t *at = start(e);
+    if (j->use_table && !j->check) {
+        commit_beside_code(e);
+    }
     emit8(e, 0x9c); /* pushfq */
     save_registers(e);
     emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
@@ -493,11 +586,11 @@ void jit_make_stubs(Jit *j)
     s->leave_link = make_leave_link(e, s);
     s->leave_interp = make_leave_word(e, s->leave_at, JW_INTERP);
     s->leave_stale = make_leave_word(e, s->leave_at, JW_STALE);
-    s->slow = make_slow(e, save, s->load_vectors, j->use_table);
+    s->slow = make_slow(e, save, s->load_vectors, j);
     s->look = make_look(e);
     s->share = make_share(e, save, s->load_vectors);
     s->share_lost = make_share_lost(e, save, saved);
-    s->commit = make_commit(e, save, s->load_vectors, saved);
+    s->commit = make_commit(e, save, s->load_vectors, saved, j);
     s->segment = make_segment(e, save, s->load_vectors);
     s->raise_gp = make_raise_gp(e, save);
     s->exec = make_exec(e, save, saved);

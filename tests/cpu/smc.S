@@ -164,6 +164,44 @@ main32:
     call rbx
     CHECK("counter in the code's own cache line", [CODE + beside_data - beside], 10000)
 
+    PLACE(flagged, flagged_end, 0)
+    mov qword ptr [CODE + 0x400], 0
+    mov qword ptr [CODE + 0x408], 1
+    mov ebp, 100
+1:  call rbx
+    dec ebp
+    jnz 1b
+    CHECK("flags after stores beside code", rax, 0x894)
+    CHECK("stored beside code", [CODE + 0x400], 0x80000000)
+    CHECK("stored beside code by a locked instruction", [CODE + 0x408], 101)
+    CHECK("pushed beside code", [CODE + 0x4f8], 0x1234)
+
+    /* ---- stores that begin or end in code ---- */
+    PLACE(hot, hot_end, 0x440)
+    PLACE(hot, hot_end, 0x4ba)
+    mov ebp, 100
+1:  mov ecx, CODE + 0x440
+    call rcx
+    mov ecx, CODE + 0x4ba
+    call rcx
+    mov dword ptr [CODE + 0x43c], ebp
+    mov dword ptr [CODE + 0x4c0], ebp
+    dec ebp
+    jnz 1b
+    mov rax, 0x000022b800000000
+    mov [CODE + 0x43c], rax
+    mov ecx, CODE + 0x440
+    call rcx
+    CHECK("stored from data on into code", rax, 0x22)
+    mov rax, 0x55555c300000033
+    mov [CODE + 0x4bb], rax
+    mov ecx, CODE + 0x4ba
+    call rcx
+    CHECK("stored from code on into data", rax, 0x33)
+    mov ecx, CODE + 0x440
+    call rcx
+    CHECK("code in another granule stays", rax, 0x22)
+
     /* ---- a fault in patched code has the right address ---- */
     PLACE(hot, hot_end, 0)
     call rbx
@@ -217,6 +255,23 @@ beside:
 beside_data:
     .quad 0
 beside_end:
+
+flagged:
+    lea rdi, [rip + flagged + 0x400]
+    mov rsi, rsp
+    lea rsp, [rdi + 0x100]
+    push 0x1234
+    mov rsp, rsi
+    lock inc dword ptr [rdi + 8]
+    mov dword ptr [rdi], 0x7fffffff
+    add dword ptr [rdi], 1
+    mov byte ptr [rdi + 16], 5
+    mov [rdi + 24], rsi
+    pushfq
+    pop rax
+    and eax, 0x8d5 /* of sf zf af pf cf */
+    ret
+flagged_end:
 
     .section .bss
     .balign 16
