@@ -505,11 +505,13 @@ static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
     const char *unknown = dict_unused(opts);
     if (unknown) {
         static const char *const words[] = { "threshold", "tb-size", "one-insn-per-tb", "table",
-                                             "share", "thread", "check", "check-every", "perfmap", NULL };
+                                             "share", "thread", "check", "check-every",
+                                             "perfmap", NULL };
         const char *near = suggest(unknown, words);
         return near ? error_set(errp, "unknown option '%s', did you mean %s?", unknown, near)
                     : error_set(errp, "unknown option '%s'; there are threshold, tb-size, "
-                                "one-insn-per-tb, table, share, thread, check, check-every and perfmap", unknown);
+                                "one-insn-per-tb, table, share, thread, check, check-every and "
+                                "perfmap", unknown);
     }
     c->threshold = (unsigned)threshold;
     c->code_size = tb_size ? tb_size : c->code_size;

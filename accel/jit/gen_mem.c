@@ -69,7 +69,8 @@ static unsigned slot_of(const Translator *t, bool write)
 
 static uint32_t describe(const Translator *t, unsigned slot, unsigned size, uint32_t access)
 {
-    return (uint32_t)page_off(t, t->off[t->i]) << MEM_OFF_SHIFT | slot << MEM_SLOT_SHIFT | (size - 1) << MEM_SIZE_SHIFT | access;
+    return (uint32_t)page_off(t, t->off[t->i]) << MEM_OFF_SHIFT | slot << MEM_SLOT_SHIFT |
+           (size - 1) << MEM_SIZE_SHIFT | access;
 }
 
 /* Offset in S0 to linear address in S0, outside 64-bit mode and flat segments. */

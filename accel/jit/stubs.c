@@ -2,9 +2,9 @@
  * The small pieces of host code between C and translated blocks: entering, leaving, and calls of
  * helpers that save what C may clobber.
  *
- * In translated code: guest registers 0-3, 5-7 and 12-15 in the host's of the same number, guest
- * RSP in r9, guest R9-R11 in CpuState; r10 and r11 are scratch; gs addresses CpuState; rsp is the host's stack, a multiple of 16. Arithmetic flags
- * at a block's entry are in CpuState.cc.
+ * In translated code: guest registers 0-3, 5-8 and 12-15 in the host's of the same number, guest
+ * RSP in r9, guest R9-R11 in CpuState; r10 and r11 are scratch; gs addresses CpuState; rsp is the
+ * host's stack, a multiple of 16. Arithmetic flags at a block's entry are in CpuState.cc.
  */
 #include "accel/jit/translate.h"
 
@@ -327,8 +327,8 @@ static void call_mem_slow(Emit *e, const uint8_t *save, const uint8_t *load)
     ret(e);
 }
 
-/* r10, r11 as slow gets them: looks into the Tlb, and returns to the caller's caller if it is there.
- * beside: and if it is a store that make_commit can look after. */
+/* r10, r11 as slow gets them: looks into the Tlb, and returns to the caller's caller if it is
+ * there. beside: and if it is a store that make_commit can look after. */
 static void look_or_go_on(Emit *e, bool beside)
 {
     push(e, RAX);

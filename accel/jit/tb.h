@@ -94,7 +94,7 @@ typedef struct JitStubs {
     uint8_t *look;         /* the same in the Tlb only: ZF = 0: it is not there */
     uint8_t *share;        /* the same, and asks C then */
     uint8_t *share_lost;   /* r10: Tb, r11d: MEM_ bits; leaves for the interpreter to execute it */
-    uint8_t *commit;       /* after an instruction on slow's buffer was a store; r11d: offset of the next */
+    uint8_t *commit;       /* after a store on slow's buffer; r11d: offset of the next instruction */
     uint8_t *segment;      /* r10 offset, r11d MEM_ bits, JW_SEG: checks, r10 linear */
     uint8_t *raise_gp;     /* r11d: MEM_ bits; #GP(0), with MEM_STACK #SS(0) */
     uint8_t *exec;         /* r11: JitExec; comes back */
@@ -151,8 +151,8 @@ uint32_t jit_page_drops(const Jit *j, const uint32_t *stamp);
 /* A SIGSEGV whose cause was at pc in generated code: true and the instruction's distance from its
  * block's start, to be raised by stubs.raise_gp. Takes the lock. */
 bool jit_fault_at(Jit *j, const void *pc, uint32_t *off);
-/* share.c. Does the block at gpa share checks? False once share_note_lost was true for it: so often was the
- * range not in one page of RAM. Any thread. */
+/* share.c. Does the block at gpa share checks? False once share_note_lost was true for it: so often
+ * was the range not in one page of RAM. Any thread. */
 bool share_pays(Jit *j, uint64_t gpa, uint32_t mode);
 bool share_note_lost(Jit *j, uint64_t gpa, uint32_t mode);
 /* For Engine.info; info.c. */

@@ -20,7 +20,8 @@ typedef struct Translator Translator;
  * usual path, and for the one on a buffer. May use S1, and S0 where mem does not. */
 typedef void BodyFn(Translator *t, const Rm *mem);
 
-typedef enum ColdKind { COLD_MEM, COLD_MEM_OPEN, COLD_SHARE, COLD_SEGMENT, COLD_EXEC, COLD_EXEC_END, COLD_LEAVE_INTERP,
+typedef enum ColdKind { COLD_MEM, COLD_MEM_OPEN, COLD_SHARE, COLD_SEGMENT, COLD_EXEC,
+                        COLD_EXEC_END, COLD_LEAVE_INTERP,
                         COLD_VECTORS, COLD_FPU,
                         COLD_TAKEN,
                         COLD_EXIT, COLD_SAVE_EXIT, COLD_RUN, COLD_LEAVE, COLD_MISS, COLD_GP,
