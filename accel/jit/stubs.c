@@ -63,6 +63,13 @@ static uint8_t *start(Emit *e)
     return e->p;
 }
 
+/* fn(cpu, ...): the other arguments are in their registers. */
+static void call_with_cpu(Emit *e, void *fn)
+{
+    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
+    emit_call_c(e, fn);
+}
+
 /* ---- vector registers ---- */
 
 /* Two subroutines: YMM0-15 to CpuState; back. Flags are lost. */
@@ -314,10 +321,9 @@ static void call_mem_slow(Emit *e, const uint8_t *save, const uint8_t *load)
     emit32(e, 0);
     emit_store(e, rm_gs(OFF_WORD(JW_LIN)), R10);
     vectors_push(e, save);
-    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
     emit_mov(e, RSI, R10);
     emit_mov32(e, RDX, R11);
-    emit_call_c(e, jit_mem_slow);
+    call_with_cpu(e, jit_mem_slow);
     emit_mov(e, R11, RAX);
     vectors_pop(e, load);
     load_clobbered(e);
@@ -393,10 +399,9 @@ static uint8_t *make_share(Emit *e, const uint8_t *save, const uint8_t *load)
     look_or_go_on(e, false);
     save_registers(e);
     vectors_push(e, save);
-    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
     emit_mov(e, RSI, R10);
     emit_mov32(e, RDX, R11);
-    emit_call_c(e, jit_share_slow);
+    call_with_cpu(e, jit_share_slow);
     emit_mov(e, R11, RAX);
     vectors_pop(e, load);
     load_clobbered(e);
@@ -410,10 +415,9 @@ static uint8_t *make_share_lost(Emit *e, const uint8_t *save, const uint8_t *sav
     uint8_t *at = start(e);
     save_registers(e);
     vectors_to_memory(e, save);
-    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
     emit_mov32(e, RSI, R11);
     emit_mov(e, RDX, R10);
-    emit_call_c(e, jit_share_lost);
+    call_with_cpu(e, jit_share_lost);
     emit_jmp_to(e, saved);
     return at;
 }
@@ -484,12 +488,11 @@ static uint8_t *make_commit(Emit *e, const uint8_t *save, const uint8_t *load, c
     }
     emit8(e, 0x9c); /* pushfq */
     save_registers(e);
-    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
     emit_load(e, RSI, rm_mem(RSP, 0));
     emit_mov32(e, RDX, R11);
     push(e, RAX); /* alignment */
     vectors_push(e, save);
-    emit_call_c(e, jit_mem_commit);
+    call_with_cpu(e, jit_mem_commit);
     emit_op(e, 0x85, RAX, rm_reg(RAX));
     uint8_t *leave = emit_jcc(e, CC_NE);
     vectors_pop(e, load);
@@ -508,10 +511,9 @@ static uint8_t *make_segment(Emit *e, const uint8_t *save, const uint8_t *load)
     uint8_t *at = start(e);
     save_registers(e);
     vectors_push(e, save);
-    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
     emit_mov(e, RSI, R10);
     emit_mov32(e, RDX, R11);
-    emit_call_c(e, jit_segment);
+    call_with_cpu(e, jit_segment);
     emit_mov(e, R10, RAX);
     vectors_pop(e, load);
     load_clobbered(e);
@@ -524,9 +526,8 @@ static uint8_t *make_raise_gp(Emit *e, const uint8_t *save)
     uint8_t *at = start(e);
     save_registers(e);
     vectors_to_memory(e, save);
-    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
     emit_mov32(e, RSI, R11);
-    emit_call_c(e, jit_raise_gp); /* does not return; jumped to with an aligned stack */
+    call_with_cpu(e, jit_raise_gp); /* does not return; jumped to with an aligned stack */
     return at;
 }
 
@@ -538,9 +539,8 @@ static uint8_t *make_exec(Emit *e, const uint8_t *save, const uint8_t *saved)
     save_registers(e);
     emit_lea(e, RSP, rm_mem(RSP, -8));
     vectors_to_memory(e, save);
-    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
     emit_mov(e, RSI, R11);
-    emit_call_c(e, jit_exec);
+    call_with_cpu(e, jit_exec);
     emit_op(e, 0x85, RAX, rm_reg(RAX));
     uint8_t *leave = emit_jcc(e, CC_NE);
     load_registers(e);
@@ -557,9 +557,8 @@ static uint8_t *make_exec_end(Emit *e, const uint8_t *save, const uint8_t *saved
     uint8_t *at = start(e);
     save_registers(e);
     vectors_to_memory(e, save);
-    emit_load(e, RDI, rm_gs(OFF_WORD(JW_SELF)));
     emit_mov(e, RSI, R11);
-    emit_call_c(e, jit_exec_end);
+    call_with_cpu(e, jit_exec_end);
     emit_op(e, EM_W | 0x85, RAX, rm_reg(RAX));
     emit_jcc_to(e, CC_E, saved);
     emit_mov(e, R11, RAX);
