@@ -16,7 +16,8 @@ static void no_protect(RamBlock *b, uint64_t offset, bool wait)
     (void)wait;
 }
 
-void (*ram_code_hook)(const uint32_t *stamp);
+uint64_t (*ram_code_keep_hook)(const uint32_t *stamp, uint64_t written, uint64_t *ticket);
+void (*ram_code_hook)(const uint32_t *stamp, uint64_t written, uint64_t ticket);
 void (*ram_protect_hook)(RamBlock *b, uint64_t offset, bool wait) = no_protect;
 
 static void *map_anonymous(size_t len)
@@ -125,38 +126,40 @@ bool ram_collect_dirty(RamBlock *b, uint64_t offset, uint64_t len, unsigned clie
 
 /* ---- code ---- */
 
-/* Granules of 64 bytes that [first, last] of a page touch. */
-static uint64_t granule_mask(unsigned first, unsigned last)
-{
-    unsigned lo = first >> 6, hi = last >> 6;
-    return (~0ull << lo) & (~0ull >> (63 - hi));
-}
-
-static void bump_stamp(CodePage *c)
+static void bump_stamp(CodePage *c, uint64_t written, uint64_t ticket)
 {
     __atomic_fetch_add(&c->stamp, 1, __ATOMIC_SEQ_CST);
     if (ram_code_hook) {
-        ram_code_hook(&c->stamp);
+        ram_code_hook(&c->stamp, written, ticket);
     }
 }
 
-static void code_written(CodePage *c, uint64_t mask)
+/* False: none of them was set any more. */
+static bool clear_granules(CodePage *c, uint64_t written)
 {
+    uint64_t ticket = 0, keep = 0;
+    __atomic_fetch_add(&c->clearing, 1, __ATOMIC_SEQ_CST);
+    if (ram_code_keep_hook) {
+        keep = ram_code_keep_hook(&c->stamp, written, &ticket);
+    }
     uint64_t g = __atomic_load_n(&c->granules, __ATOMIC_SEQ_CST);
-    while (g & mask) {
-        __atomic_fetch_add(&c->clearing, 1, __ATOMIC_SEQ_CST);
-        bool cleared = __atomic_compare_exchange_n(&c->granules, &g, 0, false,
-                                                   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-        if (cleared) {
-            bump_stamp(c);
-        }
-        __atomic_fetch_sub(&c->clearing, 1, __ATOMIC_SEQ_CST);
-        if (cleared) {
-            return;
-        }
+    while ((g & written) && !__atomic_compare_exchange_n(&c->granules, &g, g & keep, false,
+                                                         __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+    }
+    if (g & written) {
+        bump_stamp(c, written, ticket);
+    }
+    __atomic_fetch_sub(&c->clearing, 1, __ATOMIC_SEQ_CST);
+    return g & written;
+}
+
+static void code_written(CodePage *c, uint64_t written)
+{
+    if ((__atomic_load_n(&c->granules, __ATOMIC_SEQ_CST) & written) && clear_granules(c, written)) {
+        return;
     }
     if (__atomic_load_n(&c->clearing, __ATOMIC_SEQ_CST)) {
-        bump_stamp(c);
+        bump_stamp(c, written, UINT64_MAX);
     }
 }
 
@@ -171,7 +174,7 @@ void ram_written(RamBlock *b, uint64_t offset, uint64_t len)
             __atomic_fetch_or(&b->dirty[page], DIRTY_ALL, __ATOMIC_SEQ_CST);
         }
         code_written(&b->code[page],
-                     granule_mask(offset & (PAGE_SIZE - 1), (stop - 1) & (PAGE_SIZE - 1)));
+                     ram_granules(offset & (PAGE_SIZE - 1), (stop - 1) & (PAGE_SIZE - 1)));
         offset = stop;
     }
 }
@@ -182,7 +185,7 @@ uint32_t ram_track_code(RamBlock *b, uint64_t offset, uint64_t len)
     /* Before the granules: who clears those that are seen here bumps it afterwards. */
     uint32_t stamp = __atomic_load_n(&c->stamp, __ATOMIC_SEQ_CST);
     unsigned first = offset & (PAGE_SIZE - 1);
-    uint64_t mask = granule_mask(first, MIN(first + len, (uint64_t)PAGE_SIZE) - 1);
+    uint64_t mask = ram_granules(first, MIN(first + len, (uint64_t)PAGE_SIZE) - 1);
     bool known = (__atomic_load_n(&c->granules, __ATOMIC_SEQ_CST) & mask) == mask;
     if (known && !__atomic_load_n(&c->arming, __ATOMIC_SEQ_CST)) {
         return stamp;

@@ -10,7 +10,10 @@
  *   bytes. A writer stores the bytes, then calls ram_written, which bumps the stamp if a granule
  *   bit is set. So a block is stale exactly when its stamp differs from its page's. Such a
  *   write also clears the page's granules, because nothing decoded from it is valid any more:
- *   a page that held code once is not slow to write for ever. While clearing is not 0 the bump
+ *   a page that held code once is not slow to write for ever. The translator drops single blocks
+ *   and goes without stamps once they are made: it is asked before (ram_code_keep_hook), and the
+ *   granules of what it then had elsewhere in the page stay; what it made later it drops, for
+ *   nobody may know of that one's granules any more. While clearing is not 0 the bump
  *   is still to come: the page counts as one with code, and other writers bump it too. While
  *   arming is not 0 some decoder is not through with making writes slow: another one that finds
  *   granule bits does not rely on it.
@@ -79,8 +82,18 @@ static inline const uint32_t *ram_code_stamp(const RamBlock *b, uint64_t offset)
  * another thread is taking it from just now. */
 extern void (*ram_protect_hook)(RamBlock *b, uint64_t offset, bool wait);
 
-/* Set by the translator (NULL before): the page with that stamp (ram_code_stamp) was written and
- * the stamp has grown. Any thread. */
-extern void (*ram_code_hook)(const uint32_t *stamp);
+/* Granules of 64 bytes that [first, last] of a page touch. */
+static inline uint64_t ram_granules(unsigned first, unsigned last)
+{
+    unsigned lo = first >> 6, hi = last >> 6;
+    return (~0ull << lo) & (~0ull >> (63 - hi));
+}
+
+/* Set by the translator (NULL before). Any thread. The page with that stamp (ram_code_stamp) was
+ * written in these granules: which others hold blocks that are in use? *ticket: the last such
+ * block. And: the stamp has grown, blocks of these granules and those younger than ticket are no
+ * good. */
+extern uint64_t (*ram_code_keep_hook)(const uint32_t *stamp, uint64_t written, uint64_t *ticket);
+extern void (*ram_code_hook)(const uint32_t *stamp, uint64_t written, uint64_t ticket);
 
 #endif

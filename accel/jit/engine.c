@@ -360,12 +360,24 @@ int jit_step_block(CpuState *cpu)
 static pthread_mutex_t jits_lock = PTHREAD_MUTEX_INITIALIZER;
 static Jit *jits[16];
 
-static void code_changed(const uint32_t *stamp)
+static uint64_t code_kept(const uint32_t *stamp, uint64_t written, uint64_t *ticket)
+{
+    uint64_t keep = 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(jits); i++) {
+        Jit *j = __atomic_load_n(&jits[i], __ATOMIC_ACQUIRE);
+        if (j) {
+            keep |= jit_page_keep(j, stamp, written, ticket);
+        }
+    }
+    return keep;
+}
+
+static void code_changed(const uint32_t *stamp, uint64_t written, uint64_t ticket)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(jits); i++) {
         Jit *j = __atomic_load_n(&jits[i], __ATOMIC_ACQUIRE);
         if (j) {
-            jit_page_written(j, stamp);
+            jit_page_written(j, stamp, written, ticket);
         }
     }
 }
@@ -395,6 +407,7 @@ static bool announce(Jit *j)
             found = true;
         }
     }
+    ram_code_keep_hook = code_kept;
     ram_code_hook = code_changed;
     catch_faults(fault_in_code);
     pthread_mutex_unlock(&jits_lock);

@@ -42,9 +42,9 @@ static void print_cache(const Printer *p, Jit *j)
          (double)s.translate_ns / 1e6, per(s.translate_ns, s.guest_insns),
          (unsigned long)s.given_up);
     line(p, "jumps chained     %lu", (unsigned long)s.links);
-    line(p, "dropped           %lu blocks, for %lu writes to pages with code; %lu flushes of all",
-         (unsigned long)s.dropped_blocks, (unsigned long)s.dropped_pages,
-         (unsigned long)s.flushes);
+    line(p, "dropped           %lu blocks, for %lu writes to code that left %lu others; "
+         "%lu flushes of all", (unsigned long)s.dropped_blocks, (unsigned long)s.dropped_pages,
+         (unsigned long)s.kept_blocks, (unsigned long)s.flushes);
 }
 
 typedef struct Count {

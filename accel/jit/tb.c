@@ -250,6 +250,7 @@ bool jit_fault_at(Jit *j, const void *pc, uint32_t *off)
 void tb_insert(Jit *j, Tb *tb)
 {
     Tb **head = &j->hash[tb_hash(tb->gpa, tb->mode)];
+    tb->serial = ++j->last_serial;
     page_add(j, tb->stamp, tb);
     if (tb->stamp2) {
         page_add(j, tb->stamp2, tb);
@@ -369,19 +370,50 @@ void tb_drop(Jit *j, Tb *tb)
     j->stats.dropped_blocks++;
 }
 
-void jit_page_written(Jit *j, const uint32_t *stamp)
+/* Where in the page with that stamp the block's bytes lie. */
+static uint64_t tb_granules(const Tb *tb, const uint32_t *stamp)
+{
+    unsigned first = tb->gpa & (PAGE_SIZE - 1);
+    uint64_t here = ram_granules(first, MIN(first + tb->span, (unsigned)PAGE_SIZE) - 1);
+    return (tb->stamp == stamp ? here : 0) | (tb->stamp2 == stamp); /* 15 bytes of the second */
+}
+
+uint64_t jit_page_keep(Jit *j, const uint32_t *stamp, uint64_t written, uint64_t *ticket)
+{
+    uint64_t keep = 0;
+    pthread_mutex_lock(&j->lock);
+    const CodePageTbs *p = page_of(j, stamp);
+    for (const TbNode *n = p ? p->first : NULL; n; n = n->next) {
+        uint64_t granules = n->tb->stale ? 0 : tb_granules(n->tb, stamp);
+        keep |= granules & written ? 0 : granules;
+    }
+    if (p) {
+        *ticket = j->last_serial;
+    }
+    pthread_mutex_unlock(&j->lock);
+    return keep;
+}
+
+void jit_page_written(Jit *j, const uint32_t *stamp, uint64_t written, uint64_t ticket)
 {
     pthread_mutex_lock(&j->lock);
     CodePageTbs *p = page_of(j, stamp);
-    if (p && p->first) {
+    uint64_t before = j->stats.dropped_blocks;
+    for (TbNode **link = p ? &p->first : NULL, *n; link && (n = *link) != NULL;) {
+        /* Its other page's list may have had it. */
+        if (!n->tb->stale && (n->tb->serial > ticket || (tb_granules(n->tb, stamp) & written))) {
+            tb_drop(j, n->tb);
+        }
+        if (n->tb->stale) {
+            *link = n->next;
+        } else {
+            link = &n->next;
+            j->stats.kept_blocks++;
+        }
+    }
+    if (j->stats.dropped_blocks != before) {
         j->stats.dropped_pages++;
         p->drops++;
-        for (TbNode *n = p->first; n; n = n->next) {
-            if (!n->tb->stale) { /* its other page's list may have had it */
-                tb_drop(j, n->tb);
-            }
-        }
-        p->first = NULL;
     }
     pthread_mutex_unlock(&j->lock);
 }

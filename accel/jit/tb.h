@@ -49,6 +49,8 @@ struct Tb {
     uint8_t *stale_code;      /* what the entry leads to once it is dropped */
     uint32_t code_len;
     uint16_t bytes, nr_insns;
+    uint16_t span;            /* how many bytes were looked at: bytes, and what follows */
+    uint64_t serial;          /* grows from block to block */
     struct TbCheck *check;    /* NULL: blocks are not compared */
     bool wants_flags;         /* reads arithmetic flags that it has not set */
     bool stale;
@@ -77,7 +79,7 @@ typedef struct CodePageTbs {
 
 typedef struct JitStats {
     uint64_t blocks, guest_insns, guest_bytes, host_bytes, translate_ns;
-    uint64_t links, dropped_blocks, dropped_pages, flushes, given_up;
+    uint64_t links, dropped_blocks, dropped_pages, kept_blocks, flushes, given_up;
 } JitStats;
 
 /* What leads from generated code to C. All are addresses in the writable mapping. */
@@ -115,6 +117,7 @@ struct Jit {
     CodePageTbs *pages[PAGE_HASH];
     uint8_t *meta;         /* blocks' descriptions, JitExecs */
     size_t meta_used, meta_size;
+    uint64_t last_serial;
     uint32_t epoch;        /* grows with every flush */
     bool stopping;         /* atomic: a flush waits for all vCPUs to leave generated code */
     unsigned nr_cpus;
@@ -145,8 +148,9 @@ bool jit_is_full(const Jit *j);
 void tb_insert(Jit *j, Tb *tb);
 void tb_link(Jit *j, TbExit *x, Tb *to);
 void tb_drop(Jit *j, Tb *tb); /* not a stale one */
-/* The page's code was changed: drops all of its blocks. Takes the lock. */
-void jit_page_written(Jit *j, const uint32_t *stamp);
+/* memory/ram.h, ram_code_keep_hook and ram_code_hook. Take the lock. */
+uint64_t jit_page_keep(Jit *j, const uint32_t *stamp, uint64_t written, uint64_t *ticket);
+void jit_page_written(Jit *j, const uint32_t *stamp, uint64_t written, uint64_t ticket);
 uint32_t jit_page_drops(const Jit *j, const uint32_t *stamp);
 /* A SIGSEGV whose cause was at pc in generated code: true and the instruction's distance from its
  * block's start, to be raised by stubs.raise_gp. Takes the lock. */

@@ -388,7 +388,8 @@ static Tb *translate_locked(Translator *t, const ItlbEntry *page, uint32_t seen)
     t->max_exits = most_exits(t);
     t->tb = jit_alloc(j, sizeof(Tb) + t->max_exits * sizeof(TbExit));
     *t->tb = (Tb){ .gpa = t->gpa, .mode = t->mode,
-                   .stamp = ram_code_stamp(page->ram, page->ram_offset), .stamp2 = t->stamp2 };
+                   .stamp = ram_code_stamp(page->ram, page->ram_offset), .stamp2 = t->stamp2,
+                   .span = t->off[t->nr_insns] };
     t->tb->insns = jit_alloc(j, t->nr_insns * sizeof(*t->tb->insns));
     emit_entry(t);
     bool ok = emit_block(t) &&
