@@ -31,7 +31,7 @@
 #include "cpu/state.h"
 #include "memory/region.h"
 
-enum { TLB_BITS = 12, TLB_SIZE = 1 << TLB_BITS, ITLB_SIZE = 256, TLB_LOG = 1024 };
+enum { TLB_BITS = 12, TLB_FOLD = 9, TLB_SIZE = 1 << TLB_BITS, ITLB_SIZE = 256, TLB_LOG = 1024 };
 enum { NR_CONTEXTS = 12 };
 #define TLB_NONE (~0ull)
 #define TLB_SLOW 1ull
@@ -180,7 +180,7 @@ void mmu_written(CpuState *cpu, RamBlock *ram, uint64_t offset, uint64_t len);
  * first one's, too. */
 static inline unsigned tlb_index(uint64_t lin)
 {
-    return (unsigned)((lin >> PAGE_BITS) + (lin >> (PAGE_BITS + TLB_BITS))) & (TLB_SIZE - 1);
+    return (unsigned)((lin >> PAGE_BITS) + (lin >> (PAGE_BITS + TLB_FOLD))) & (TLB_SIZE - 1);
 }
 
 static inline TlbEntry *tlb_entry(Tlb *t, uint64_t lin)

@@ -341,7 +341,7 @@ static void look_or_go_on(Emit *e, bool beside)
     push(e, RCX);
     /* rax: the entry, as tlb_index() */
     emit_rorx(e, true, RAX, R10, PAGE_BITS);
-    emit_rorx(e, true, RCX, R10, PAGE_BITS + TLB_BITS);
+    emit_rorx(e, true, RCX, R10, PAGE_BITS + TLB_FOLD);
     emit_alu(e, 0, A_ADD, RAX, rm_reg(RCX));
     emit_alu_imm(e, 0, A_AND, rm_reg(RAX), TLB_SIZE - 1);
     emit_op(e, 0xc1, 4, rm_reg(RAX)); /* shl */
