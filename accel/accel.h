@@ -31,6 +31,7 @@ struct Engine {
     void (*kick)(Vcpu *v);
     /* info NAME: its own figures, line by line. vCPUs may be running. NULL: it has none. */
     void (*info)(Machine *m, void (*print)(void *opaque, const char *line), void *opaque);
+    bool own_memory; /* follows the memory map by a listener of its own */
     bool executes; /* false: accel test; its vCPUs never run */
     List node;
 };
@@ -60,6 +61,7 @@ struct Vcpu {
     pthread_cond_t wake, parked; /* with vm_lock: to and from a parked vCPU */
     List work;            /* of vcpu_run_on, under work_lock */
     pthread_mutex_t work_lock;
+    bool halts_inside;    /* run() itself waits for what ends HLT and for SIPIs */
     bool asleep;          /* atomic: halted, waits on sleep_cond */
     pthread_mutex_t sleep_lock;
     pthread_cond_t sleep_cond;

@@ -166,7 +166,9 @@ static void *vcpu_main(void *opaque)
         }
         vm_unlock();
         vcpu_run_queue(cpu);
-        if (cpu->activity != CPU_ACTIVE && !cpu_has_work(cpu)) {
+        bool waits = cpu->activity == CPU_SHUTDOWN ||
+                     (cpu->activity != CPU_ACTIVE && !v->halts_inside);
+        if (waits && !cpu_has_work(cpu)) {
             halt_until_work(v);
         } else {
             v->engine->run(v);
@@ -199,7 +201,9 @@ static void memory_changed(MemoryListener *l, AddressSpace *as)
     Machine *m = container_of(l, VcpuListener, listener)->machine;
     (void)as;
     for (unsigned i = 0; i < m->nr_cpus; i++) {
-        vcpu_run_on(&m->vcpu[i]->cpu, refresh_view, NULL);
+        if (!m->vcpu[i]->engine->own_memory) {
+            vcpu_run_on(&m->vcpu[i]->cpu, refresh_view, NULL);
+        }
     }
 }
 

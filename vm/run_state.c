@@ -17,7 +17,7 @@ static struct {
     Machine *machine;
     RunState state;
     BottomHalf work;
-    bool reset_wanted, shutdown_wanted, io_error_wanted;
+    bool reset_wanted, shutdown_wanted, io_error_wanted, internal_error_wanted;
     ShutdownCause shutdown_cause;
     int exit_status;
 } run;
@@ -31,8 +31,8 @@ RunState run_state(void)
 
 void vm_start(void)
 {
-    if (run.state == RUN_RUNNING || run.state == RUN_SHUTDOWN) {
-        return; /* after a power-off only a reset brings it back */
+    if (run.state == RUN_RUNNING || run.state == RUN_SHUTDOWN || run.state == RUN_INTERNAL_ERROR) {
+        return; /* after these only a reset brings it back */
     }
     run.state = RUN_RUNNING;
     drives_retry();
@@ -86,6 +86,14 @@ void machine_request_shutdown(Machine *m, ShutdownCause cause, int status)
     bh_schedule(&run.work);
 }
 
+void machine_request_internal_error(Machine *m)
+{
+    (void)m;
+    run.internal_error_wanted = true;
+    park_caller();
+    bh_schedule(&run.work);
+}
+
 static void power_on_reset(Machine *m)
 {
     for (unsigned i = 0; i < m->nr_cpus; i++) {
@@ -102,7 +110,8 @@ static void do_reset(Machine *m)
     power_on_reset(m);
     if (was_running) {
         vcpus_resume(m);
-    } else if (run.state == RUN_SHUTDOWN || run.state == RUN_IO_ERROR) {
+    } else if (run.state == RUN_SHUTDOWN || run.state == RUN_IO_ERROR ||
+               run.state == RUN_INTERNAL_ERROR) {
         run.state = RUN_PAUSED;
     }
 }
@@ -133,6 +142,10 @@ static void do_requests(void *opaque)
         if (run.state == RUN_RUNNING || run.state == RUN_PAUSED) {
             vm_stop(RUN_IO_ERROR);
         }
+    }
+    if (run.internal_error_wanted) {
+        run.internal_error_wanted = false;
+        vm_stop(RUN_INTERNAL_ERROR);
     }
     if (run.shutdown_wanted) {
         run.shutdown_wanted = run.reset_wanted = false;
@@ -167,7 +180,8 @@ static const char *ops_status(const Machine *m)
 {
     static const char *const words[] = { [RUN_PRELAUNCH] = "prelaunch", [RUN_RUNNING] = "running",
                                          [RUN_PAUSED] = "paused", [RUN_SHUTDOWN] = "shutdown",
-                                         [RUN_IO_ERROR] = "io-error" };
+                                         [RUN_IO_ERROR] = "io-error",
+                                         [RUN_INTERNAL_ERROR] = "internal-error" };
     (void)m;
     return words[run.state];
 }

@@ -13,6 +13,7 @@ typedef enum RunState {
     RUN_PAUSED,
     RUN_SHUTDOWN,  /* the guest powered off under -no-shutdown */
     RUN_IO_ERROR,  /* a drive failed and its werror= or rerror= says stop */
+    RUN_INTERNAL_ERROR, /* an engine cannot go on with a vCPU */
 } RunState;
 
 /* Before the machine is built. */

@@ -22,26 +22,58 @@
  * the PIT (-M kernel-irqchip=off|split|on). */
 typedef enum KvmIrqchip { KVM_IRQCHIP_OFF, KVM_IRQCHIP_SPLIT, KVM_IRQCHIP_ON } KvmIrqchip;
 
+/* -accel kvm,NAME=VALUE and what else the command line says of it. */
+typedef struct KvmOptions {
+    uint64_t shadow_mem; /* bytes for shadow page tables; 0: the kernel chooses */
+    bool cpu_pm;         /* -overcommit cpu-pm=on: HLT, MWAIT and PAUSE do not exit */
+} KvmOptions;
+
 typedef struct KvmVm {
     Machine *machine;
     int kvm_fd;              /* /dev/kvm */
     int fd;                  /* KVM_CREATE_VM; -1: none now */
+    bool ready;              /* and it has its slots and irqchip */
     KvmIrqchip irqchip;      /* of the VM that is there */
     KvmIrqchip wanted;       /* by the user; where a mixed machine does not forbid it */
+    KvmOptions options;
     struct KvmSlots *slots;  /* slots.c */
     struct KvmRoutes *routes; /* irqchip.c, routes.c; NULL: all in user space */
     size_t run_size;         /* of struct kvm_run's mapping */
+    bool mixed;              /* some vCPU runs on a software engine: see slots.c */
+    bool exits_on_emulation_failure;
+    /* The gate before KVM_RUN, closed while slots change (run.c). */
+    bool gate_closed;        /* atomic */
+    pthread_mutex_t gate_lock;
+    pthread_cond_t gate_cond;
+    uint64_t clock_ns;       /* kvmclock when the VM stopped (clock.c) */
 } KvmVm;
 
 /* CpuState.engine_data while KVM runs the vCPU. */
 typedef struct KvmVcpu {
     Vcpu *v;
     KvmVm *vm;
-    int fd; /* KVM_CREATE_VCPU */
+    int fd; /* KVM_CREATE_VCPU; -1: none now */
     struct kvm_run *run;
     struct KvmState *state; /* state.c: MSR list, xsave buffer */
     struct KvmExits *exits; /* exits.c: counters */
+    void *interp;           /* CpuState.engine_data while the interpreter steps an instruction */
+    bool in_kernel;         /* the kernel has the registers, CpuState does not */
+    bool unfinished;        /* the last exit's instruction ends at the next KVM_RUN */
+    bool inside;            /* atomic: about to enter KVM_RUN or in it */
+    bool ready_for_interrupt; /* of the last exit; false after a load */
+    uint64_t cr8, apic_base; /* our LAPIC's, as the kernel had them last */
 } KvmVcpu;
+
+/* Does the kernel wait for what ends HLT and for SIPIs? */
+static inline bool kvm_halts_in_kernel(const KvmVcpu *k)
+{
+    return k->vm->irqchip != KVM_IRQCHIP_OFF;
+}
+
+static inline KvmVcpu *kvm_vcpu(const Vcpu *v)
+{
+    return v->cpu.engine_data;
+}
 
 /* ioctl() that repeats after EINTR (but for KVM_RUN), logs with -d kvm, and returns the result or
  * -errno. Any thread. */
@@ -55,6 +87,32 @@ bool kvm_state_init(KvmVcpu *k, Error **errp) MUST_USE;
 void kvm_state_fini(KvmVcpu *k);
 void kvm_load_state(KvmVcpu *k);
 void kvm_store_state(KvmVcpu *k);
+
+/* engine.c. The VM with its slots and irqchip, and the vCPU in it: made when the first vCPU is about
+ * to run. vm_lock held. */
+bool kvm_vm_up(KvmVm *vm, Error **errp) MUST_USE;
+bool kvm_vcpu_up(KvmVcpu *k, Error **errp) MUST_USE;
+
+/* run.c */
+void kvm_vcpu_run(Vcpu *v);
+void kvm_vcpu_kick(Vcpu *v);
+/* Registers to CpuState, an instruction half done by user space ended first; and it is CpuState that
+ * counts until the next run. The vCPU's thread. */
+void kvm_sync_state(KvmVcpu *k);
+/* No vCPU is in KVM_RUN between these two. vm_lock held. */
+void kvm_gate_close(KvmVm *vm);
+void kvm_gate_open(KvmVm *vm);
+
+/* The engine cannot go on with this vCPU: the machine stops ("internal-error"). Own thread. */
+void kvm_internal_error(KvmVcpu *k);
+
+/* handle.c: what KVM_RUN came back with, result r. False: leave the engine. Own thread. */
+bool kvm_handle_exit(KvmVcpu *k, int r);
+
+/* slots.c; vm_lock held. */
+bool kvm_slots_new(KvmVm *vm, Error **errp) MUST_USE;
+bool kvm_slots_fill(KvmVm *vm, Error **errp) MUST_USE; /* a VM has come */
+void kvm_slots_clear(KvmVm *vm);                       /* and goes */
 
 /* cpuid.c: KVM_SET_CPUID2 from the CPU's model and features. */
 bool kvm_set_cpuid(KvmVcpu *k, Error **errp) MUST_USE;

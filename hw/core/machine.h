@@ -93,6 +93,7 @@ struct Machine {
     List devices, buses;
     Device *fw_cfg;              /* set by the board; NULL if it has none */
     struct Jit *jit;             /* the translator, shared by the vCPUs that run on it; NULL: none */
+    struct KvmVm *kvm;           /* the VM in the kernel, of vCPUs that run on KVM; NULL: none ever did */
     void *board;                 /* the board's own struct */
     bool was_reset;              /* has run: devices that come now are hot-plugged */
     /* outputs of the board that others press: power button, A20 and so on live in devices */
@@ -121,6 +122,8 @@ void machine_fini(Machine *m);
  * vm_lock. */
 void machine_request_reset(Machine *m, ResetCause cause);
 void machine_request_shutdown(Machine *m, ShutdownCause cause, int status);
+/* An engine cannot go on: the machine stops, with the status "internal-error". */
+void machine_request_internal_error(Machine *m);
 /* Called each time the machine has been reset, for firmware reload and boot-once. */
 typedef struct ResetHook {
     void (*fn)(void *opaque);

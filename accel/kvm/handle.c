@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * What KVM_RUN comes back for (api.rst 5, "The kvm_run structure"): one function an exit reason.
+ * What is nobody's business, or beyond repair, is reported with the registers and the bytes at RIP,
+ * and the machine stops with the status "internal-error".
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "accel/interp/interp.h"
+#include "accel/kvm/kvm.h"
+#include "memory/region.h"
+#include "util/log.h"
+#include "util/vm_lock.h"
+
+/* ---- ports and registers ---- */
+
+static void port_once(Machine *m, uint16_t port, uint8_t *data, unsigned size, bool in)
+{
+    uint64_t val = 0;
+    if (in) {
+        val = address_space_load(&m->io, port, size);
+        memcpy(data, &val, size);
+    } else {
+        memcpy(&val, data, size);
+        address_space_store(&m->io, port, val, size);
+    }
+}
+
+/* REP INS and OUTS come with many accesses to one port. */
+static bool handle_io(KvmVcpu *k)
+{
+    Machine *m = k->v->machine;
+    struct kvm_run *run = k->run;
+    uint8_t *data = (uint8_t *)run + run->io.data_offset;
+    unsigned size = run->io.size, left = run->io.count;
+    uint16_t port = run->io.port;
+    bool in = run->io.direction == KVM_EXIT_IO_IN;
+    k->unfinished = true;
+    if (left > 1) {
+        unsigned n = in ? address_space_load_string(&m->io, port, data, size, left)
+                        : address_space_store_string(&m->io, port, data, size, left);
+        data += (size_t)n * size;
+        left -= n;
+    }
+    for (; left; left--, data += size) {
+        port_once(m, port, data, size, in);
+    }
+    return true;
+}
+
+static bool handle_mmio(KvmVcpu *k)
+{
+    Machine *m = k->v->machine;
+    struct kvm_run *run = k->run;
+    unsigned len = MIN(run->mmio.len, 8u);
+    uint64_t val = 0;
+    k->unfinished = true;
+    if (run->mmio.is_write) {
+        memcpy(&val, run->mmio.data, len);
+        address_space_store(&m->memory, run->mmio.phys_addr, val, len);
+    } else {
+        val = address_space_load(&m->memory, run->mmio.phys_addr, len);
+        memcpy(run->mmio.data, &val, sizeof(val));
+    }
+    return true;
+}
+
+/* ---- halts ---- */
+
+/* Our own LAPIC: the wait is accel/vcpu.c's, which looks at these. */
+static bool handle_hlt(KvmVcpu *k)
+{
+    CpuState *cpu = &k->v->cpu;
+    cpu->activity = CPU_HALTED;
+    cpu->eflags = (cpu->eflags & ~(uint32_t)FLAG_IF) | (k->run->if_flag ? FLAG_IF : 0);
+    cpu->shadow = 0;
+    cpu->nmi_blocked = false;
+    cpu->pending_db = 0;
+    return false;
+}
+
+static bool handle_shutdown(KvmVcpu *k)
+{
+    k->v->cpu.activity = CPU_SHUTDOWN;
+    return false;
+}
+
+/* ---- what KVM leaves to the interpreter ---- */
+
+static bool rescue(KvmVcpu *k)
+{
+    CpuState *cpu = &k->v->cpu;
+    kvm_sync_state(k);
+    cpu->engine_data = k->interp;
+    interp_flush(cpu);
+    interp_step(cpu, 1);
+    interp_flush(cpu); /* nothing tells it of what KVM writes from now on */
+    cpu->engine_data = k;
+    return cpu->activity == CPU_ACTIVE;
+}
+
+/* ---- what cannot be helped ---- */
+
+static void log_registers(KvmVcpu *k)
+{
+    static const char *const names[] = { "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
+                                         "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15" };
+    CpuState *cpu = &k->v->cpu;
+    kvm_sync_state(k);
+    char line[120];
+    for (unsigned i = 0; i < 16; i += 4) {
+        size_t n = 0;
+        for (unsigned j = i; j < i + 4; j++) {
+            n += (size_t)snprintf(line + n, sizeof(line) - n, "%s=%016llx ", names[j],
+                                  (unsigned long long)cpu->gpr[j]);
+        }
+        warn_report("%s", line);
+    }
+    warn_report("RIP=%016llx RFLAGS=%08llx CS=%04x base %llx CR0=%08llx CR2=%llx CR3=%llx CR4=%08llx "
+                "EFER=%llx",
+                (unsigned long long)cpu->rip, (unsigned long long)cpu_rflags(cpu),
+                cpu->seg[SEG_CS].sel, (unsigned long long)cpu->seg[SEG_CS].base,
+                (unsigned long long)cpu->cr0, (unsigned long long)cpu->cr2,
+                (unsigned long long)cpu->cr3, (unsigned long long)cpu->cr4,
+                (unsigned long long)cpu->efer);
+}
+
+static bool give_up(KvmVcpu *k, const char *what, uint64_t number)
+{
+    warn_report("vCPU %u: KVM stopped: %s (0x%llx); the machine is stopped", k->v->cpu.index, what,
+                (unsigned long long)number);
+    log_registers(k);
+    kvm_internal_error(k);
+    return false;
+}
+
+static bool handle_internal_error(KvmVcpu *k)
+{
+    struct kvm_run *run = k->run;
+    if (run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION) {
+        return rescue(k);
+    }
+    return give_up(k, "internal error", run->internal.suberror);
+}
+
+/* ---- the door ---- */
+
+static bool handle_errno(KvmVcpu *k, int r)
+{
+    if (r == -EFAULT) {
+        return rescue(k);
+    }
+    return give_up(k, strerror(-r), (uint64_t)-r);
+}
+
+bool kvm_handle_exit(KvmVcpu *k, int r)
+{
+    const struct kvm_run *run = k->run;
+    if (log_on(LOG_KVM)) {
+        log_printf("kvm: cpu %u KVM_RUN = %d, exit %u\n", k->v->cpu.index, r, run->exit_reason);
+    }
+    if (r < 0) {
+        return handle_errno(k, r);
+    }
+    switch (run->exit_reason) {
+    case KVM_EXIT_IO: return handle_io(k);
+    case KVM_EXIT_MMIO: return handle_mmio(k);
+    case KVM_EXIT_HLT: return handle_hlt(k);
+    case KVM_EXIT_SHUTDOWN: return handle_shutdown(k);
+    case KVM_EXIT_INTR:
+    case KVM_EXIT_IRQ_WINDOW_OPEN:
+    case KVM_EXIT_SET_TPR: return true;
+    case KVM_EXIT_INTERNAL_ERROR: return handle_internal_error(k);
+    case KVM_EXIT_FAIL_ENTRY:
+        return give_up(k, "the processor refused the guest's state",
+                       run->fail_entry.hardware_entry_failure_reason);
+    default: return give_up(k, "unknown exit", run->exit_reason);
+    }
+}

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Memory slots: what of the flat view the kernel may touch by itself (api.rst 4.35). A range of RAM
+ * is a slot, ROM a read-only one; what is not page-aligned, and all registers, leave KVM_RUN as
+ * MMIO.
+ *
+ * When the view changes, only slots that differ are touched. A slot that goes, or changes, may be
+ * what a running vCPU executes from: the gate (run.c) holds all vCPUs out of KVM_RUN from the first
+ * removal to the last addition, so that none sees the hole in between. Additions alone need no gate:
+ * before them the range was registers to everyone.
+ *
+ * The kernel gets a mapping of its own of each RAM block's memfd. So a page can be write-protected
+ * for KVM's vCPUs alone: see guard.c.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "accel/kvm/kvm.h"
+#include "util/alloc.h"
+#include "util/log.h"
+
+/* A block's second mapping. */
+typedef struct Alias {
+    RamBlock *ram;
+    uint8_t *host;
+    void *area; /* what was mapped, alignment included */
+    size_t area_size;
+    bool used;
+    List node;
+} Alias;
+
+typedef struct Slot {
+    uint64_t gpa, size;
+    RamBlock *ram; /* NULL: free */
+    uint64_t ram_offset;
+    uint32_t flags; /* KVM_MEM_ */
+} Slot;
+
+typedef struct KvmSlots {
+    MemoryListener listener;
+    KvmVm *vm;
+    Slot *slot;
+    unsigned nr;   /* length of slot */
+    unsigned most; /* the kernel's limit */
+    List aliases;
+    bool readonly; /* the kernel has KVM_MEM_READONLY */
+} KvmSlots;
+
+/* ---- the second mapping ---- */
+
+enum { HUGE_PAGE = 2 << 20 };
+
+static Alias *alias_find(KvmSlots *s, const RamBlock *b)
+{
+    list_for_each(pos, &s->aliases) {
+        Alias *a = container_of(pos, Alias, node);
+        if (a->ram == b) {
+            return a;
+        }
+    }
+    return NULL;
+}
+
+/* Where block and mapping are aligned alike, the kernel can use large pages. */
+static Alias *alias_of(KvmSlots *s, RamBlock *b)
+{
+    Alias *a = alias_find(s, b);
+    if (a) {
+        return a;
+    }
+    size_t area_size = b->size + HUGE_PAGE;
+    void *area = mmap(NULL, area_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (area == MAP_FAILED) {
+        return NULL;
+    }
+    uint8_t *host = (uint8_t *)ROUND_UP((uintptr_t)area, (uintptr_t)HUGE_PAGE);
+    if (mmap(host, b->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, b->fd,
+             0) == MAP_FAILED) {
+        munmap(area, area_size);
+        return NULL;
+    }
+    madvise(host, b->size, MADV_DONTDUMP);
+    a = xcalloc(1, sizeof(*a));
+    *a = (Alias){ .ram = b, .host = host, .area = area, .area_size = area_size };
+    list_insert(&s->aliases, &a->node);
+    return a;
+}
+
+static void alias_free(Alias *a)
+{
+    munmap(a->area, a->area_size);
+    list_remove(&a->node);
+    free(a);
+}
+
+/* Those of blocks that no slot shows any more: the blocks may be about to go. */
+static void aliases_sweep(KvmSlots *s)
+{
+    list_for_each(pos, &s->aliases) {
+        container_of(pos, Alias, node)->used = false;
+    }
+    for (unsigned i = 0; i < s->nr; i++) {
+        if (s->slot[i].ram) {
+            alias_find(s, s->slot[i].ram)->used = true;
+        }
+    }
+    list_for_each_safe(pos, &s->aliases) {
+        Alias *a = container_of(pos, Alias, node);
+        if (!a->used) {
+            alias_free(a);
+        }
+    }
+}
+
+/* ---- slots ---- */
+
+/* The pages of a range that a slot can show; size 0: none. */
+static Slot slot_of(const KvmSlots *s, const FlatRange *fr)
+{
+    Slot slot = { 0 };
+    uint64_t first = ROUND_UP(fr->start, (uint64_t)PAGE_SIZE);
+    uint64_t end = ROUND_DOWN(fr->start + fr->size, (uint64_t)PAGE_SIZE);
+    uint64_t at = fr->ram_offset + (first - fr->start);
+    if (!fr->host || first >= end || at % PAGE_SIZE || (fr->readonly && !s->readonly)) {
+        return slot;
+    }
+    slot = (Slot){ .gpa = first, .size = end - first, .ram = fr->ram, .ram_offset = at };
+    if (fr->readonly) {
+        slot.flags |= KVM_MEM_READONLY;
+    } else if (__atomic_load_n(&fr->ram->tracked, __ATOMIC_SEQ_CST)) {
+        slot.flags |= KVM_MEM_LOG_DIRTY_PAGES;
+    }
+    return slot;
+}
+
+static bool same_place(const Slot *a, const Slot *b)
+{
+    return a->gpa == b->gpa && a->size == b->size && a->ram == b->ram &&
+           a->ram_offset == b->ram_offset &&
+           !((a->flags ^ b->flags) & KVM_MEM_READONLY);
+}
+
+static bool set_region(const KvmSlots *s, unsigned id, const Slot *slot, const uint8_t *host,
+                       Error **errp)
+{
+    struct kvm_userspace_memory_region r = { .slot = id, .flags = slot->flags,
+                                             .guest_phys_addr = slot->gpa,
+                                             .memory_size = slot->size,
+                                             .userspace_addr = (uintptr_t)host };
+    int err = kvm_ioctl(s->vm->fd, KVM_SET_USER_MEMORY_REGION, &r);
+    return err == 0 || error_set_errno(errp, -err, "the kernel did not take %llu KiB of memory at "
+                                       "0x%llx", (unsigned long long)(slot->size >> 10),
+                                       (unsigned long long)slot->gpa);
+}
+
+static bool slot_set(KvmSlots *s, unsigned id, const Slot *slot, Error **errp)
+{
+    const Alias *a = alias_of(s, slot->ram);
+    if (!a) {
+        return error_set_errno(errp, errno, "cannot map '%s' for KVM", slot->ram->name);
+    }
+    if (!set_region(s, id, slot, a->host + slot->ram_offset, errp)) {
+        return false;
+    }
+    s->slot[id] = *slot;
+    return true;
+}
+
+static void slot_remove(KvmSlots *s, unsigned id)
+{
+    Slot none = { .gpa = s->slot[id].gpa };
+    Error *err = NULL;
+    if (!set_region(s, id, &none, NULL, &err)) {
+        error_report(err);
+    }
+    s->slot[id].ram = NULL;
+}
+
+static int free_slot(KvmSlots *s)
+{
+    for (unsigned i = 0; i < s->nr; i++) {
+        if (!s->slot[i].ram) {
+            return (int)i;
+        }
+    }
+    if (s->nr == s->most) {
+        return -1;
+    }
+    unsigned nr = MIN(s->nr ? 2 * s->nr : 32, s->most);
+    s->slot = xrealloc(s->slot, nr * sizeof(Slot));
+    memset(s->slot + s->nr, 0, (nr - s->nr) * sizeof(Slot));
+    unsigned id = s->nr;
+    s->nr = nr;
+    return (int)id;
+}
+
+static bool slot_add(KvmSlots *s, const Slot *slot, Error **errp)
+{
+    int id = free_slot(s);
+    if (id < 0) {
+        return error_set(errp, "the kernel takes no more than %u ranges of memory", s->most);
+    }
+    return slot_set(s, (unsigned)id, slot, errp);
+}
+
+/* ---- the view ---- */
+
+typedef struct Wanted {
+    Slot *slot;
+    bool *have;
+    size_t nr;
+} Wanted;
+
+static Wanted wanted_by(const KvmSlots *s, const FlatView *v)
+{
+    Wanted w = { xcalloc(v->nr + 1, sizeof(Slot)), xcalloc(v->nr + 1, sizeof(bool)), 0 };
+    for (size_t i = 0; i < v->nr; i++) {
+        Slot slot = slot_of(s, &v->range[i]);
+        if (slot.size) {
+            w.slot[w.nr++] = slot;
+        }
+    }
+    return w;
+}
+
+/* True: slot id stays, at most with other flags. */
+static bool keep_slot(KvmSlots *s, unsigned id, Wanted *w)
+{
+    for (size_t i = 0; i < w->nr; i++) {
+        if (!w->have[i] && same_place(&w->slot[i], &s->slot[id])) {
+            w->have[i] = true;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool update(KvmSlots *s, Error **errp)
+{
+    Wanted w = wanted_by(s, s->vm->machine->memory.view);
+    bool closed = false, ok = true;
+    for (unsigned i = 0; i < s->nr; i++) {
+        if (s->slot[i].ram && !keep_slot(s, i, &w)) {
+            if (!closed) {
+                kvm_gate_close(s->vm);
+                closed = true;
+            }
+            slot_remove(s, i);
+        }
+    }
+    for (size_t i = 0; i < w.nr && ok; i++) {
+        ok = w.have[i] || slot_add(s, &w.slot[i], errp);
+    }
+    if (closed) {
+        kvm_gate_open(s->vm);
+    }
+    aliases_sweep(s);
+    free(w.slot);
+    free(w.have);
+    return ok;
+}
+
+static void view_changed(MemoryListener *l, AddressSpace *as)
+{
+    KvmSlots *s = container_of(l, KvmSlots, listener);
+    Error *err = NULL;
+    (void)as;
+    if (s->vm->ready && !update(s, &err)) {
+        error_report(err);
+    }
+}
+
+bool kvm_slots_fill(KvmVm *vm, Error **errp)
+{
+    KvmSlots *s = vm->slots;
+    int most = kvm_cap(vm, KVM_CAP_NR_MEMSLOTS);
+    s->most = most > 0 ? (unsigned)most : 32;
+    s->readonly = kvm_cap(vm, KVM_CAP_READONLY_MEM);
+    return update(s, errp);
+}
+
+void kvm_slots_clear(KvmVm *vm)
+{
+    KvmSlots *s = vm->slots;
+    memset(s->slot, 0, s->nr * sizeof(Slot));
+    aliases_sweep(s);
+}
+
+bool kvm_slots_new(KvmVm *vm, Error **errp)
+{
+    (void)errp;
+    KvmSlots *s = xcalloc(1, sizeof(*s));
+    s->vm = vm;
+    s->listener.changed = view_changed;
+    list_init(&s->aliases);
+    vm->slots = s;
+    memory_listener_add(&vm->machine->memory, &s->listener);
+    return true;
+}
