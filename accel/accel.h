@@ -29,6 +29,9 @@ struct Engine {
     void (*vcpu_fini)(Vcpu *v);
     /* From any thread: request has new bits; make run() look. NULL if it polls request. */
     void (*kick)(Vcpu *v);
+    /* It works here: is it also better than the next one, so that it may be chosen unasked? On false
+     * *errp says why not. NULL: yes. */
+    bool (*helps)(Error **errp);
     /* info NAME: its own figures, line by line. vCPUs may be running. NULL: it has none. */
     void (*info)(Machine *m, void (*print)(void *opaque, const char *line), void *opaque);
     bool own_memory; /* follows the memory map by a listener of its own */

@@ -5,6 +5,7 @@
 #include "vm/accel_choice.h"
 
 #include "util/alloc.h"
+#include "vm/accel_default.h"
 
 typedef struct Candidate {
     char *name;
@@ -68,7 +69,7 @@ static bool unknown_engine(const char *name, Error **errp)
     static const struct {
         const char *name, *why;
     } unbuilt[] = {
-        { "kvm", "KVM is not built yet" },
+        { "kvm", "not in this build" },
         { "hax", "not available on Linux" },
         { "hvf", "not available on Linux" },
         { "whpx", "not available on Linux" },
@@ -95,7 +96,10 @@ static const Engine *try_engine(const char *name, Error **errp)
     if (!e) {
         unknown_engine(name, errp);
     } else if (e->probe && !e->probe(errp)) {
-        error_prefix(errp, "-accel %s: ", name);
+        Error *why = *errp;
+        *errp = NULL;
+        error_set(errp, "-accel %s: %s; or use -accel jit, the translator", name, error_text(why));
+        error_free(why);
         e = NULL;
     }
     return e;
@@ -108,6 +112,7 @@ static const Engine *first_that_works(const Candidates *c, Dict **opts, Error **
         const Engine *e = try_engine(c->list[i].name, &err);
         if (e) {
             *opts = dict_copy(c->list[i].opts);
+            accel_ordered(e);
             return e;
         }
         if (i + 1 == c->nr) {
@@ -131,10 +136,13 @@ const Engine *accel_choose(const StrList *accels, const char *machine_list, Dict
     if (!c.nr && machine_list) {
         add_list(&c, machine_list, NULL);
     }
-    if (!c.nr) {
-        add_list(&c, "jit:interp", NULL);
+    const Engine *e = NULL;
+    if (ok && c.nr) {
+        e = first_that_works(&c, opts, errp);
+    } else if (ok) {
+        e = accel_default();
+        *opts = dict_new();
     }
-    const Engine *e = ok ? first_that_works(&c, opts, errp) : NULL;
     free_candidates(&c);
     return e;
 }

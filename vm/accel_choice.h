@@ -8,7 +8,7 @@
 #include "vm/options.h"
 
 /* The first of the listed engines ("-accel kvm -accel interp", "-M accel=kvm:interp") that works
- * here; the default is the interpreter. machine_list: the value of -M accel=, or NULL. opts
+ * here; without any, accel_default()'s. machine_list: the value of -M accel=, or NULL. opts
  * becomes the rest of that -accel (a new dictionary). NULL with *errp if none works. */
 const Engine *accel_choose(const StrList *accels, const char *machine_list, Dict **opts,
                            Error **errp);

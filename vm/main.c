@@ -17,6 +17,7 @@
 #include "util/version.h"
 #include "util/vm_lock.h"
 #include "vm/accel_choice.h"
+#include "vm/accel_default.h"
 #include "vm/daemon.h"
 #include "vm/host_devices.h"
 #include "vm/machine_config.h"
@@ -187,6 +188,9 @@ static bool start(Machine *m, const Options *o, Error **errp)
         return false;
     }
     machine_config_warn_globals(&m->config);
+    if (m->nr_cpus) {
+        accel_report();
+    }
     run_state_power_on();
     qtest_start(m);
     if (!o->paused) {

@@ -152,6 +152,7 @@ static const OptionRow table[] = {
     LIST("accel", "NAME", accel, "what runs the guest; several: the first that works"),
     { "enable-kvm", NULL, NULL, "run on KVM or not at all", add_fixed, offsetof(Options, accel),
       "kvm" },
+    { "no-kvm", NULL, NULL, "-accel jit", add_fixed, offsetof(Options, accel), "jit" },
     TEXT("cpu", "MODEL[,+FEATURE,-FEATURE]", cpu, "the kind of CPU; 'help' lists them"),
     LIST("smp", "N[,sockets=,cores=,threads=,maxcpus=]", smp, "how many CPUs"),
     LIST("m", "SIZE", memory, "memory, in MiB or with a suffix: 512, 2G"),

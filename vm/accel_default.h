@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * What runs the guest if nobody says: KVM where it really helps, else the translator; and the line
+ * that tells which and why.
+ */
+#ifndef VM_ACCEL_DEFAULT_H
+#define VM_ACCEL_DEFAULT_H
+
+#include "accel/accel.h"
+
+/* Never NULL: the interpreter works everywhere. */
+const Engine *accel_default(void);
+/* The user ordered this one: if it does not help, the line says so. */
+void accel_ordered(const Engine *e);
+/* Prints the line, once the machine is there: what fails before has a line of its own. */
+void accel_report(void);
+
+#endif
