@@ -217,9 +217,25 @@ static bool intr_ready(const CpuState *cpu, uint32_t request)
            cpu->activity != CPU_SHUTDOWN;
 }
 
+/* Another engine had taken it, so it comes before everything that is asked for now. */
+static void finish_event(CpuState *cpu)
+{
+    CpuEvent event = cpu->event;
+    cpu->event = CPU_EVENT_NONE;
+    if (event == CPU_EVENT_NMI) {
+        cpu->nmi_blocked = true;
+    }
+    cpu_deliver(cpu, event == CPU_EVENT_EXCEPTION ? EVENT_FAULT : EVENT_EXTERNAL,
+                cpu->event_vector, cpu->event_has_error, cpu->event_error);
+}
+
 bool cpu_take_events(CpuState *cpu)
 {
     uint32_t request = __atomic_load_n(&cpu->request, __ATOMIC_ACQUIRE);
+    if (cpu->event != CPU_EVENT_NONE) {
+        finish_event(cpu);
+        return true;
+    }
     if (request & CPU_REQ_INIT) {
         cpu_clear_request(cpu, CPU_REQ_INIT);
         cpu_reset(cpu, true);
@@ -266,6 +282,9 @@ bool cpu_take_events(CpuState *cpu)
 bool cpu_has_work(const CpuState *cpu)
 {
     uint32_t request = __atomic_load_n(&cpu->request, __ATOMIC_ACQUIRE);
+    if (cpu->event != CPU_EVENT_NONE) {
+        return true;
+    }
     if (cpu->activity == CPU_WAIT_SIPI) {
         return request & (CPU_REQ_INIT | CPU_REQ_SIPI);
     }

@@ -3,6 +3,7 @@
  * instructions, so a guest's vector features end where the host's do.
  */
 #include <cpuid.h>
+#include <x86intrin.h>
 
 #include "cpu/model.h"
 
@@ -16,6 +17,11 @@ void host_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
     out[CPUID_EBX] = b;
     out[CPUID_ECX] = c;
     out[CPUID_EDX] = d;
+}
+
+uint64_t host_tsc(void)
+{
+    return __rdtsc();
 }
 
 /* Does the host's kernel keep YMM registers (SDM 1 14.3)? */

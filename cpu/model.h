@@ -43,6 +43,7 @@ bool cpu_feature_implemented(CpuFeature id);
 /* ---- the host (host_x86.c) ---- */
 bool host_has_feature(CpuFeature id); /* its CPUID has the bit, and its OS saves the state */
 void host_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]); /* zeros beyond its range */
+uint64_t host_tsc(void);
 
 /* -smp as APIC IDs see it: a field each for thread, core, die and package, as wide as its count
  * asks (SDM 3A 9.9.1), so ids have gaps where counts are not powers of two. */

@@ -11,7 +11,6 @@
 #include "cpu/mem.h"
 #include "cpu/x87.h"
 #include "hw/core/machine.h"
-#include "util/timer.h"
 
 enum { TSC_KHZ_DEFAULT = 1000000 }; /* one tick a nanosecond of guest time */
 
@@ -78,6 +77,7 @@ static void reset_power_up(CpuState *cpu)
     cpu->ucode_rev = 1ull << 32; /* MSR_BIOS_SIGN_ID: revision 1 */
     cpu->in_smm = false;
     cpu->cr0 = CR0_CD | CR0_NW;
+    cpu->resets++;
 }
 
 void cpu_reset(CpuState *cpu, bool init)
@@ -108,6 +108,7 @@ void cpu_reset(CpuState *cpu, bool init)
     cpu->shadow = 0;
     cpu->nmi_blocked = false;
     cpu->pending_db = 0;
+    cpu->event = CPU_EVENT_NONE;
     cpu->monitor_gpa = UINT64_MAX;
     cpu->delivering = -1;
     uint32_t gone = CPU_REQ_NMI | CPU_REQ_SMI | CPU_REQ_INIT | CPU_REQ_SIPI | CPU_REQ_MCE;
@@ -225,28 +226,6 @@ void cpu_set_rflags(CpuState *cpu, uint64_t val, uint64_t mask)
     }
 }
 
-static uint64_t guest_ticks(const CpuState *cpu)
-{
-    return (unsigned __int128)guest_clock_ns() * cpu->tsc_khz / 1000000;
-}
-
-uint64_t cpu_tsc(const CpuState *cpu)
-{
-    return guest_ticks(cpu) + cpu->tsc_offset;
-}
-
-uint64_t cpu_tsc_to_guest_ns(const CpuState *cpu, uint64_t tsc)
-{
-    uint64_t now = cpu_tsc(cpu);
-    if (tsc <= now) {
-        return guest_clock_ns();
-    }
-    /* From ticks of guest time back to ns, rounded up; far deadlines saturate. */
-    unsigned __int128 ticks = (unsigned __int128)guest_ticks(cpu) + (tsc - now);
-    unsigned __int128 ns = (ticks * 1000000 + cpu->tsc_khz - 1) / cpu->tsc_khz;
-    return ns > UINT64_MAX ? UINT64_MAX : (uint64_t)ns;
-}
-
 static const StateField segment_fields[] = {
     STATE_U16(Segment, sel),
     STATE_U32(Segment, attr),
@@ -343,6 +322,10 @@ const StateField cpu_state_table[] = {
     STATE_BOOL(CpuState, ignne),
     STATE_BOOL(CpuState, in_smm),
     STATE_U64(CpuState, pending_db),
+    STATE_FIELD(STATE_KIND_U32, CpuState, event, CpuEvent, .max = CPU_EVENT_NMI),
+    STATE_U8(CpuState, event_vector),
+    STATE_BOOL(CpuState, event_has_error),
+    STATE_U32(CpuState, event_error),
     STATE_U8(CpuState, sipi_vector),
     STATE_U64(CpuState, monitor_gpa),
     STATE_I32(CpuState, delivering),

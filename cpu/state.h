@@ -87,6 +87,10 @@ enum {
 /* Activity state (SDM 3C 24.4.2) */
 typedef enum CpuActivity { CPU_ACTIVE, CPU_HALTED, CPU_SHUTDOWN, CPU_WAIT_SIPI } CpuActivity;
 
+/* An event in the middle of its delivery when the CPU changed engines: comes before any instruction.
+ * Software interrupts are none: their INT is executed again. */
+typedef enum CpuEvent { CPU_EVENT_NONE, CPU_EVENT_EXCEPTION, CPU_EVENT_INTERRUPT, CPU_EVENT_NMI } CpuEvent;
+
 typedef union VecReg {
     uint8_t u8[32];
     uint16_t u16[16];
@@ -220,6 +224,10 @@ struct CpuState {
     bool in_smm;
     bool a20_masked_unused; /* A20 is the board's: an address-space matter */
     uint64_t pending_db; /* DR6 bits of a #DB due at the next instruction boundary */
+    CpuEvent event;
+    uint8_t event_vector;
+    bool event_has_error;
+    uint32_t event_error;
     uint8_t sipi_vector;
     uint64_t monitor_gpa; /* armed MONITOR range; UINT64_MAX: none */
 
@@ -239,6 +247,8 @@ struct CpuState {
     uint32_t phys_bits;
     CpuIdentity id; /* vendor, signature, brand: from the model and -cpu's properties */
     uint32_t tsc_khz;
+    bool tsc_khz_chosen; /* by -cpu tsc-frequency=: no engine changes it */
+    uint32_t resets;     /* power-up resets: engines drop what they keep of the old life */
     const CpuApicOps *apic_ops; /* NULL: no LAPIC on this CPU */
     void *apic;
     int (*pic_ack)(void *opaque); /* boards without LAPIC, or LAPIC disabled: the 8259 */
@@ -290,8 +300,7 @@ void cpu_set_rflags(CpuState *cpu, uint64_t val, uint64_t mask);
 void cpu_request(CpuState *cpu, uint32_t bits);
 void cpu_clear_request(CpuState *cpu, uint32_t bits);
 
-/* The TSC counts guest time at tsc_khz, so it stops with the VM and never drifts from the other
- * timers. */
+/* The TSC counts guest time at tsc_khz, or with the host's TSC (cpu/tsc.h); it stops with the VM. */
 uint64_t cpu_tsc(const CpuState *cpu); /* what RDTSC reads */
 /* Guest clock (TIMER_GUEST, ns) at which the TSC reads tsc or more: for TSC deadlines. */
 uint64_t cpu_tsc_to_guest_ns(const CpuState *cpu, uint64_t tsc);

@@ -59,6 +59,11 @@ uint64_t guest_clock_ns(void)
     }
 }
 
+bool guest_clock_running(void)
+{
+    return __atomic_load_n(&guest_running, __ATOMIC_RELAXED);
+}
+
 uint64_t clock_ns(TimerClock clock)
 {
     switch (clock) {

@@ -38,6 +38,7 @@ static inline bool timer_armed(const Timer *t)
 
 uint64_t clock_ns(TimerClock clock);
 uint64_t guest_clock_ns(void); /* lock-free, from any thread */
+bool guest_clock_running(void);
 uint64_t host_clock_ns(void);
 uint64_t wall_clock_ns(void);
 

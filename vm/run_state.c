@@ -8,6 +8,7 @@
 
 #include "accel/accel.h"
 #include "block/block.h"
+#include "cpu/tsc.h"
 #include "util/alloc.h"
 #include "util/main_loop.h"
 #include "util/timer.h"
@@ -37,6 +38,7 @@ void vm_start(void)
     run.state = RUN_RUNNING;
     drives_retry();
     guest_clock_start();
+    cpu_tsc_start(run.machine);
     vcpus_resume(run.machine);
 }
 
@@ -45,6 +47,7 @@ void vm_stop(RunState why)
     if (run.state == RUN_RUNNING) {
         vcpus_pause(run.machine);
         guest_clock_stop();
+        cpu_tsc_stop(run.machine);
         blk_drain(NULL);
     }
     run.state = why;

@@ -373,7 +373,8 @@ bool interp_safepoint(CpuState *cpu)
     if (req & CPU_REQ_STOP) {
         return false;
     }
-    if ((req & ~(CPU_REQ_RECHECK | CPU_REQ_RUN_ON)) || cpu->pending_db) {
+    if ((req & ~(CPU_REQ_RECHECK | CPU_REQ_RUN_ON)) || cpu->pending_db ||
+        cpu->event != CPU_EVENT_NONE) {
         cpu_take_events(cpu);
     }
     return cpu->activity == CPU_ACTIVE;
@@ -452,6 +453,9 @@ void interp_loop(CpuState *cpu, const RunLoop *l)
     }
     /* cppcheck-suppress autoVariables; outer is back before the frame goes */
     cpu->unwind = &unwind;
+    if (cpu->event != CPU_EVENT_NONE) { /* not made by any code below: looked at once */
+        __atomic_or_fetch(&cpu->request, CPU_REQ_RECHECK, __ATOMIC_SEQ_CST);
+    }
     for (;;) {
         if (unlikely(cpu->request || cpu->pending_db || cpu->activity != CPU_ACTIVE)) {
             if (!l->safepoint(cpu)) {
@@ -498,7 +502,8 @@ void interp_step(CpuState *cpu, unsigned n)
     while (left && cpu->activity == CPU_ACTIVE) {
         /* cppcheck-suppress autoVariables; as in interp_loop */
         cpu->unwind = &unwind;
-        if ((cpu->request || cpu->pending_db) && !interp_safepoint(cpu)) {
+        if ((cpu->request || cpu->pending_db || cpu->event != CPU_EVENT_NONE) &&
+            !interp_safepoint(cpu)) {
             break;
         }
         cpu->unwind = &unwind;

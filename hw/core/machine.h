@@ -88,6 +88,10 @@ struct Machine {
     RamBlock *ram;               /* main RAM, one block */
     struct CpuState **cpu;       /* nr_cpus of them, APIC id order */
     struct Vcpu **vcpu;
+    struct {                     /* cpu/tsc.c */
+        bool follow_host, running;
+        uint64_t host_offset;    /* TSC = host's TSC + host_offset + CpuState.tsc_offset */
+    } tsc;
     struct VcpuListener *vcpu_listener;
     unsigned nr_cpus;
     List devices, buses;
