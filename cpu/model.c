@@ -380,7 +380,6 @@ static bool set_tsc_frequency(CpuState *cpu, const char *val, Error **errp)
         return error_set(errp, "-cpu: tsc-frequency=%s: want Hz, from 1M to 100G", val);
     }
     cpu->tsc_khz = (uint32_t)(hz * unit / 1000);
-    cpu->tsc_khz_chosen = true;
     return true;
 }
 

@@ -23,7 +23,7 @@ void cpu_init(CpuState *cpu, Machine *m, unsigned index)
     cpu_topology(m, &topology);
     cpu->apic_id = cpu_topology_apic_id(&topology, index);
     cpu->phys_bits = 40;
-    cpu->tsc_khz = TSC_KHZ_DEFAULT;
+    cpu->tsc_khz = m && m->tsc.khz ? m->tsc.khz : TSC_KHZ_DEFAULT;
     cpu->delivering = -1;
     cpu->monitor_gpa = UINT64_MAX;
 }

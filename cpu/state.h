@@ -247,7 +247,6 @@ struct CpuState {
     uint32_t phys_bits;
     CpuIdentity id; /* vendor, signature, brand: from the model and -cpu's properties */
     uint32_t tsc_khz;
-    bool tsc_khz_chosen; /* by -cpu tsc-frequency=: no engine changes it */
     uint32_t resets;     /* power-up resets: engines drop what they keep of the old life */
     const CpuApicOps *apic_ops; /* NULL: no LAPIC on this CPU */
     void *apic;

@@ -136,6 +136,7 @@ static bool kvm_machine_init(Machine *m, const Dict *opts, Error **errp)
         return error_set(errp, "-smp %u: this kernel's KVM runs at most %d vCPUs", m->nr_cpus, most);
     }
     vm->run_size = (size_t)size;
+    kvm_tsc_setup(vm);
     return kvm_slots_new(vm, errp);
 }
 
@@ -182,7 +183,6 @@ static bool kvm_vcpu_init(Vcpu *v, Error **errp)
 static void vcpu_down(KvmVcpu *k)
 {
     if (k->fd >= 0) {
-        kvm_state_fini(k);
         munmap(k->run, k->vm->run_size);
         close(k->fd);
         k->fd = -1;
@@ -197,6 +197,7 @@ static void kvm_vcpu_fini(Vcpu *v)
         return;
     }
     vcpu_down(k);
+    kvm_state_fini(k);
     v->halts_inside = false;
     v->cpu.engine_data = k->interp;
     interp_cpu_fini(&v->cpu);

@@ -83,10 +83,20 @@ int kvm_cap(const KvmVm *vm, int cap);
 
 /* state.c, in the vCPU's thread. Everything a snapshot holds, both ways. load applies guest time to
  * the TSC; store leaves activity, request bits and pending events as the interpreter wants them. */
-bool kvm_state_init(KvmVcpu *k, Error **errp) MUST_USE;
+bool kvm_state_init(KvmVcpu *k, Error **errp) MUST_USE; /* after kvm_set_cpuid; again with a new fd:
+                                         what only the kernel knew is kept from the old one */
 void kvm_state_fini(KvmVcpu *k);
+/* A kernel LAPIC's registers: loaded after this (IA32_APIC_BASE decides their form), stored after it;
+ * IA32_TSC_DEADLINE comes last of all. vm_lock held. */
 void kvm_load_state(KvmVcpu *k);
 void kvm_store_state(KvmVcpu *k);
+/* Machine init, vm->fd open: the rate of its TSCs unless -cpu chooses one. */
+void kvm_tsc_setup(const KvmVm *vm);
+/* As of the last store: a guest of the guest runs, which no other engine can go on with. */
+bool kvm_state_in_nested_guest(const KvmVcpu *k);
+/* One register, outside load and store; false: the kernel has no such, or not that value. */
+bool kvm_get_msr(const KvmVcpu *k, uint32_t msr, uint64_t *val);
+bool kvm_set_msr(const KvmVcpu *k, uint32_t msr, uint64_t val);
 
 /* engine.c. The VM with its slots and irqchip, and the vCPU in it: made when the first vCPU is about
  * to run. vm_lock held. */

@@ -89,6 +89,7 @@ struct Machine {
     struct CpuState **cpu;       /* nr_cpus of them, APIC id order */
     struct Vcpu **vcpu;
     struct {                     /* cpu/tsc.c */
+        uint32_t khz;            /* of its CPUs unless -cpu says another; 0: 1 GHz */
         bool follow_host, running;
         uint64_t host_offset;    /* TSC = host's TSC + host_offset + CpuState.tsc_offset */
     } tsc;

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * The time stamp counter on KVM. The kernel gives a guest the host's TSC (scaled, where the
+ * processor can) plus an offset. So that neither a stop nor a move to another engine is seen,
+ * every TSC of a machine that KVM takes part in counts with the host's (cpu/tsc.c), and offsets are
+ * given to the kernel as numbers (KVM_VCPU_TSC_OFFSET), not as "it is this much now": they stay
+ * equal where they were. Kernels before 5.16 cannot, nor does that fit a scaled TSC: there IA32_TSC
+ * is written, which the kernel itself rounds to the offset of the machine's other vCPUs.
+ */
+#include <errno.h>
+#include <unistd.h>
+
+#include "accel/kvm/state.h"
+#include "cpu/model.h"
+#include "cpu/tsc.h"
+
+enum { MSR_TSC = 0x10 };
+
+static int tsc_attr(KvmVcpu *k, unsigned long request, uint64_t *offset)
+{
+    struct kvm_device_attr a = { .group = KVM_VCPU_TSC_CTRL,
+                                 .attr = KVM_VCPU_TSC_OFFSET,
+                                 .addr = (uintptr_t)offset };
+    return kvm_ioctl(k->fd, request, &a);
+}
+
+static int tsc_msr(KvmVcpu *k, unsigned long request, uint64_t *val)
+{
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry;
+    } m = { .head.nmsrs = 1, .entry = { .index = MSR_TSC, .data = *val } };
+    int r = kvm_ioctl(k->fd, request, &m);
+    *val = m.entry.data;
+    return r == 1 ? 0 : r < 0 ? r : -EINVAL;
+}
+
+/* Kernels before 5.17 tell it of a vCPU only. */
+static int rate_of_scratch_vcpu(const KvmVm *vm)
+{
+    int khz = -ENODEV, fd = kvm_ioctl(vm->kvm_fd, KVM_CREATE_VM, NULL);
+    if (fd >= 0) {
+        int vcpu = kvm_ioctl(fd, KVM_CREATE_VCPU, NULL);
+        if (vcpu >= 0) {
+            khz = kvm_ioctl(vcpu, KVM_GET_TSC_KHZ, NULL);
+            close(vcpu);
+        }
+        close(fd);
+    }
+    return khz;
+}
+
+void kvm_tsc_setup(const KvmVm *vm)
+{
+    int khz = kvm_ioctl(vm->fd, KVM_GET_TSC_KHZ, NULL);
+    khz = khz > 0 ? khz : rate_of_scratch_vcpu(vm);
+    if (khz > 0) {
+        vm->machine->tsc.khz = (uint32_t)khz;
+    }
+}
+
+/* The kernel takes what is nearer than this for its own rate: 250 ppm. */
+static bool is_near(uint32_t khz, uint32_t host_khz)
+{
+    uint32_t apart = khz > host_khz ? khz - host_khz : host_khz - khz;
+    return apart <= host_khz / 4000;
+}
+
+bool kvm_tsc_init(KvmVcpu *k, Error **errp)
+{
+    CpuState *cpu = &k->v->cpu;
+    KvmState *s = k->state;
+    Machine *m = cpu->machine;
+    s->has_tsc_control = kvm_cap(k->vm, KVM_CAP_TSC_CONTROL) > 0;
+    s->has_tsc_offset = kvm_cap(k->vm, KVM_CAP_VCPU_ATTRIBUTES) > 0 &&
+                        tsc_attr(k, KVM_HAS_DEVICE_ATTR, NULL) == 0;
+    int host_khz = kvm_ioctl(k->fd, KVM_GET_TSC_KHZ, NULL);
+    if (host_khz <= 0) {
+        return true; /* the host's own rate is not stable: nothing to go by */
+    }
+    if (cpu->tsc_khz != (uint32_t)host_khz) {
+        int r = s->has_tsc_control || is_near(cpu->tsc_khz, (uint32_t)host_khz)
+                    ? kvm_ioctl(k->fd, KVM_SET_TSC_KHZ, (void *)(uintptr_t)cpu->tsc_khz)
+                    : -EINVAL;
+        if (r < 0) {
+            return error_set(errp,
+                             "the guest's TSC runs at %u kHz, this host's at %d kHz, and its KVM "
+                             "cannot scale it; start with -cpu MODEL,tsc-frequency=%d000",
+                             cpu->tsc_khz, host_khz, host_khz);
+        }
+        s->has_tsc_offset = false;
+    } else {
+        cpu_tsc_follow_host(m);
+    }
+    return true;
+}
+
+void kvm_tsc_load(KvmVcpu *k)
+{
+    KvmState *s = k->state;
+    const CpuState *cpu = &k->v->cpu;
+    int r;
+    if (s->has_tsc_offset) {
+        s->tsc_loaded = cpu_tsc_host_offset(cpu);
+        r = tsc_attr(k, KVM_SET_DEVICE_ATTR, &s->tsc_loaded);
+    } else {
+        uint64_t now = cpu_tsc(cpu);
+        r = tsc_msr(k, KVM_SET_MSRS, &now);
+    }
+    if (r < 0) {
+        kvm_state_warn(k, "setting the TSC", r);
+    }
+}
+
+/* The guest may have written IA32_TSC or IA32_TSC_ADJUST meanwhile. */
+void kvm_tsc_store(KvmVcpu *k)
+{
+    KvmState *s = k->state;
+    CpuState *cpu = &k->v->cpu;
+    uint64_t val = 0;
+    if (s->has_tsc_offset) {
+        if (tsc_attr(k, KVM_GET_DEVICE_ATTR, &val) == 0) {
+            cpu->tsc_offset += val - s->tsc_loaded;
+            s->tsc_loaded = val;
+        }
+    } else if (tsc_msr(k, KVM_GET_MSRS, &val) == 0) {
+        /* What is left of the time between two calls is no write: equal offsets stay equal. */
+        int64_t moved = (int64_t)(val - cpu_tsc(cpu));
+        int64_t slack = cpu->tsc_khz; /* 1 ms */
+        if (moved > slack || moved < -slack) {
+            cpu->tsc_offset += (uint64_t)moved;
+        }
+    }
+}
