@@ -170,6 +170,7 @@ static void show_devices(Monitor *mon, const char *const *names, int index)
     if (!mon->m || !mon->m->devices.next) {
         return;
     }
+    irqchip_sync(mon->m);
     list_for_each(pos, &mon->m->devices) {
         Device *dev = container_of(pos, Device, machine_node);
         bool wanted = false;

@@ -58,6 +58,7 @@ void machine_setup(Machine *m)
     }
     list_init(&m->devices);
     list_init(&m->buses);
+    irqchip_init(&m->irqchip);
     region_init_container(&m->memory_root, "system", UINT64_MAX);
     region_init_container(&m->io_root, "io", 64 * KiB);
     address_space_init(&m->memory, "memory", &m->memory_root);

@@ -6,6 +6,7 @@
 #define HW_CORE_MACHINE_H
 
 #include "hw/core/device.h"
+#include "hw/core/irqchip.h"
 
 struct CpuState;
 struct Vcpu;
@@ -96,6 +97,7 @@ struct Machine {
     struct VcpuListener *vcpu_listener;
     unsigned nr_cpus;
     List devices, buses;
+    Irqchip irqchip;             /* hw/core/irqchip.h */
     Device *fw_cfg;              /* set by the board; NULL if it has none */
     struct Jit *jit;             /* the translator, shared by the vCPUs that run on it; NULL: none */
     struct KvmVm *kvm;           /* the VM in the kernel, of vCPUs that run on KVM; NULL: none ever did */

@@ -54,9 +54,13 @@ static int deliverable(const Apic *a)
     return irr >= 0 && irr >> 4 > apic_ppr(a) >> 4 ? irr : -1;
 }
 
-/* Does the PIC's INT reach the CPU through LINT0 (or in place of it)? */
+/* Does the PIC's INT reach the CPU through LINT0 (or in place of it)? A stand-in looks at LVT LINT0
+ * itself; where it has a PIC too, ours is silent. */
 static bool pic_asks(const Apic *a)
 {
+    if (apic_is_silent(a)) {
+        return a->lint[0] && !irqchip_stands_in(a->cpu->machine, IRQCHIP_PIC);
+    }
     if (!apic_on(a)) {
         return a->lint[0];
     }
@@ -67,7 +71,8 @@ static bool pic_asks(const Apic *a)
 
 void apic_update(Apic *a)
 {
-    bool intr = (apic_on(a) && deliverable(a) >= 0) || pic_asks(a);
+    bool fixed = apic_on(a) && !apic_is_silent(a) && deliverable(a) >= 0;
+    bool intr = fixed || pic_asks(a);
     bool was = __atomic_load_n(&a->cpu->request, __ATOMIC_RELAXED) & CPU_REQ_INTR;
     if (intr && !was) {
         cpu_request(a->cpu, CPU_REQ_INTR);
@@ -170,8 +175,10 @@ static void apic_set_lint(void *opaque, unsigned n, bool level)
     Apic *a = opaque;
     bool rises = level && !a->lint[n];
     a->lint[n] = level;
-    if (rises) {
+    if (rises && !apic_is_silent(a)) {
         lint_rises(a, n);
+    } else if (rises && n == 1) {
+        a->cpu->machine->irqchip.ops->lint(a->cpu, n);
     }
     apic_update(a);
 }
@@ -184,7 +191,7 @@ static void apic_eoi(Apic *a)
     }
     put_bit(a->isr, vector, false);
     if (test_bit(a->tmr, vector)) {
-        apic_broadcast_eoi(a, vector);
+        irqchip_eoi(a->cpu->machine, vector);
         for (unsigned n = 0; n < 2; n++) {
             uint32_t *lvt = &a->lvt[LVT_LINT0 + n];
             if ((*lvt & LVT_REMOTE_IRR) && (*lvt & LVT_VECTOR) == (unsigned)vector) {
@@ -433,7 +440,7 @@ static int cpu_ack(void *opaque)
 {
     Apic *a = opaque;
     bool entered = enter();
-    int vector = apic_on(a) ? deliverable(a) : -1;
+    int vector = apic_on(a) && !apic_is_silent(a) ? deliverable(a) : -1;
     if (vector >= 0) {
         put_bit(a->irr, vector, false);
         put_bit(a->isr, vector, true);
@@ -609,8 +616,8 @@ static bool apic_realize(Device *dev, Error **errp)
 {
     Apic *a = container_of(dev, Apic, dev);
     (void)errp;
-    list_init(&a->eoi_listeners);
     apic_timer_init(a);
+    apic_part_init(a);
     device_init_irq_in(dev, a->lint_in, 2, apic_set_lint, a);
     region_init_io(&a->page, dev, &page_ops, a, APIC_MSI_SIZE);
     region_init_io(&a->moved, dev, &moved_ops, a, PAGE_SIZE);
@@ -624,6 +631,7 @@ static bool apic_realize(Device *dev, Error **errp)
 static void apic_unrealize(Device *dev)
 {
     Apic *a = container_of(dev, Apic, dev);
+    irqchip_part_del(&a->part);
     a->cpu->apic = NULL;
     a->cpu->apic_ops = NULL;
 }
@@ -639,6 +647,12 @@ static void apic_refresh(Device *dev)
     Apic *a = container_of(dev, Apic, dev);
     map_moved_page(a);
     apic_update(a);
+}
+
+void apic_wake(Apic *a)
+{
+    apic_timer_rearm(a);
+    apic_refresh(&a->dev);
 }
 
 bool apic_create_all(struct Machine *m, Error **errp)

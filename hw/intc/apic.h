@@ -31,12 +31,4 @@ void apic_deliver(struct Machine *m, uint32_t dest, bool logical, unsigned mode,
 /* A memory write to 0xFEExxxxx by a device: MSI and MSI-X (SDM 3A 11.11). */
 void apic_msi(struct Machine *m, uint64_t addr, uint32_t data);
 
-/* Told of each EOI of a level-triggered vector. The IOAPICs embed one. */
-typedef struct ApicEoiListener {
-    void (*eoi)(void *opaque, unsigned vector);
-    void *opaque;
-    List node;
-} ApicEoiListener;
-void apic_add_eoi_listener(struct Machine *m, ApicEoiListener *l);
-
 #endif

@@ -65,8 +65,22 @@ static void send_lowest(Machine *m, const Message *msg)
     }
 }
 
+/* As an MSI: SDM 3A 11.11, and for wide destinations their high bits in the address's high half. */
+static void send_to_stand_in(Machine *m, const Message *msg)
+{
+    uint64_t addr = APIC_DEFAULT_BASE | (uint64_t)(msg->dest & ~0xffu) << 32 |
+                    (msg->dest & 0xff) << 12 | (msg->logical ? 4 : 0);
+    uint32_t data = msg->vector | msg->mode << ICR_MODE_SHIFT | ICR_ASSERT |
+                    (msg->level ? ICR_LEVEL : 0);
+    m->irqchip.ops->msi(m, addr, data);
+}
+
 static void send_message(Machine *m, const Message *msg)
 {
+    if (irqchip_stands_in(m, IRQCHIP_LAPIC)) {
+        send_to_stand_in(m, msg);
+        return;
+    }
     if (msg->mode == APIC_LOWEST) {
         send_lowest(m, msg);
         return;
@@ -149,19 +163,5 @@ void apic_send_icr(Apic *a)
         send_shorthand(a, shorthand, &msg);
     } else {
         send_message(a->cpu->machine, &msg);
-    }
-}
-
-void apic_add_eoi_listener(struct Machine *m, ApicEoiListener *l)
-{
-    list_insert(&apic_of(m, 0)->eoi_listeners, &l->node);
-}
-
-void apic_broadcast_eoi(Apic *a, unsigned vector)
-{
-    List *head = &apic_of(a->cpu->machine, 0)->eoi_listeners;
-    list_for_each (pos, head) {
-        ApicEoiListener *l = container_of(pos, ApicEoiListener, node);
-        l->eoi(l->opaque, vector);
     }
 }

@@ -42,7 +42,7 @@ typedef struct Apic {
     Region moved;
     uint64_t moved_at; /* where moved is mapped, 0: not */
     IrqLine lint_in[2];
-    List eoi_listeners; /* of the whole machine; used in CPU 0's only */
+    IrqchipPart part;
 
     /* state */
     uint64_t base; /* IA32_APIC_BASE */
@@ -74,6 +74,11 @@ static inline bool apic_soft_on(const Apic *a)
 {
     return apic_on(a) && (a->svr & SVR_ENABLED);
 }
+/* A stand-in has this machine's local APICs (hw/core/irqchip.h). */
+static inline bool apic_is_silent(const Apic *a)
+{
+    return irqchip_stands_in(a->cpu->machine, IRQCHIP_LAPIC);
+}
 static inline Apic *apic_of(const Machine *m, unsigned cpu)
 {
     return m->cpu[cpu]->apic;
@@ -86,15 +91,20 @@ void apic_error(Apic *a, uint32_t esr_bit);
 /* A message has found its way here. */
 void apic_accept(Apic *a, unsigned mode, unsigned vector, bool level);
 void apic_fire_lvt(Apic *a, unsigned which);
+/* Somebody else wrote the state: outputs and the timer follow. */
+void apic_wake(Apic *a);
 
 /* apic_bus.c */
 uint32_t apic_x2_ldr(const Apic *a);
 void apic_send_icr(Apic *a);
-void apic_broadcast_eoi(Apic *a, unsigned vector);
+
+/* apic_standin.c */
+void apic_part_init(Apic *a);
 
 /* apic_timer.c */
 void apic_timer_init(Apic *a);
 void apic_timer_rearm(Apic *a); /* after any change of LVT, counts or deadline */
+void apic_timer_catch_up(Apic *a); /* runs an expiry that is due */
 uint32_t apic_timer_current(const Apic *a);
 void apic_timer_set_initial(Apic *a, uint32_t val);
 void apic_timer_set_divide(Apic *a, uint32_t val);

@@ -67,7 +67,7 @@ static uint64_t next_expiry(const Apic *a, uint64_t t)
 void apic_timer_rearm(Apic *a)
 {
     timer_cancel(&a->timer);
-    if (!apic_on(a) || (a->lvt[LVT_TIMER] & LVT_MASKED)) {
+    if (!apic_on(a) || apic_is_silent(a) || (a->lvt[LVT_TIMER] & LVT_MASKED)) {
         return;
     }
     uint64_t at;
@@ -91,6 +91,14 @@ static void timer_expired(void *opaque)
     }
     apic_fire_lvt(a, LVT_TIMER);
     apic_update(a);
+}
+
+void apic_timer_catch_up(Apic *a)
+{
+    if (timer_armed(&a->timer) && a->timer.deadline <= guest_clock_ns()) {
+        timer_cancel(&a->timer);
+        timer_expired(a);
+    }
 }
 
 /* The counter goes on from its present value, under a new divisor or mode. */

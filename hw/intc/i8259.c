@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "cpu/state.h"
+#include "hw/core/machine.h"
 #include "hw/isa/isa.h"
 #include "util/vm_lock.h"
 
@@ -39,6 +40,7 @@ typedef struct I8259 {
     IrqLine in[16];
     Irq intr;
     IrqLine cpu_line;
+    IrqchipPart part;
 } I8259;
 
 static const uint8_t elcr_mask[2] = { 0xf8, 0xde }; /* 0, 1, 2, 8, 13 are edge for ever */
@@ -94,8 +96,16 @@ static void chip_accept(Chip *c, unsigned ir)
     }
 }
 
+static bool is_silent(const I8259 *s)
+{
+    return irqchip_stands_in(s->dev.machine, IRQCHIP_PIC);
+}
+
 static void i8259_update(I8259 *s)
 {
+    if (is_silent(s)) {
+        return;
+    }
     chip_set_line(&s->master, CASCADE_IR, chip_pending(&s->slave, false) >= 0);
     irq_set(&s->intr, chip_pending(&s->master, true) >= 0);
 }
@@ -111,7 +121,13 @@ static void i8259_set_irq(void *opaque, unsigned n, bool level)
     if (n == CASCADE_IR) {
         return;
     }
-    chip_set_line(n < 8 ? &s->master : &s->slave, n & 7, level);
+    Chip *c = n < 8 ? &s->master : &s->slave;
+    if (is_silent(s)) {
+        uint8_t bit = 1 << (n & 7);
+        c->lines = level ? c->lines | bit : c->lines & ~bit;
+        return;
+    }
+    chip_set_line(c, n & 7, level);
     i8259_update(s);
 }
 
@@ -159,18 +175,19 @@ static void chip_icw1(Chip *c, uint8_t val)
     c->special_mask = c->rotate_on_aeoi = c->poll = c->read_isr = false;
 }
 
-static void chip_ocw2(Chip *c, uint8_t val)
+/* Whether a level-triggered interrupt was ended. */
+static bool chip_ocw2(Chip *c, uint8_t val)
 {
     unsigned cmd = val & OCW2_CMD;
     unsigned level = val & OCW2_LEVEL;
     if (!(cmd & (OCW2_EOI | OCW2_SL))) { /* 100: set, 000: clear */
         c->rotate_on_aeoi = cmd & OCW2_R;
-        return;
+        return false;
     }
     if (!(cmd & OCW2_SL)) { /* non-specific: the highest in service */
         uint8_t serving = c->special_mask ? c->isr & ~c->imr : c->isr;
         if (!serving) {
-            return;
+            return false;
         }
         for (unsigned i = 1; i <= 8; i++) {
             level = (c->lowest + i) & 7;
@@ -185,6 +202,7 @@ static void chip_ocw2(Chip *c, uint8_t val)
     if (cmd & OCW2_R) { /* also "set priority", 110; 010 does nothing */
         c->lowest = level;
     }
+    return (cmd & OCW2_EOI) && (c->elcr >> level & 1);
 }
 
 static void chip_ocw3(Chip *c, uint8_t val)
@@ -240,8 +258,8 @@ static void chip_write(I8259 *s, Chip *c, bool a0, uint8_t val)
         chip_icw1(c, val);
     } else if (val & OCW3) {
         chip_ocw3(c, val);
-    } else {
-        chip_ocw2(c, val);
+    } else if (chip_ocw2(c, val)) {
+        irqchip_pic_eoi(s->dev.machine);
     }
     i8259_update(s);
 }
@@ -316,9 +334,65 @@ void i8259_connect_cpu(Device *pic, struct CpuState *cpu)
     irq_connect(&s->intr, &s->cpu_line);
 }
 
+/* ---- to and from a stand-in ---- */
+
+static void chip_save(const Chip *c, PicChipState *st)
+{
+    *st = (PicChipState) {
+        .irr = c->irr, .isr = c->isr, .imr = c->imr, .lines = c->lines, .elcr = c->elcr,
+        .vector_base = c->icw2, .expect = c->expect, .lowest = c->lowest,
+        .icw4_follows = c->icw1 & ICW1_IC4, .auto_eoi = c->icw4 & ICW4_AEOI,
+        .nested = c->icw4 & ICW4_SFNM, .rotate_on_aeoi = c->rotate_on_aeoi,
+        .special_mask = c->special_mask, .poll = c->poll, .read_isr = c->read_isr,
+    };
+}
+
+/* Not the lines: they are as they were driven. The rest of ICW1, 3 and 4 changes nothing. */
+static void chip_load(Chip *c, const PicChipState *st)
+{
+    c->irr = st->irr, c->isr = st->isr, c->imr = st->imr;
+    c->elcr = st->elcr;
+    c->icw1 = (c->icw1 & ~ICW1_IC4) | (st->icw4_follows ? ICW1_IC4 : 0);
+    c->icw2 = st->vector_base & 0xf8;
+    c->icw4 = (c->icw4 & ~(ICW4_AEOI | ICW4_SFNM)) | (st->auto_eoi ? ICW4_AEOI : 0) |
+              (st->nested ? ICW4_SFNM : 0);
+    c->expect = st->expect;
+    c->lowest = st->lowest & 7;
+    c->rotate_on_aeoi = st->rotate_on_aeoi;
+    c->special_mask = st->special_mask;
+    c->poll = st->poll;
+    c->read_isr = st->read_isr;
+}
+
+static void part_save(void *opaque, void *state)
+{
+    const I8259 *s = opaque;
+    PicState *st = state;
+    chip_save(&s->master, &st->chip[0]);
+    chip_save(&s->slave, &st->chip[1]);
+}
+
+static void part_load(void *opaque, const void *state)
+{
+    I8259 *s = opaque;
+    const PicState *st = state;
+    chip_load(&s->master, &st->chip[0]);
+    chip_load(&s->slave, &st->chip[1]);
+    /* The slave's INT is derived, and a stand-in may show it as a pulse. */
+    s->master.lines &= ~(1 << CASCADE_IR);
+}
+
+static void part_wake(void *opaque)
+{
+    i8259_update(opaque);
+}
+
 static bool i8259_realize(Device *dev, Error **errp)
 {
     I8259 *s = container_of(dev, I8259, dev);
+    s->part = (IrqchipPart){ .kind = IRQCHIP_PIC, .opaque = s, .save = part_save,
+                             .load = part_load, .wake = part_wake };
+    irqchip_part_add(dev->machine, &s->part);
     device_init_irq_in(dev, s->in, ARRAY_SIZE(s->in), i8259_set_irq, s);
     device_init_irq_out(dev, &s->intr, 1);
     region_init_io(&s->master_io, dev, &master_ops, s, 2);
@@ -328,6 +402,11 @@ static bool i8259_realize(Device *dev, Error **errp)
     return isa_map_ports(dev, &s->master_io, 0x20, errp) &&
            isa_map_ports(dev, &s->slave_io, 0xa0, errp) &&
            isa_map_ports(dev, &s->elcr_io, 0x4d0, errp);
+}
+
+static void i8259_unrealize(Device *dev)
+{
+    irqchip_part_del(&container_of(dev, I8259, dev)->part);
 }
 
 static void i8259_info(Device *dev, void (*print)(void *opaque, const char *line), void *opaque)
@@ -375,6 +454,7 @@ DEVICE_TYPE(isa_i8259) = {
     .state = i8259_state,
     .state_version = 1,
     .realize = i8259_realize,
+    .unrealize = i8259_unrealize,
     .refresh = i8259_refresh,
     .info = i8259_info,
     .internal = true,

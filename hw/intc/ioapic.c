@@ -6,6 +6,7 @@
 #include "hw/intc/ioapic.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "cpu/state.h"
 #include "hw/core/machine.h"
@@ -32,13 +33,32 @@ typedef struct IoApic {
     uint64_t redir[IOAPIC_NR_PINS];
     IrqLine in[IOAPIC_NR_PINS];
     Region mmio;
-    ApicEoiListener listener;
+    EoiListener listener;
+    IrqchipPart part;
 } IoApic;
 
 static bool pin_asserted(const IoApic *s, unsigned pin)
 {
     uint32_t lines = pin == TIMER_PIN ? 1 << TIMER_INPUT | 1 << TIMER_PIN : 1u << pin;
     return pin != TIMER_INPUT && (s->inputs & lines);
+}
+
+static bool is_silent(const IoApic *s)
+{
+    return irqchip_stands_in(s->dev.machine, IRQCHIP_IOAPIC);
+}
+
+/* Tells a stand-in for the local APICs which message the pin sends: for its EOIs. */
+static void announce(const IoApic *s, unsigned pin)
+{
+    const struct Machine *m = s->dev.machine;
+    if (!irqchip_stands_in(m, IRQCHIP_LAPIC) || is_silent(s)) {
+        return;
+    }
+    uint64_t rte = s->redir[pin];
+    uint64_t addr = APIC_DEFAULT_BASE | (rte >> RTE_DEST_SHIFT) << 12 | (rte & RTE_LOGICAL ? 4 : 0);
+    uint32_t data = rte & (RTE_VECTOR | 7 << RTE_MODE_SHIFT | RTE_LEVEL);
+    m->irqchip.ops->route(s->dev.machine, pin, rte & RTE_MASKED ? 0 : addr, data);
 }
 
 static void send(IoApic *s, unsigned pin)
@@ -57,7 +77,7 @@ static void send(IoApic *s, unsigned pin)
 static void check_level(IoApic *s, unsigned pin)
 {
     uint64_t rte = s->redir[pin];
-    if (pin_asserted(s, pin) && (rte & RTE_LEVEL) && !(rte & (RTE_MASKED | RTE_REMOTE_IRR))) {
+    if (!is_silent(s) && pin_asserted(s, pin) && (rte & RTE_LEVEL) && !(rte & (RTE_MASKED | RTE_REMOTE_IRR))) {
         send(s, pin);
     }
 }
@@ -69,6 +89,9 @@ static void ioapic_set_irq(void *opaque, unsigned n, bool level)
     bool was = pin_asserted(s, pin);
     s->inputs = level ? s->inputs | 1u << n : s->inputs & ~(1u << n);
     bool rises = !was && pin_asserted(s, pin);
+    if (is_silent(s)) {
+        return;
+    }
     if (s->redir[pin] & RTE_LEVEL) {
         check_level(s, pin);
     } else if (rises && !(s->redir[pin] & RTE_MASKED)) {
@@ -110,6 +133,7 @@ static void write_redir(IoApic *s, unsigned pin, bool high, uint32_t val)
     uint64_t *rte = &s->redir[pin];
     if (high) {
         *rte = (*rte & UINT32_MAX) | (uint64_t)(val & 0xff000000) << 32;
+        announce(s, pin);
         return;
     }
     uint64_t keep = *rte & (0xffffffff00000000 | RTE_REMOTE_IRR);
@@ -117,6 +141,7 @@ static void write_redir(IoApic *s, unsigned pin, bool high, uint32_t val)
     if (!(*rte & RTE_LEVEL)) {
         *rte &= ~(uint64_t)RTE_REMOTE_IRR; /* <Linux> clears a stuck one by way of edge mode */
     }
+    announce(s, pin);
     check_level(s, pin);
 }
 
@@ -160,6 +185,49 @@ static void ioapic_write(void *opaque, uint64_t offset, uint64_t val, unsigned s
 
 static const RegionOps ioapic_ops = { ioapic_read, ioapic_write, .sizes = 4 };
 
+/* ---- to and from a stand-in ---- */
+
+static void part_save(void *opaque, void *state)
+{
+    const IoApic *s = opaque;
+    IoapicState *st = state;
+    st->id = s->id;
+    st->select = s->select;
+    memcpy(st->redir, s->redir, sizeof(s->redir));
+    st->inputs = s->inputs;
+    st->irr = 0;
+    for (unsigned pin = 0; pin < IOAPIC_NR_PINS; pin++) {
+        bool sent = !(s->redir[pin] & (RTE_LEVEL | RTE_MASKED));
+        st->irr |= (uint32_t)(pin_asserted(s, pin) && !sent) << pin;
+    }
+}
+
+/* Not the inputs: they are as they were driven. */
+static void part_load(void *opaque, const void *state)
+{
+    IoApic *s = opaque;
+    const IoapicState *st = state;
+    s->id = st->id & 0xf;
+    s->select = st->select;
+    for (unsigned pin = 0; pin < IOAPIC_NR_PINS; pin++) {
+        s->redir[pin] = st->redir[pin] & (0xff00000000000000 | RTE_LOW_WRITABLE | RTE_REMOTE_IRR);
+    }
+}
+
+static void part_wake(void *opaque)
+{
+    IoApic *s = opaque;
+    for (unsigned pin = 0; pin < IOAPIC_NR_PINS; pin++) {
+        announce(s, pin);
+    }
+    /* A stand-in's local APICs have their states yet to come. */
+    for (unsigned pin = 0; pin < IOAPIC_NR_PINS; pin++) {
+        if (!irqchip_stands_in(s->dev.machine, IRQCHIP_LAPIC)) {
+            check_level(s, pin);
+        }
+    }
+}
+
 static bool ioapic_realize(Device *dev, Error **errp)
 {
     IoApic *s = container_of(dev, IoApic, dev);
@@ -169,8 +237,11 @@ static bool ioapic_realize(Device *dev, Error **errp)
     device_init_irq_in(dev, s->in, IOAPIC_NR_PINS, ioapic_set_irq, s);
     region_init_io(&s->mmio, dev, &ioapic_ops, s, WINDOW_SIZE);
     region_add(&dev->machine->memory_root, s->address, &s->mmio, 1);
-    s->listener = (ApicEoiListener){ .eoi = ioapic_eoi, .opaque = s };
-    apic_add_eoi_listener(dev->machine, &s->listener);
+    s->listener = (EoiListener){ .eoi = ioapic_eoi, .opaque = s };
+    irqchip_add_eoi_listener(dev->machine, &s->listener);
+    s->part = (IrqchipPart){ .kind = IRQCHIP_IOAPIC, .opaque = s, .save = part_save,
+                             .load = part_load, .wake = part_wake };
+    irqchip_part_add(dev->machine, &s->part);
     return true;
 }
 
@@ -178,6 +249,12 @@ static void ioapic_unrealize(Device *dev)
 {
     IoApic *s = container_of(dev, IoApic, dev);
     list_remove(&s->listener.node);
+    irqchip_part_del(&s->part);
+}
+
+static void ioapic_refresh(Device *dev)
+{
+    part_wake(container_of(dev, IoApic, dev));
 }
 
 static void ioapic_info(Device *dev, void (*print)(void *opaque, const char *line), void *opaque)
@@ -222,6 +299,7 @@ DEVICE_TYPE(ioapic) = {
     .state_version = 1,
     .realize = ioapic_realize,
     .unrealize = ioapic_unrealize,
+    .refresh = ioapic_refresh,
     .info = ioapic_info,
     .internal = true,
 };

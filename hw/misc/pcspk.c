@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "hw/core/machine.h"
 #include "hw/isa/isa.h"
 #include "hw/timer/i8254.h"
 #include "util/timer.h"
@@ -22,6 +23,7 @@ typedef struct PcSpk {
     uint8_t control; /* state */
     Device *pit;     /* wiring */
     Region io;
+    IrqchipPart part;
 } PcSpk;
 
 void pcspk_set_pit(Device *spk, Device *pit)
@@ -53,14 +55,43 @@ static void pcspk_write(void *opaque, uint64_t offset, uint64_t val, unsigned si
     pcspk_refresh(&s->dev);
 }
 
+/* A stand-in for the PIT answers at this port itself. */
+static void part_save(void *opaque, void *state)
+{
+    const PcSpk *s = opaque;
+    Port61State *st = state;
+    st->gate = s->control & GATE2;
+    st->data = s->control & SPEAKER;
+}
+
+static void part_load(void *opaque, const void *state)
+{
+    PcSpk *s = opaque;
+    const Port61State *st = state;
+    s->control = (s->control & NMI_DISABLES) | (st->gate ? GATE2 : 0) | (st->data ? SPEAKER : 0);
+}
+
+static void part_wake(void *opaque)
+{
+    (void)opaque; /* the gate has come with the PIT's own state */
+}
+
 static const RegionOps pcspk_ops = { pcspk_read, pcspk_write, .sizes = 1 };
 
 static bool pcspk_realize(Device *dev, Error **errp)
 {
     PcSpk *s = container_of(dev, PcSpk, dev);
     assert(s->pit);
+    s->part = (IrqchipPart){ .kind = IRQCHIP_PORT61, .opaque = s, .save = part_save,
+                             .load = part_load, .wake = part_wake };
+    irqchip_part_add(dev->machine, &s->part);
     region_init_io(&s->io, dev, &pcspk_ops, s, 1);
     return isa_map_ports(dev, &s->io, s->iobase, errp);
+}
+
+static void pcspk_unrealize(Device *dev)
+{
+    irqchip_part_del(&container_of(dev, PcSpk, dev)->part);
 }
 
 static void pcspk_info(Device *dev, void (*print)(void *opaque, const char *line), void *opaque)
@@ -89,6 +120,7 @@ DEVICE_TYPE(isa_pcspk) = {
     .state = pcspk_state,
     .state_version = 1,
     .realize = pcspk_realize,
+    .unrealize = pcspk_unrealize,
     .refresh = pcspk_refresh,
     .info = pcspk_info,
     .internal = true,

@@ -4,6 +4,8 @@
  */
 #include "hw/pc/gsi.h"
 
+#include "hw/core/machine.h"
+
 static void gsi_changed(void *opaque, unsigned n, bool level)
 {
     (void)level;
@@ -17,6 +19,10 @@ static void gsi_changed(void *opaque, unsigned n, bool level)
     }
     if (gsi->ioapic) {
         irq_line_set(&gsi->ioapic->irq_in[n], any);
+    }
+    struct Machine *m = gsi->pic ? gsi->pic->machine : NULL;
+    if (m && irqchip_stands_in(m, IRQCHIP_PIC | IRQCHIP_IOAPIC)) {
+        m->irqchip.ops->set_gsi(m, n, any);
     }
 }
 

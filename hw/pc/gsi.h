@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Global system interrupts of a PC: every source that may drive GSI n, and where n arrives.
- * GSIs 0-15 go to the 8259 pair and to the I/O APIC, 16-23 to the I/O APIC alone.
+ * GSIs 0-15 go to the 8259 pair and to the I/O APIC, 16-23 to the I/O APIC alone. What stands in for
+ * these gets all of them (our controllers note the levels).
  */
 #ifndef HW_PC_GSI_H
 #define HW_PC_GSI_H

@@ -11,6 +11,7 @@
 
 #include <stdio.h>
 
+#include "hw/core/machine.h"
 #include "hw/isa/isa.h"
 #include "util/timer.h"
 
@@ -49,6 +50,7 @@ typedef struct Pit {
     IrqLine replaced_in;
     Irq irq;
     Region io;
+    IrqchipPart part;
 } Pit;
 
 /* Ticks start at EPOCH, so that a load may seem to lie a period before guest time 0. */
@@ -163,10 +165,18 @@ static uint64_t next_rise(const Counter *c, uint64_t now)
     return rise > now ? rise : UINT64_MAX;
 }
 
+static bool is_silent(const Pit *s)
+{
+    return irqchip_stands_in(s->dev.machine, IRQCHIP_PIT);
+}
+
 static void rearm(Pit *s, uint64_t now)
 {
     Counter *c = &s->counter[0];
     timer_cancel(&s->tick);
+    if (is_silent(s)) {
+        return;
+    }
     sync(c, now);
     uint64_t rise = s->replaced ? UINT64_MAX : next_rise(c, now);
     if (rise != UINT64_MAX) {
@@ -188,7 +198,7 @@ static bool irq_level(Pit *s, uint64_t now)
 /* now is also when it changed: a count that has run out meanwhile is the host timer's business. */
 static void counter_changed(Pit *s, unsigned n, uint64_t now)
 {
-    if (n == 0) {
+    if (n == 0 && !is_silent(s)) {
         rearm(s, now);
         irq_set(&s->irq, irq_level(s, now));
     }
@@ -209,6 +219,9 @@ static void set_replaced(void *opaque, unsigned n, bool level)
     Pit *s = opaque;
     (void)n;
     s->replaced = level;
+    if (is_silent(s)) {
+        s->dev.machine->irqchip.ops->pit_replaced(s->dev.machine, level);
+    }
     counter_changed(s, 0, pit_now());
 }
 
@@ -415,16 +428,105 @@ uint32_t pit_wave_ticks(Device *pit, unsigned counter)
     return c->running && c->gate && is_periodic(c) ? c->count : 0;
 }
 
+/* ---- to and from a stand-in ---- */
+
+/* A rising edge that is due. */
+static void part_prepare(void *opaque)
+{
+    Pit *s = opaque;
+    if (timer_armed(&s->tick) && s->tick.deadline <= guest_clock_ns()) {
+        timer_cancel(&s->tick);
+        pit_tick(s);
+    }
+}
+
+/* A count that waits for the end of a period is what the stand-in gets to count. */
+static void counter_save(Counter *c, uint64_t now, PitCounterState *st)
+{
+    sync(c, now);
+    bool waits = is_periodic(c) && c->next;
+    *st = (PitCounterState) {
+        .mode = c->mode, .rw = c->rw, .lsb = c->lsb, .status = c->status, .bcd = c->bcd,
+        .gate = c->gate, .running = c->running, .second_byte = c->second_byte,
+        .read_msb = c->read_msb, .count_latched = c->count_latched,
+        .status_latched = c->status_latched, .latch = c->latch,
+        .count = waits ? c->next : c->count, .elapsed = waits || !c->running ? 0 : elapsed(c, now),
+    };
+}
+
+static void counter_load(Counter *c, uint64_t now, const PitCounterState *st)
+{
+    if (st->unchanged) {
+        return; /* what it was loaded with, and when, is known here */
+    }
+    c->mode = st->mode, c->rw = st->rw, c->bcd = st->bcd, c->gate = st->gate;
+    c->lsb = st->lsb, c->second_byte = st->second_byte, c->read_msb = st->read_msb;
+    c->status = st->status, c->status_latched = st->status_latched;
+    c->latch = st->latch, c->count_latched = st->count_latched;
+    c->running = st->running;
+    c->count = MIN(MAX(st->count, 1u), 0x10000u);
+    c->start = now - MIN(st->elapsed, now);
+    c->held = c->gate ? 0 : st->elapsed;
+    c->next = needs_trigger(c) ? c->count : 0;
+    c->null_count = !c->running;
+}
+
+static void part_save(void *opaque, void *state)
+{
+    Pit *s = opaque;
+    PitState *st = state;
+    uint64_t now = pit_now();
+    for (unsigned n = 0; n < NR_COUNTERS; n++) {
+        counter_save(&s->counter[n], now, &st->counter[n]);
+    }
+    st->replaced = s->replaced;
+    uint64_t rise = s->replaced ? UINT64_MAX : next_rise(&s->counter[0], now);
+    st->next_irq_ns = rise;
+    if (rise != UINT64_MAX) {
+        uint64_t at = tick_to_ns(rise), now_ns = guest_clock_ns();
+        st->next_irq_ns = at > now_ns ? at - now_ns : 0;
+    }
+}
+
+static void part_load(void *opaque, const void *state)
+{
+    Pit *s = opaque;
+    const PitState *st = state;
+    uint64_t now = pit_now();
+    for (unsigned n = 0; n < NR_COUNTERS; n++) {
+        counter_load(&s->counter[n], now, &st->counter[n]);
+    }
+}
+
+/* The line: low while a stand-in drives its own. Back here it rises at the next tick, not now. */
+static void part_wake(void *opaque)
+{
+    Pit *s = opaque;
+    uint64_t now = pit_now();
+    rearm(s, now);
+    if (is_silent(s) || !irq_level(s, now)) {
+        irq_set(&s->irq, false);
+    }
+}
+
 /* ---- the device ---- */
 
 static bool pit_realize(Device *dev, Error **errp)
 {
     Pit *s = container_of(dev, Pit, dev);
+    s->part = (IrqchipPart){ .kind = IRQCHIP_PIT, .opaque = s, .prepare = part_prepare,
+                             .save = part_save, .load = part_load, .wake = part_wake };
+    irqchip_part_add(dev->machine, &s->part);
     timer_init(&s->tick, pit_tick, s);
     device_init_irq_in(dev, &s->replaced_in, 1, set_replaced, s);
     device_init_irq_out(dev, &s->irq, 1);
     region_init_io(&s->io, dev, &pit_ops, s, 4);
     return isa_map_ports(dev, &s->io, s->iobase, errp);
+}
+
+static void pit_unrealize(Device *dev)
+{
+    irqchip_part_del(&container_of(dev, Pit, dev)->part);
 }
 
 static void pit_reset(Device *dev)
@@ -495,6 +597,7 @@ DEVICE_TYPE(isa_pit) = {
     .state = pit_state,
     .state_version = 1,
     .realize = pit_realize,
+    .unrealize = pit_unrealize,
     .reset = pit_reset,
     .refresh = pit_refresh,
     .info = pit_info,

@@ -38,7 +38,7 @@ static void on_eoi(void *opaque, unsigned vector)
     eoi_vector = vector;
     nr_eois++;
 }
-static ApicEoiListener listener = { .eoi = on_eoi };
+static EoiListener listener = { .eoi = on_eoi };
 
 static int setup(void **state)
 {
@@ -57,7 +57,7 @@ static int setup(void **state)
     machine.cpu = cpu_ptr;
     machine.nr_cpus = NR_CPUS;
     assert_true(apic_create_all(&machine, &err));
-    apic_add_eoi_listener(&machine, &listener);
+    irqchip_add_eoi_listener(&machine, &listener);
     cpus[0].pic_ack = fake_pic;
     return 0;
 }
