@@ -18,6 +18,9 @@ static void no_protect(RamBlock *b, uint64_t offset, bool wait)
 
 uint64_t (*ram_code_keep_hook)(const uint32_t *stamp, uint64_t written, uint64_t *ticket);
 void (*ram_code_hook)(const uint32_t *stamp, uint64_t written, uint64_t ticket);
+void (*ram_dirty_sync_hook)(RamBlock *b, uint64_t offset, uint64_t len);
+void (*ram_tracked_hook)(RamBlock *b);
+void (*ram_guard_hook)(RamBlock *b, uint64_t offset);
 void (*ram_protect_hook)(RamBlock *b, uint64_t offset, bool wait) = no_protect;
 
 static void *map_anonymous(size_t len)
@@ -89,14 +92,17 @@ void ram_block_free(RamBlock *b)
 
 void ram_track(RamBlock *b, unsigned client, bool on)
 {
-    if (!on) {
+    if (on) {
+        for (uint64_t page = 0; page < b->size >> PAGE_BITS; page++) {
+            __atomic_fetch_or(&b->dirty[page], client, __ATOMIC_RELAXED);
+        }
+        __atomic_fetch_or(&b->tracked, client, __ATOMIC_SEQ_CST);
+    } else {
         __atomic_fetch_and(&b->tracked, ~client, __ATOMIC_SEQ_CST);
-        return;
     }
-    for (uint64_t page = 0; page < b->size >> PAGE_BITS; page++) {
-        __atomic_fetch_or(&b->dirty[page], client, __ATOMIC_RELAXED);
+    if (ram_tracked_hook) {
+        ram_tracked_hook(b);
     }
-    __atomic_fetch_or(&b->tracked, client, __ATOMIC_SEQ_CST);
 }
 
 bool ram_collect_dirty(RamBlock *b, uint64_t offset, uint64_t len, unsigned client,
@@ -105,6 +111,9 @@ bool ram_collect_dirty(RamBlock *b, uint64_t offset, uint64_t len, unsigned clie
     enum { LONG_BITS = 8 * sizeof(long) };
     uint64_t first = offset >> PAGE_BITS, nr = 0, seen = 0;
     uint64_t end = MIN(ROUND_UP(offset + len, PAGE_SIZE), b->size) >> PAGE_BITS;
+    if (ram_dirty_sync_hook) {
+        ram_dirty_sync_hook(b, offset, len);
+    }
     for (uint64_t page = first; page < end; page++) {
         if (!(__atomic_load_n(&b->dirty[page], __ATOMIC_RELAXED) & client)) {
             continue;
@@ -194,7 +203,17 @@ uint32_t ram_track_code(RamBlock *b, uint64_t offset, uint64_t len)
     uint64_t old = __atomic_fetch_or(&c->granules, mask, __ATOMIC_SEQ_CST);
     if (!old || others) {
         ram_protect_hook(b, ROUND_DOWN(offset, PAGE_SIZE), true);
+        if (ram_guard_hook) {
+            ram_guard_hook(b, ROUND_DOWN(offset, PAGE_SIZE));
+        }
     }
     __atomic_fetch_sub(&c->arming, 1, __ATOMIC_SEQ_CST);
     return stamp;
+}
+
+void ram_forget_code(RamBlock *b)
+{
+    for (uint64_t page = 0; page < b->size >> PAGE_BITS; page++) {
+        code_written(&b->code[page], UINT64_MAX);
+    }
 }

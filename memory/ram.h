@@ -82,6 +82,17 @@ static inline const uint32_t *ram_code_stamp(const RamBlock *b, uint64_t offset)
  * another thread is taking it from just now. */
 extern void (*ram_protect_hook)(RamBlock *b, uint64_t offset, bool wait);
 
+/* Hooks of an engine whose vCPUs write RAM without a word (NULL before).
+ * dirty_sync: brings what they wrote into the dirty bytes of this range; asked by ram_collect_dirty,
+ * vm_lock held. tracked: b->tracked has changed. guard: a page has got granules; returns when no such
+ * vCPU can write to it unheard. Any thread, after the granules and before the bytes are read. */
+extern void (*ram_dirty_sync_hook)(RamBlock *b, uint64_t offset, uint64_t len);
+extern void (*ram_tracked_hook)(RamBlock *b);
+extern void (*ram_guard_hook)(RamBlock *b, uint64_t offset);
+/* Whatever was decoded from b is stale, as if every page with code had been written. For such an
+ * engine, when others take over. */
+void ram_forget_code(RamBlock *b);
+
 /* Granules of 64 bytes that [first, last] of a page touch. */
 static inline uint64_t ram_granules(unsigned first, unsigned last)
 {

@@ -49,6 +49,17 @@ static bool handle_io(KvmVcpu *k)
     return true;
 }
 
+/* A store into RAM comes as one to a register where the page is guarded and the kernel was emulating
+ * the instruction. */
+static bool is_ram(Machine *m, uint64_t gpa)
+{
+    FlatView *v = address_space_view(&m->memory);
+    const FlatRange *fr = flat_view_find(v, gpa);
+    bool ram = fr && fr->host && !fr->readonly;
+    flat_view_unref(v);
+    return ram;
+}
+
 static bool handle_mmio(KvmVcpu *k)
 {
     Machine *m = k->v->machine;
@@ -59,6 +70,9 @@ static bool handle_mmio(KvmVcpu *k)
     if (run->mmio.is_write) {
         memcpy(&val, run->mmio.data, len);
         address_space_store(&m->memory, run->mmio.phys_addr, val, len);
+        if (k->vm->mixed && is_ram(m, run->mmio.phys_addr)) {
+            kvm_guard_release(k->vm);
+        }
     } else {
         val = address_space_load(&m->memory, run->mmio.phys_addr, len);
         memcpy(run->mmio.data, &val, sizeof(val));
@@ -149,7 +163,7 @@ static bool handle_internal_error(KvmVcpu *k)
 static bool handle_errno(KvmVcpu *k, int r)
 {
     if (r == -EFAULT) {
-        return rescue(k);
+        return kvm_guard_release(k->vm) || rescue(k);
     }
     return give_up(k, strerror(-r), (uint64_t)-r);
 }

@@ -3,7 +3,9 @@
  *
  *   host.c    is there a /dev/kvm that helps, and if not, why        ioctl.c  calls, logged by -d kvm
  *   engine.c  the Engine, options, the VM's life                     slots.c  flat view -> memory slots
- *   run.c     KVM_RUN, exits, kicks, interrupts of our own irqchips  exits.c  info exits
+ *   guard.c   code pages beside software engines                     dirty.c  the dirty log
+ *   run.c     KVM_RUN, kicks, interrupts of our own irqchips         handle.c what it comes back for
+ *   exits.c   info exits, info kvm                                   debug.c  guest debug
  *   state.c, msr.c, xsave.c   CpuState <-> kernel                    cpuid.c  the model, filtered
  *   irqchip.c, routes.c       the kernel's PIC, IOAPIC, LAPIC, PIT   clock.c  stop and cont
  *
@@ -39,7 +41,7 @@ typedef struct KvmVm {
     struct KvmSlots *slots;  /* slots.c */
     struct KvmRoutes *routes; /* irqchip.c, routes.c; NULL: all in user space */
     size_t run_size;         /* of struct kvm_run's mapping */
-    bool mixed;              /* some vCPU runs on a software engine: see slots.c */
+    bool mixed;              /* some vCPU runs on a software engine: guard.c, under its lock */
     bool exits_on_emulation_failure;
     /* The gate before KVM_RUN, closed while slots change (run.c). */
     bool gate_closed;        /* atomic */
@@ -123,6 +125,12 @@ bool kvm_handle_exit(KvmVcpu *k, int r);
 bool kvm_slots_new(KvmVm *vm, Error **errp) MUST_USE;
 bool kvm_slots_fill(KvmVm *vm, Error **errp) MUST_USE; /* a VM has come */
 void kvm_slots_clear(KvmVm *vm);                       /* and goes */
+
+/* guard.c. mixed: some vCPU runs on a software engine; all vCPUs are parked. */
+void kvm_guard_set(KvmVm *vm, bool mixed);
+/* A store has failed: lets go of pages that need no guard any more; true if there were some, so that
+ * it is worth another try. Any thread. */
+bool kvm_guard_release(KvmVm *vm);
 
 /* cpuid.c: KVM_SET_CPUID2 from the CPU's model and features. */
 bool kvm_set_cpuid(KvmVcpu *k, Error **errp) MUST_USE;

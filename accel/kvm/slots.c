@@ -9,52 +9,25 @@
  * before them the range was registers to everyone.
  *
  * The kernel gets a mapping of its own of each RAM block's memfd. So a page can be write-protected
- * for KVM's vCPUs alone: see guard.c.
+ * for KVM's vCPUs alone: guard.c. What they write is logged where somebody tracks it: dirty.c.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "accel/kvm/kvm.h"
+#include "accel/kvm/slots.h"
 #include "util/alloc.h"
 #include "util/log.h"
-
-/* A block's second mapping. */
-typedef struct Alias {
-    RamBlock *ram;
-    uint8_t *host;
-    void *area; /* what was mapped, alignment included */
-    size_t area_size;
-    bool used;
-    List node;
-} Alias;
-
-typedef struct Slot {
-    uint64_t gpa, size;
-    RamBlock *ram; /* NULL: free */
-    uint64_t ram_offset;
-    uint32_t flags; /* KVM_MEM_ */
-} Slot;
-
-typedef struct KvmSlots {
-    MemoryListener listener;
-    KvmVm *vm;
-    Slot *slot;
-    unsigned nr;   /* length of slot */
-    unsigned most; /* the kernel's limit */
-    List aliases;
-    bool readonly; /* the kernel has KVM_MEM_READONLY */
-} KvmSlots;
 
 /* ---- the second mapping ---- */
 
 enum { HUGE_PAGE = 2 << 20 };
 
-static Alias *alias_find(KvmSlots *s, const RamBlock *b)
+static KvmAlias *alias_find(KvmSlots *s, const RamBlock *b)
 {
     list_for_each(pos, &s->aliases) {
-        Alias *a = container_of(pos, Alias, node);
+        KvmAlias *a = container_of(pos, KvmAlias, node);
         if (a->ram == b) {
             return a;
         }
@@ -63,9 +36,9 @@ static Alias *alias_find(KvmSlots *s, const RamBlock *b)
 }
 
 /* Where block and mapping are aligned alike, the kernel can use large pages. */
-static Alias *alias_of(KvmSlots *s, RamBlock *b)
+static KvmAlias *alias_of(KvmSlots *s, RamBlock *b)
 {
-    Alias *a = alias_find(s, b);
+    KvmAlias *a = alias_find(s, b);
     if (a) {
         return a;
     }
@@ -82,15 +55,22 @@ static Alias *alias_of(KvmSlots *s, RamBlock *b)
     }
     madvise(host, b->size, MADV_DONTDUMP);
     a = xcalloc(1, sizeof(*a));
-    *a = (Alias){ .ram = b, .host = host, .area = area, .area_size = area_size };
+    *a = (KvmAlias){ .ram = b, .host = host, .area = area, .area_size = area_size,
+                     .guarded = xcalloc(b->size >> PAGE_BITS, 1) };
+    pthread_mutex_lock(&kvm_guard_lock);
     list_insert(&s->aliases, &a->node);
+    kvm_guard_new_alias(s, a);
+    pthread_mutex_unlock(&kvm_guard_lock);
     return a;
 }
 
-static void alias_free(Alias *a)
+static void alias_free(KvmAlias *a)
 {
-    munmap(a->area, a->area_size);
+    pthread_mutex_lock(&kvm_guard_lock);
     list_remove(&a->node);
+    pthread_mutex_unlock(&kvm_guard_lock);
+    munmap(a->area, a->area_size);
+    free(a->guarded);
     free(a);
 }
 
@@ -98,7 +78,7 @@ static void alias_free(Alias *a)
 static void aliases_sweep(KvmSlots *s)
 {
     list_for_each(pos, &s->aliases) {
-        container_of(pos, Alias, node)->used = false;
+        container_of(pos, KvmAlias, node)->used = false;
     }
     for (unsigned i = 0; i < s->nr; i++) {
         if (s->slot[i].ram) {
@@ -106,7 +86,7 @@ static void aliases_sweep(KvmSlots *s)
         }
     }
     list_for_each_safe(pos, &s->aliases) {
-        Alias *a = container_of(pos, Alias, node);
+        KvmAlias *a = container_of(pos, KvmAlias, node);
         if (!a->used) {
             alias_free(a);
         }
@@ -116,16 +96,16 @@ static void aliases_sweep(KvmSlots *s)
 /* ---- slots ---- */
 
 /* The pages of a range that a slot can show; size 0: none. */
-static Slot slot_of(const KvmSlots *s, const FlatRange *fr)
+static KvmSlot slot_of(const KvmSlots *s, const FlatRange *fr)
 {
-    Slot slot = { 0 };
+    KvmSlot slot = { 0 };
     uint64_t first = ROUND_UP(fr->start, (uint64_t)PAGE_SIZE);
     uint64_t end = ROUND_DOWN(fr->start + fr->size, (uint64_t)PAGE_SIZE);
     uint64_t at = fr->ram_offset + (first - fr->start);
     if (!fr->host || first >= end || at % PAGE_SIZE || (fr->readonly && !s->readonly)) {
         return slot;
     }
-    slot = (Slot){ .gpa = first, .size = end - first, .ram = fr->ram, .ram_offset = at };
+    slot = (KvmSlot){ .gpa = first, .size = end - first, .ram = fr->ram, .ram_offset = at };
     if (fr->readonly) {
         slot.flags |= KVM_MEM_READONLY;
     } else if (__atomic_load_n(&fr->ram->tracked, __ATOMIC_SEQ_CST)) {
@@ -134,14 +114,14 @@ static Slot slot_of(const KvmSlots *s, const FlatRange *fr)
     return slot;
 }
 
-static bool same_place(const Slot *a, const Slot *b)
+static bool same_place(const KvmSlot *a, const KvmSlot *b)
 {
     return a->gpa == b->gpa && a->size == b->size && a->ram == b->ram &&
            a->ram_offset == b->ram_offset &&
            !((a->flags ^ b->flags) & KVM_MEM_READONLY);
 }
 
-static bool set_region(const KvmSlots *s, unsigned id, const Slot *slot, const uint8_t *host,
+static bool set_region(const KvmSlots *s, unsigned id, const KvmSlot *slot, const uint8_t *host,
                        Error **errp)
 {
     struct kvm_userspace_memory_region r = { .slot = id, .flags = slot->flags,
@@ -154,9 +134,9 @@ static bool set_region(const KvmSlots *s, unsigned id, const Slot *slot, const u
                                        (unsigned long long)slot->gpa);
 }
 
-static bool slot_set(KvmSlots *s, unsigned id, const Slot *slot, Error **errp)
+static bool slot_set(KvmSlots *s, unsigned id, const KvmSlot *slot, Error **errp)
 {
-    const Alias *a = alias_of(s, slot->ram);
+    const KvmAlias *a = alias_of(s, slot->ram);
     if (!a) {
         return error_set_errno(errp, errno, "cannot map '%s' for KVM", slot->ram->name);
     }
@@ -169,8 +149,11 @@ static bool slot_set(KvmSlots *s, unsigned id, const Slot *slot, Error **errp)
 
 static void slot_remove(KvmSlots *s, unsigned id)
 {
-    Slot none = { .gpa = s->slot[id].gpa };
+    KvmSlot none = { .gpa = s->slot[id].gpa };
     Error *err = NULL;
+    if (s->slot[id].flags & KVM_MEM_LOG_DIRTY_PAGES) {
+        kvm_dirty_collect(s, id);
+    }
     if (!set_region(s, id, &none, NULL, &err)) {
         error_report(err);
     }
@@ -188,14 +171,14 @@ static int free_slot(KvmSlots *s)
         return -1;
     }
     unsigned nr = MIN(s->nr ? 2 * s->nr : 32, s->most);
-    s->slot = xrealloc(s->slot, nr * sizeof(Slot));
-    memset(s->slot + s->nr, 0, (nr - s->nr) * sizeof(Slot));
+    s->slot = xrealloc(s->slot, nr * sizeof(KvmSlot));
+    memset(s->slot + s->nr, 0, (nr - s->nr) * sizeof(KvmSlot));
     unsigned id = s->nr;
     s->nr = nr;
     return (int)id;
 }
 
-static bool slot_add(KvmSlots *s, const Slot *slot, Error **errp)
+static bool slot_add(KvmSlots *s, const KvmSlot *slot, Error **errp)
 {
     int id = free_slot(s);
     if (id < 0) {
@@ -207,16 +190,16 @@ static bool slot_add(KvmSlots *s, const Slot *slot, Error **errp)
 /* ---- the view ---- */
 
 typedef struct Wanted {
-    Slot *slot;
+    KvmSlot *slot;
     bool *have;
     size_t nr;
 } Wanted;
 
 static Wanted wanted_by(const KvmSlots *s, const FlatView *v)
 {
-    Wanted w = { xcalloc(v->nr + 1, sizeof(Slot)), xcalloc(v->nr + 1, sizeof(bool)), 0 };
+    Wanted w = { xcalloc(v->nr + 1, sizeof(KvmSlot)), xcalloc(v->nr + 1, sizeof(bool)), 0 };
     for (size_t i = 0; i < v->nr; i++) {
-        Slot slot = slot_of(s, &v->range[i]);
+        KvmSlot slot = slot_of(s, &v->range[i]);
         if (slot.size) {
             w.slot[w.nr++] = slot;
         }
@@ -224,14 +207,30 @@ static Wanted wanted_by(const KvmSlots *s, const FlatView *v)
     return w;
 }
 
+/* Only whether writes are logged: no vCPU need stop for it. */
+static void change_flags(KvmSlots *s, unsigned id, const KvmSlot *slot)
+{
+    Error *err = NULL;
+    if (s->slot[id].flags & KVM_MEM_LOG_DIRTY_PAGES) {
+        kvm_dirty_collect(s, id);
+    }
+    if (!slot_set(s, id, slot, &err)) {
+        error_report(err);
+    }
+}
+
 /* True: slot id stays, at most with other flags. */
 static bool keep_slot(KvmSlots *s, unsigned id, Wanted *w)
 {
     for (size_t i = 0; i < w->nr; i++) {
-        if (!w->have[i] && same_place(&w->slot[i], &s->slot[id])) {
-            w->have[i] = true;
-            return true;
+        if (w->have[i] || !same_place(&w->slot[i], &s->slot[id])) {
+            continue;
         }
+        w->have[i] = true;
+        if (w->slot[i].flags != s->slot[id].flags) {
+            change_flags(s, id, &w->slot[i]);
+        }
+        return true;
     }
     return false;
 }
@@ -261,14 +260,18 @@ static bool update(KvmSlots *s, Error **errp)
     return ok;
 }
 
-static void view_changed(MemoryListener *l, AddressSpace *as)
+void kvm_slots_retrack(KvmSlots *s)
 {
-    KvmSlots *s = container_of(l, KvmSlots, listener);
     Error *err = NULL;
-    (void)as;
     if (s->vm->ready && !update(s, &err)) {
         error_report(err);
     }
+}
+
+static void view_changed(MemoryListener *l, AddressSpace *as)
+{
+    (void)as;
+    kvm_slots_retrack(container_of(l, KvmSlots, listener));
 }
 
 bool kvm_slots_fill(KvmVm *vm, Error **errp)
@@ -277,13 +280,14 @@ bool kvm_slots_fill(KvmVm *vm, Error **errp)
     int most = kvm_cap(vm, KVM_CAP_NR_MEMSLOTS);
     s->most = most > 0 ? (unsigned)most : 32;
     s->readonly = kvm_cap(vm, KVM_CAP_READONLY_MEM);
+    kvm_dirty_start(s);
     return update(s, errp);
 }
 
 void kvm_slots_clear(KvmVm *vm)
 {
     KvmSlots *s = vm->slots;
-    memset(s->slot, 0, s->nr * sizeof(Slot));
+    memset(s->slot, 0, s->nr * sizeof(KvmSlot));
     aliases_sweep(s);
 }
 
@@ -295,6 +299,11 @@ bool kvm_slots_new(KvmVm *vm, Error **errp)
     s->listener.changed = view_changed;
     list_init(&s->aliases);
     vm->slots = s;
+    kvm_dirty_init();
+    kvm_guard_init();
+    pthread_mutex_lock(&kvm_guard_lock);
+    list_insert(&kvm_all_slots, &s->node);
+    pthread_mutex_unlock(&kvm_guard_lock);
     memory_listener_add(&vm->machine->memory, &s->listener);
     return true;
 }
