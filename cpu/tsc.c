@@ -31,14 +31,18 @@ static uint64_t ticks(const CpuState *cpu)
 
 uint64_t cpu_tsc(const CpuState *cpu)
 {
+    if (unlikely(cpu->machine && cpu->machine->tsc.is_host)) {
+        return host_tsc();
+    }
     return ticks(cpu) + cpu->tsc_offset;
 }
 
 uint64_t cpu_tsc_to_guest_ns(const CpuState *cpu, uint64_t tsc)
 {
     uint64_t now_ns = guest_clock_ns();
-    uint64_t now = follows_host(cpu->machine) ? cpu_tsc(cpu)
-                                              : guest_ticks_at(cpu, now_ns) + cpu->tsc_offset;
+    const Machine *m = cpu->machine;
+    bool by_host = m && (m->tsc.is_host || follows_host(m));
+    uint64_t now = by_host ? cpu_tsc(cpu) : guest_ticks_at(cpu, now_ns) + cpu->tsc_offset;
     if (tsc <= now) {
         return now_ns;
     }
@@ -64,6 +68,11 @@ void cpu_tsc_follow_host(Machine *m)
     }
 }
 
+void cpu_tsc_be_host(Machine *m)
+{
+    m->tsc.is_host = true;
+}
+
 void cpu_tsc_start(Machine *m)
 {
     if (m->tsc.follow_host && !m->tsc.running) {
@@ -74,12 +83,13 @@ void cpu_tsc_start(Machine *m)
 
 void cpu_tsc_stop(Machine *m)
 {
-    if (m->tsc.running) {
-        uint64_t drift =
-            host_tsc() + m->tsc.host_offset - guest_ticks_at(m->cpu[0], guest_clock_ns());
-        __atomic_store_n(&m->tsc.running, false, __ATOMIC_RELEASE);
-        for (unsigned i = 0; i < m->nr_cpus; i++) {
-            m->cpu[i]->tsc_offset += drift;
-        }
+    if (!m->tsc.running) {
+        return;
+    }
+    uint64_t ahead = host_tsc() - guest_ticks_at(m->cpu[0], guest_clock_ns());
+    __atomic_store_n(&m->tsc.running, false, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        uint64_t *offset = &m->cpu[i]->tsc_offset;
+        *offset = m->tsc.is_host ? ahead : *offset + ahead + m->tsc.host_offset;
     }
 }

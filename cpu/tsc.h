@@ -13,6 +13,8 @@ struct Machine;
 
 /* From now on they go by the host's TSC, whose rate tsc_khz is. They do not jump. vm_lock held. */
 void cpu_tsc_follow_host(struct Machine *m);
+/* They are the host's TSC as it is, whatever a guest writes to them: an engine cannot shift them. */
+void cpu_tsc_be_host(struct Machine *m);
 /* The run state: guest time has been started, has been stopped. vCPUs are parked; vm_lock held. */
 void cpu_tsc_start(struct Machine *m);
 void cpu_tsc_stop(struct Machine *m);

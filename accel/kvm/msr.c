@@ -20,7 +20,7 @@ enum {
     MSR_MCG_CTL = 0x17b, MSR_MISC_ENABLE = 0x1a0, MSR_DEBUGCTL = 0x1d9, MSR_MTRR_BASE0 = 0x200,
     MSR_MTRR_FIX64K = 0x250, MSR_MTRR_FIX16K = 0x258, MSR_MTRR_FIX4K = 0x268, MSR_PAT = 0x277,
     MSR_MTRR_DEF_TYPE = 0x2ff, MSR_MC0_CTL = 0x400, MSR_TSC_DEADLINE = 0x6e0, MSR_XSS = 0xda0,
-    MSR_PLATFORM_INFO = 0xce, MSR_ARCH_CAPABILITIES = 0x10a, MSR_PERF_CAPABILITIES = 0x345,
+    MSR_ARCH_CAPABILITIES = 0x10a,
 };
 enum { NR_MC = ARRAY_SIZE(((CpuState *)0)->mc_bank) / 4 };
 
@@ -55,10 +55,9 @@ static const FieldMsr fields[] = {
 };
 #undef FIELD
 
-/* Others' business, or what the guest cannot write and the kernel derives from CPUID. */
+/* Others' business. */
 static const uint32_t not_kept[] = {
-    MSR_TSC, MSR_APIC_BASE, MSR_TSC_DEADLINE, MSR_PLATFORM_INFO, MSR_ARCH_CAPABILITIES,
-    MSR_PERF_CAPABILITIES,
+    MSR_TSC, MSR_APIC_BASE, MSR_TSC_DEADLINE, MSR_ARCH_CAPABILITIES,
 };
 
 static const FieldMsr *find_field(uint32_t msr)

@@ -65,6 +65,15 @@ static bool is_near(uint32_t khz, uint32_t host_khz)
     return apart <= host_khz / 4000;
 }
 
+/* Some hosts run guests without virtualization extensions and take an offset to no effect. */
+static bool shifts_tsc(KvmVcpu *k)
+{
+    uint64_t want = cpu_tsc_host_offset(&k->v->cpu), got = 0;
+    tsc_attr(k, KVM_SET_DEVICE_ATTR, &want);
+    tsc_attr(k, KVM_GET_DEVICE_ATTR, &got);
+    return want == got;
+}
+
 bool kvm_tsc_init(KvmVcpu *k, Error **errp)
 {
     CpuState *cpu = &k->v->cpu;
@@ -90,6 +99,10 @@ bool kvm_tsc_init(KvmVcpu *k, Error **errp)
         s->has_tsc_offset = false;
     } else {
         cpu_tsc_follow_host(m);
+        if (s->has_tsc_offset && !shifts_tsc(k)) {
+            s->has_tsc_offset = false;
+            cpu_tsc_be_host(m);
+        }
     }
     return true;
 }
@@ -99,6 +112,9 @@ void kvm_tsc_load(KvmVcpu *k)
     KvmState *s = k->state;
     const CpuState *cpu = &k->v->cpu;
     int r;
+    if (cpu->machine->tsc.is_host) {
+        return;
+    }
     if (s->has_tsc_offset) {
         s->tsc_loaded = cpu_tsc_host_offset(cpu);
         r = tsc_attr(k, KVM_SET_DEVICE_ATTR, &s->tsc_loaded);
@@ -117,6 +133,9 @@ void kvm_tsc_store(KvmVcpu *k)
     KvmState *s = k->state;
     CpuState *cpu = &k->v->cpu;
     uint64_t val = 0;
+    if (cpu->machine->tsc.is_host) {
+        return;
+    }
     if (s->has_tsc_offset) {
         if (tsc_attr(k, KVM_GET_DEVICE_ATTR, &val) == 0) {
             cpu->tsc_offset += val - s->tsc_loaded;

@@ -92,6 +92,7 @@ struct Machine {
     struct {                     /* cpu/tsc.c */
         uint32_t khz;            /* of its CPUs unless -cpu says another; 0: 1 GHz */
         bool follow_host, running;
+        bool is_host;            /* an engine can neither shift nor stop them */
         uint64_t host_offset;    /* TSC = host's TSC + host_offset + CpuState.tsc_offset */
     } tsc;
     struct VcpuListener *vcpu_listener;
