@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Engines: what runs a vCPU. All of them work on the same CpuState, so that each vCPU can have
- * its own and change it while the guest runs: stop, store_state, load_state, go.
+ * its own and change it while the guest runs: stop, store_state, load_state, go (accel/switch.c).
  */
 #ifndef ACCEL_ACCEL_H
 #define ACCEL_ACCEL_H
 
 #include <pthread.h>
 
+#include "accel/vcpu_set.h"
 #include "cpu/state.h"
 #include "hw/core/machine.h"
 
@@ -16,17 +17,33 @@ typedef struct Engine Engine;
 struct Engine {
     const char *name, *desc;
     const char *const *aliases; /* "tcg" */
+    const char *thread_name;    /* "JIT": its vCPUs' threads are called "CPU 0/JIT" */
     /* Can it work on this host? On false *errp names cause and cure. */
     bool (*probe)(Error **errp);
-    /* Once a machine, before its first vcpu_init. opts: the rest of -accel NAME,... */
+    /* Once a machine, before its first vcpu_init: at the start, or when a vCPU first moves there. The
+     * board need not be there yet. opts: the rest of -accel NAME,... On false nothing is left; it may
+     * be called again. */
     bool (*machine_init)(Machine *m, const Dict *opts, Error **errp);
-    bool (*vcpu_init)(Vcpu *v, Error **errp); /* in the vCPU's thread */
+    /* The machine goes; no vCPU is left. Only after a machine_init that went well. */
+    void (*machine_fini)(Machine *m);
+    /* May this vCPU, with its features, run here? Main loop, the vCPU parked and on another engine
+     * still, or on none. NULL: yes. */
+    bool (*can_run)(Vcpu *v, Error **errp);
+    /* In the vCPU's thread, as are those below; vm_lock held. A vCPU comes, and may have been here
+     * before. */
+    bool (*vcpu_init)(Vcpu *v, Error **errp);
+    /* Which vCPU is on which engine (Vcpu.engine) is different from before. Main loop, all vCPUs
+     * parked and stored, their vcpu_fini and vcpu_init done; load_state follows for each of them
+     * before it runs. Called for every engine that has or ever had vCPUs: after the first plan, when
+     * the board is not there yet, and after each switch. False: this cannot be; all goes back to
+     * where it was, and it is called again for that. NULL: does not care. */
+    bool (*engines_changed)(Machine *m, Error **errp);
     /* CpuState -> engine: vcpu_load_state() for those that work on CpuState itself. NULL: nothing */
     void (*load_state)(Vcpu *v);
-    /* Runs guest code until a CPU_REQ_STOP, or until the CPU is not CPU_ACTIVE. */
+    /* Runs guest code until a CPU_REQ_STOP, or until the CPU is not CPU_ACTIVE. vm_lock not held. */
     void (*run)(Vcpu *v);
     void (*store_state)(Vcpu *v); /* engine -> CpuState; NULL: it is there */
-    void (*vcpu_fini)(Vcpu *v);
+    void (*vcpu_fini)(Vcpu *v);   /* stored before; all it had for the vCPU goes */
     /* From any thread: request has new bits; make run() look. NULL if it polls request. */
     void (*kick)(Vcpu *v);
     /* It works here: is it also better than the next one, so that it may be chosen unasked? On false
@@ -36,6 +53,9 @@ struct Engine {
     void (*info)(Machine *m, void (*print)(void *opaque, const char *line), void *opaque);
     bool own_memory; /* follows the memory map by a listener of its own */
     bool executes; /* false: accel test; its vCPUs never run */
+    /* Its stores go through ram_written where somebody wants to hear of them (memory/ram.h), and it
+     * relies on that for the code it has decoded. */
+    bool software;
     List node;
 };
 
@@ -53,16 +73,19 @@ void engines_each(void (*fn)(const Engine *e, void *opaque), void *opaque);
 
 struct Vcpu {
     CpuState cpu;
-    const Engine *engine;
+    const Engine *engine; /* changed with vm_lock, all vCPUs parked; never NULL */
     Machine *machine;
     pthread_t thread;
-    int tid;              /* host thread id, for info cpus */
-    bool started, created, quit;
-    bool stop, stopped;   /* vm_lock: asked to pause / is parked */
+    int tid; /* host thread id, for info cpus */
+    bool started, quit;
+    bool stop;            /* vm_lock, as all to the conditions: the machine's run state says so */
+    unsigned hold;        /* nested vcpus_hold */
+    bool stopped;         /* is parked */
     bool reset_requested; /* a triple fault was reported */
-    Error *error;         /* of vcpu_init */
+    void (*call)(Vcpu *v, void *arg); /* vcpu_call_parked's, until it is done */
+    void *call_arg;
     pthread_cond_t wake, parked; /* with vm_lock: to and from a parked vCPU */
-    List work;            /* of vcpu_run_on, under work_lock */
+    List work;                   /* of vcpu_run_on, under work_lock */
     pthread_mutex_t work_lock;
     bool halts_inside;    /* run() itself waits for what ends HLT and for SIPIs */
     bool asleep;          /* atomic: halted, waits on sleep_cond */
@@ -77,21 +100,66 @@ typedef struct VcpuListener {
     List node;
 } VcpuListener;
 
-/* Creates m->nr_cpus vCPUs with their CpuStates (model applied, reset), threads parked. */
-bool vcpus_create(Machine *m, const Engine *e, const Dict *opts, Error **errp) MUST_USE;
-void vcpus_resume(Machine *m); /* vm_lock held */
-/* Returns when every vCPU is out of its engine, state stored. vm_lock held (dropped to wait). A
- * vCPU thread must not call it: use machine_request_*. */
+/* Who runs which vCPU. */
+typedef struct EngineChoice {
+    const Engine *engine;
+    VcpuSet vcpus;
+} EngineChoice;
+typedef struct AccelPlan {
+    EngineChoice *list; /* every vCPU is in one of them, and an engine comes once */
+    size_t nr;
+} AccelPlan;
+
+/* Creates m->nr_cpus vCPUs with their CpuStates (model applied, reset), each on its engine, threads
+ * parked. vm_lock held, as for all here. */
+bool vcpus_create(Machine *m, const AccelPlan *plan, Error **errp) MUST_USE;
+/* The run state's: vCPUs run or are parked. pause returns when every vCPU is out of its engine, state
+ * stored; vm_lock is dropped to wait. A vCPU thread must not call it: use machine_request_*. */
+void vcpus_resume(Machine *m);
 void vcpus_pause(Machine *m);
+/* The same for a moment, whatever the run state: guest time goes on, and who is stopped, or waits
+ * for a reset it asked for, does not run by the release. Holds nest. */
+void vcpus_hold(Machine *m);
+void vcpus_release(Machine *m);
 void vcpus_destroy(Machine *m); /* joins the threads */
+/* Runs fn in the thread of a parked vCPU, and returns when it is done. */
+void vcpu_call_parked(Vcpu *v, void (*fn)(Vcpu *v, void *arg), void *arg);
 /* Queues fn(cpu, arg) to run on that vCPU's thread between instructions, and kicks it. */
 void vcpu_run_on(CpuState *cpu, void (*fn)(CpuState *cpu, void *arg), void *arg);
 /* Engines, at a safepoint with CPU_REQ_RUN_ON: runs what is queued. Own thread. */
 void vcpu_run_queue(CpuState *cpu);
 /* Engine.load_state: somebody may have changed registers, paging included. */
 void vcpu_load_state(Vcpu *v);
+/* Between the two, nobody takes write permissions (ram_protect_hook) from this machine's caches, which
+ * may come and go. All vCPUs are held. */
+void vcpus_hide_caches(Machine *m);
+void vcpus_show_caches(Machine *m);
+/* What a vCPU is on before its first engine: executes nothing. */
+extern const Engine engine_none;
 /* The vCPU whose thread this is; NULL in the main loop and workers. Devices with a per-CPU face
  * (LAPIC) use it. */
 CpuState *cpu_current(void);
+
+/* ---- which engine runs what: switch.c. Main loop, vm_lock held (dropped to wait) ---- */
+
+/* What the engine's machine_init is going to be given: to be filled before. */
+Dict *engine_options(Machine *m, const Engine *e);
+/* Gets the engine ready for this machine: probe and machine_init, unless it is. */
+bool engine_prepare(Machine *m, const Engine *e, Error **errp) MUST_USE;
+/* First plan: want[i] for vCPU i. */
+bool engines_start(Machine *m, const Engine *const *want, Error **errp) MUST_USE;
+/* Moves these vCPUs to another engine while the guest runs or is paused, halted, or waits for its
+ * reset. All vCPUs stand still meanwhile, guest time goes on. On an error everything is as before. */
+bool vcpus_switch(Machine *m, const VcpuSet *vcpus, const Engine *e, Error **errp) MUST_USE;
+/* Is no vCPU on an engine that writes memory untold? */
+bool vcpus_all_software(const Machine *m);
+unsigned vcpus_on_engine(const Machine *m, const Engine *e);
+
+typedef struct SwitchStats {
+    uint64_t switches, vcpus; /* how often, and how many vCPUs in all */
+    uint64_t last_ns;         /* how long they stood still, from the request on */
+} SwitchStats;
+SwitchStats vcpus_switch_stats(const Machine *m);
+void engines_fini(Machine *m); /* vcpus_destroy's */
 
 #endif

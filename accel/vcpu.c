@@ -2,6 +2,9 @@
  * vCPU threads: one a vCPU, parked while the machine is paused, asleep while the CPU is halted,
  * else inside its engine. Requests (cpu_request) reach a vCPU wherever it is.
  *
+ * A parked vCPU stands outside its engine, all state stored, and does what vcpu_call_parked asks:
+ * so it changes its engine in its own thread.
+ *
  * A halted vCPU sleeps on a mutex and condition of its own: the sleeper sets `asleep` and then
  * looks at request; whoever sets a request bit looks at `asleep` afterwards.
  */
@@ -48,8 +51,9 @@ void cpu_request(CpuState *cpu, uint32_t bits)
         pthread_cond_signal(&v->sleep_cond);
         pthread_mutex_unlock(&v->sleep_lock);
     }
-    if (v->engine->kick && current_cpu != cpu) {
-        v->engine->kick(v);
+    const Engine *e = __atomic_load_n(&v->engine, __ATOMIC_ACQUIRE);
+    if (e->kick && current_cpu != cpu) {
+        e->kick(v);
     }
 }
 
@@ -97,8 +101,8 @@ static void halt_until_work(Vcpu *v)
     CpuState *cpu = &v->cpu;
     pthread_mutex_lock(&v->sleep_lock);
     __atomic_store_n(&v->asleep, true, __ATOMIC_SEQ_CST);
-    while (!cpu_has_work(cpu) && !(__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST) &
-                                   (CPU_REQ_STOP | CPU_REQ_RUN_ON))) {
+    while (!cpu_has_work(cpu) &&
+           !(__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST) & (CPU_REQ_STOP | CPU_REQ_RUN_ON))) {
         pthread_cond_wait(&v->sleep_cond, &v->sleep_lock);
     }
     __atomic_store_n(&v->asleep, false, __ATOMIC_SEQ_CST);
@@ -118,44 +122,55 @@ static void load_state(Vcpu *v)
     }
 }
 
+static bool must_park(const Vcpu *v)
+{
+    return (v->stop || v->hold || !v->engine->executes) && !v->quit;
+}
+
 /* Parks while asked to; vm_lock held. */
 static void park(Vcpu *v)
 {
-    if (!v->stop) {
+    if (!must_park(v)) {
         return;
     }
     if (v->engine->store_state) {
         v->engine->store_state(v);
     }
-    while (v->stop && !v->quit) {
+    while (must_park(v)) {
+        if (v->call) {
+            v->call(v, v->call_arg);
+            v->call = NULL;
+        }
         v->stopped = true;
         pthread_cond_broadcast(&v->parked);
         vm_cond_wait(&v->wake);
     }
     v->stopped = false;
     cpu_clear_request(&v->cpu, CPU_REQ_STOP);
-    load_state(v);
+    if (!v->quit) {
+        load_state(v);
+    }
+}
+
+void vcpu_call_parked(Vcpu *v, void (*fn)(Vcpu *v, void *arg), void *arg)
+{
+    assert(!current_cpu && v->stopped && !v->call);
+    v->call_arg = arg;
+    v->call = fn;
+    pthread_cond_signal(&v->wake);
+    while (v->call) {
+        vm_cond_wait(&v->parked);
+    }
 }
 
 static void *vcpu_main(void *opaque)
 {
     Vcpu *v = opaque;
     CpuState *cpu = &v->cpu;
-    char name[16];
-    snprintf(name, sizeof(name), "CPU %u", cpu->index);
-    pthread_setname_np(pthread_self(), name);
     current_cpu = cpu;
     v->tid = (int)syscall(SYS_gettid);
 
     vm_lock();
-    Error *err = NULL;
-    if (v->engine->vcpu_init && !v->engine->vcpu_init(v, &err)) {
-        v->error = err;
-    } else {
-        load_state(v);
-    }
-    v->created = true;
-    pthread_cond_broadcast(&v->parked);
     while (!v->quit) {
         park(v);
         if (v->quit) {
@@ -286,14 +301,16 @@ static void protect_ram(RamBlock *b, uint64_t offset, bool wait)
 
 /* ---- life ---- */
 
-static bool vcpu_create(Machine *m, const Engine *e, unsigned i, Error **errp)
+const Engine engine_none = { .name = "none", .desc = "no engine", .thread_name = "-" };
+
+static bool vcpu_create(Machine *m, unsigned i, Error **errp)
 {
     Vcpu *v = aligned_alloc(64, ROUND_UP(sizeof(Vcpu), 64));
     if (!v) {
         return error_set(errp, "no memory for vCPU %u", i);
     }
     memset(v, 0, sizeof(*v));
-    v->engine = e;
+    v->engine = &engine_none;
     v->machine = m;
     v->stop = true;
     list_init(&v->work);
@@ -314,7 +331,36 @@ static bool vcpu_create(Machine *m, const Engine *e, unsigned i, Error **errp)
     return true;
 }
 
-bool vcpus_create(Machine *m, const Engine *e, const Dict *opts, Error **errp)
+static bool start_threads(Machine *m, Error **errp)
+{
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        Vcpu *v = m->vcpu[i];
+        int r = pthread_create(&v->thread, NULL, vcpu_main, v);
+        if (r) {
+            return error_set_errno(errp, r, "could not start the thread of vCPU %u", i);
+        }
+        v->started = true;
+        while (!v->stopped) {
+            vm_cond_wait(&v->parked);
+        }
+    }
+    return true;
+}
+
+static bool start_engines(Machine *m, const AccelPlan *plan, Error **errp)
+{
+    const Engine *want[MAX_CPUS] = { NULL };
+    for (size_t n = 0; n < plan->nr; n++) {
+        const EngineChoice *c = &plan->list[n];
+        for (unsigned i = 0; i < m->nr_cpus; i++) {
+            want[i] = vcpu_set_has(&c->vcpus, i) ? c->engine : want[i];
+        }
+    }
+    /* A machine without vCPUs has an engine all the same: it may stop the clock (accel test). */
+    return engine_prepare(m, plan->list[0].engine, errp) && engines_start(m, want, errp);
+}
+
+bool vcpus_create(Machine *m, const AccelPlan *plan, Error **errp)
 {
     unsigned n = m->nr_cpus ? m->nr_cpus : m->config.cpus;
     m->nr_cpus = n;
@@ -323,11 +369,8 @@ bool vcpus_create(Machine *m, const Engine *e, const Dict *opts, Error **errp)
     if (!m->vcpu || !m->cpu) {
         return error_set(errp, "no memory for %u vCPUs", n);
     }
-    if (e->machine_init && !e->machine_init(m, opts, errp)) {
-        return false;
-    }
     for (unsigned i = 0; i < n; i++) {
-        if (!vcpu_create(m, e, i, errp)) {
+        if (!vcpu_create(m, i, errp)) {
             return false;
         }
     }
@@ -336,39 +379,51 @@ bool vcpus_create(Machine *m, const Engine *e, const Dict *opts, Error **errp)
     m->vcpu_listener->machine = m;
     m->vcpu_listener->listener.changed = memory_changed;
     memory_listener_add(&m->memory, &m->vcpu_listener->listener);
-    for (unsigned i = 0; i < n; i++) {
-        Vcpu *v = m->vcpu[i];
-        int r = pthread_create(&v->thread, NULL, vcpu_main, v);
-        if (r) {
-            return error_set_errno(errp, r, "could not start the thread of vCPU %u", i);
-        }
-        v->started = true;
-        while (!v->created) {
-            vm_cond_wait(&v->parked);
-        }
-        if (v->error) {
-            *errp = v->error;
-            return error_prefix(errp, "vCPU %u: ", i);
-        }
+    if (!start_threads(m, errp) || !start_engines(m, plan, errp)) {
+        return false;
     }
-    pthread_rwlock_wrlock(&protectable_lock);
-    list_insert(&protectable, &m->vcpu_listener->node);
-    pthread_rwlock_unlock(&protectable_lock);
+    vcpus_show_caches(m);
     ram_protect_hook = protect_ram;
     vm_lock_wait_hook = lock_wait;
     return true;
+}
+
+void vcpus_show_caches(Machine *m)
+{
+    pthread_rwlock_wrlock(&protectable_lock);
+    list_insert(&protectable, &m->vcpu_listener->node);
+    pthread_rwlock_unlock(&protectable_lock);
+}
+
+void vcpus_hide_caches(Machine *m)
+{
+    pthread_rwlock_wrlock(&protectable_lock);
+    if (m->vcpu_listener->node.next) {
+        list_remove(&m->vcpu_listener->node);
+    }
+    pthread_rwlock_unlock(&protectable_lock);
 }
 
 void vcpus_resume(Machine *m)
 {
     for (unsigned i = 0; i < m->nr_cpus; i++) {
         Vcpu *v = m->vcpu[i];
-        if (!v->engine->executes) {
-            continue;
-        }
         v->stop = false;
         v->reset_requested = false;
         pthread_cond_signal(&v->wake);
+    }
+}
+
+static void wait_until_parked(Machine *m)
+{
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        cpu_request(&m->vcpu[i]->cpu, CPU_REQ_STOP);
+    }
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        Vcpu *v = m->vcpu[i];
+        while (v->started && must_park(v) && !v->stopped) {
+            vm_cond_wait(&v->parked);
+        }
     }
 }
 
@@ -377,13 +432,25 @@ void vcpus_pause(Machine *m)
     assert(!current_cpu);
     for (unsigned i = 0; i < m->nr_cpus; i++) {
         m->vcpu[i]->stop = true;
-        cpu_request(&m->vcpu[i]->cpu, CPU_REQ_STOP);
     }
+    wait_until_parked(m);
+}
+
+void vcpus_hold(Machine *m)
+{
+    assert(!current_cpu);
     for (unsigned i = 0; i < m->nr_cpus; i++) {
-        Vcpu *v = m->vcpu[i];
-        while (v->started && v->stop && !v->stopped) {
-            vm_cond_wait(&v->parked);
-        }
+        m->vcpu[i]->hold++;
+    }
+    wait_until_parked(m);
+}
+
+void vcpus_release(Machine *m)
+{
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        assert(m->vcpu[i]->hold);
+        m->vcpu[i]->hold--;
+        pthread_cond_signal(&m->vcpu[i]->wake);
     }
 }
 
@@ -393,11 +460,7 @@ void vcpus_destroy(Machine *m)
         return;
     }
     if (m->vcpu_listener) {
-        pthread_rwlock_wrlock(&protectable_lock);
-        if (m->vcpu_listener->node.next) {
-            list_remove(&m->vcpu_listener->node);
-        }
-        pthread_rwlock_unlock(&protectable_lock);
+        vcpus_hide_caches(m);
         memory_listener_del(&m->vcpu_listener->listener);
     }
     for (unsigned i = 0; i < m->nr_cpus; i++) {
@@ -416,6 +479,7 @@ void vcpus_destroy(Machine *m)
         vcpu_run_queue(&v->cpu);
         free(v);
     }
+    engines_fini(m);
     free(m->vcpu_listener);
     free(m->vcpu);
     free(m->cpu);

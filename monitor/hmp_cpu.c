@@ -19,20 +19,16 @@ struct CpuState *monitor_cpu_hold(Monitor *mon)
     if (!m || !m->cpu || mon->cpu >= m->nr_cpus) {
         return NULL;
     }
-    if (!mon->held++ && m->vcpu) {
-        mon->resume = !m->vcpu[0]->stop;
-        if (mon->resume) {
-            vcpus_pause(m);
-        }
+    if (m->vcpu) {
+        vcpus_hold(m);
     }
     return m->cpu[mon->cpu];
 }
 
 void monitor_cpu_release(Monitor *mon)
 {
-    if (!--mon->held && mon->resume) {
-        mon->resume = false;
-        vcpus_resume(mon->m);
+    if (mon->m->vcpu) {
+        vcpus_release(mon->m);
     }
 }
 
@@ -340,22 +336,6 @@ static void run_info_registers(Monitor *mon, const Dict *args)
     monitor_cpu_release(mon);
 }
 
-static void run_info_cpus(Monitor *mon, const Dict *args)
-{
-    (void)args;
-    if (!monitor_cpu_hold(mon)) {
-        no_cpu(mon);
-        return;
-    }
-    Machine *m = mon->m;
-    for (unsigned i = 0; i < m->nr_cpus; i++) {
-        monitor_printf(mon, "%c CPU #%u: thread_id=%d%s\n", i == mon->cpu ? '*' : ' ', i,
-                       m->vcpu ? m->vcpu[i]->tid : 0,
-                       m->cpu[i]->activity == CPU_HALTED ? " (halted)" : "");
-    }
-    monitor_cpu_release(mon);
-}
-
 static void run_cpu(Monitor *mon, const Dict *args)
 {
     uint64_t index = arg_u64(args, "index", 0);
@@ -368,15 +348,6 @@ static void run_cpu(Monitor *mon, const Dict *args)
     mon->cpu = (unsigned)index;
 }
 
-static void run_info_accel(Monitor *mon, const Dict *args)
-{
-    (void)args;
-    for (unsigned i = 0; mon->m && mon->m->vcpu && i < mon->m->nr_cpus; i++) {
-        const Engine *e = mon->m->vcpu[i]->engine;
-        monitor_printf(mon, "CPU #%u: %s (%s)\n", i, e->name, e->desc ? e->desc : "");
-    }
-}
-
 static void run_info_kvm(Monitor *mon, const Dict *args)
 {
     bool kvm = false;
@@ -387,35 +358,13 @@ static void run_info_kvm(Monitor *mon, const Dict *args)
     monitor_printf(mon, "kvm support: %s\n", kvm ? "enabled" : "disabled");
 }
 
-static void print_line(void *opaque, const char *line)
-{
-    monitor_printf(opaque, "%s\n", line);
-}
-
-static void run_info_jit(Monitor *mon, const Dict *args)
-{
-    (void)args;
-    const Engine *e = engine_find("jit");
-    if (!mon->m || !mon->m->jit || !e->info) {
-        monitor_printf(mon, "no CPU runs on the translator (-accel jit)\n");
-        return;
-    }
-    e->info(mon->m, print_line, mon);
-}
-
 MONITOR_COMMANDS(cpu_commands) = {
     { .name = "cpu", .args = "index:i", .params = "index",
       .help = "choose the CPU that x, p, info registers and others look at", .run = run_cpu },
     { .name = "registers", .args = "all:-a", .params = "[-a]",
       .help = "show the CPU's registers (-a: of all CPUs)", .run = run_info_registers,
       .info = true },
-    { .name = "cpus", .help = "show the CPUs and their threads", .run = run_info_cpus,
-      .info = true },
-    { .name = "accelerators", .help = "show which engine runs each CPU", .run = run_info_accel,
-      .info = true },
     { .name = "kvm", .help = "show whether KVM runs the guest", .run = run_info_kvm, .info = true,
       .preconfig = true },
-    { .name = "jit", .help = "show what the translator did: blocks, misses, slow ways",
-      .run = run_info_jit, .info = true },
     { .name = NULL },
 };

@@ -16,8 +16,6 @@ struct Monitor {
     unsigned cpu; /* index, chosen by "cpu N" */
     char dump_format, dump_size; /* x and xp: as last given */
     ByteQueue *capture;          /* monitor_run_line: output goes here */
-    unsigned held;               /* nested monitor_cpu_hold */
-    bool resume;                 /* and vCPUs ran before */
     /* a session; all empty under monitor_run_line */
     CharFrontend fe;
     Readline *rl;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * -accel and -M accel=: which engine runs the guest.
+ * -accel and -M accel=: which engines run the guest.
  */
 #ifndef VM_ACCEL_CHOICE_H
 #define VM_ACCEL_CHOICE_H
@@ -7,11 +7,13 @@
 #include "accel/accel.h"
 #include "vm/options.h"
 
-/* The first of the listed engines ("-accel kvm -accel interp", "-M accel=kvm:interp") that works
- * here; without any, accel_default()'s. machine_list: the value of -M accel=, or NULL. opts
- * becomes the rest of that -accel (a new dictionary). NULL with *errp if none works. */
-const Engine *accel_choose(const StrList *accels, const char *machine_list, Dict **opts,
-                           Error **errp);
+/* Which engine runs which of m->nr_cpus vCPUs ("-accel kvm -accel interp,vcpus=1",
+ * "-M accel=kvm:interp"), each ready for this machine; without any, accel_default()'s.
+ * machine_list: the value of -M accel=, or NULL. The machine is set up, but for its vCPUs and
+ * board. */
+bool accel_choose(Machine *m, const StrList *accels, const char *machine_list, AccelPlan *plan,
+                  Error **errp);
+void accel_plan_free(AccelPlan *plan);
 void accel_print_list(void);
 
 #endif

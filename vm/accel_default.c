@@ -13,12 +13,13 @@ static void set_note(char *text)
     note = text;
 }
 
-static bool is_choice(const Engine *e, Error **errp)
+static bool is_choice(Machine *m, const Engine *e, Error **errp)
 {
-    return (!e->probe || e->probe(errp)) && (!e->helps || e->helps(errp));
+    return (!e->probe || e->probe(errp)) && (!e->helps || e->helps(errp)) &&
+           engine_prepare(m, e, errp);
 }
 
-const Engine *accel_default(void)
+const Engine *accel_default(Machine *m)
 {
     static const char *const order[] = { "kvm", "jit", "interp" };
     char *why = xstrdup("");
@@ -29,7 +30,7 @@ const Engine *accel_default(void)
         if (!e) { /* not in this build */
             continue;
         }
-        if (is_choice(e, &err)) {
+        if (is_choice(m, e, &err)) {
             break;
         }
         char *more = xasprintf("%s; not %s: %s", why, e->name, error_text(err));

@@ -7,8 +7,8 @@
 
 #include "accel/accel.h"
 
-/* Never NULL: the interpreter works everywhere. */
-const Engine *accel_default(void);
+/* Ready for the machine. Never NULL: the interpreter works everywhere. */
+const Engine *accel_default(Machine *m);
 /* The user ordered this one: if it does not help, the line says so. */
 void accel_ordered(const Engine *e);
 /* Prints the line, once the machine is there: what fails before has a line of its own. */

@@ -132,16 +132,35 @@ static bool create_devices(Machine *m, const Options *o, Error **errp)
     return true;
 }
 
-/* Options of their own in QEMU that are the translator's here. */
-static bool add_accel_opts(Dict *opts, const Engine *e, const Options *o, Error **errp)
+/* -perfmap, an option of its own in QEMU, is the translator's here. */
+static bool set_perfmap(Machine *m, const Options *o, Error **errp)
 {
-    if (o->perfmap && strcmp(e->name, "jit")) {
-        return error_set(errp, "-perfmap: -accel %s makes no code to name; use -accel jit", e->name);
+    const Engine *jit = engine_find("jit");
+    if (o->perfmap && !jit) {
+        return error_set(errp, "-perfmap: there is no translator in this build");
     }
     if (o->perfmap) {
-        dict_set(opts, "perfmap", "on");
+        dict_set(engine_options(m, jit), "perfmap", "on");
     }
     return true;
+}
+
+static bool check_perfmap(const Options *o, const AccelPlan *plan, Error **errp)
+{
+    for (size_t i = 0; i < plan->nr; i++) {
+        if (!o->perfmap || !strcmp(plan->list[i].engine->name, "jit")) {
+            return true;
+        }
+    }
+    return error_set(errp, "-perfmap: -accel %s makes no code to name; use -accel jit",
+                     plan->list[0].engine->name);
+}
+
+static bool choose_engines(Machine *m, const Options *o, AccelPlan *plan, Error **errp)
+{
+    return set_perfmap(m, o, errp) &&
+           accel_choose(m, &o->accel, dict_get(m->config.machine_opts, "accel"), plan, errp) &&
+           check_perfmap(o, plan, errp);
 }
 
 static bool build(Machine *m, const Options *o, Error **errp)
@@ -151,22 +170,18 @@ static bool build(Machine *m, const Options *o, Error **errp)
     if (!type) {
         return false;
     }
-    Dict *accel_opts = NULL;
-    const Engine *engine = accel_choose(&o->accel, dict_get(c->machine_opts, "accel"),
-                                        &accel_opts, errp);
-    if (!engine || !add_accel_opts(accel_opts, engine, o, errp)) {
-        return false;
-    }
     drop_default_vga(c, o);
     run_state_init(m);
     machine_setup(m);
     c->cpus = type->max_cpus ? c->cpus : 0; /* the machine "none" has no CPU */
     m->nr_cpus = c->cpus;
-    bool ok = (!o->qtest || qtest_open(o->qtest, o->qtest_log, errp)) &&
+    AccelPlan plan = { 0 };
+    bool ok = choose_engines(m, o, &plan, errp) &&
+              (!o->qtest || qtest_open(o->qtest, o->qtest_log, errp)) &&
               streams_open(c, o, errp) && drives_open(c, o, errp) &&
-              vcpus_create(m, engine, accel_opts, errp) && machine_init(m, type, errp) &&
+              vcpus_create(m, &plan, errp) && machine_init(m, type, errp) &&
               create_devices(m, o, errp) && machine_config_check_unused(c, type, errp);
-    dict_free(accel_opts);
+    accel_plan_free(&plan);
     return ok;
 }
 

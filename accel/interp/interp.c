@@ -588,9 +588,11 @@ static void interp_vcpu_fini(Vcpu *v)
 ENGINE(interp) = {
     .name = "interp",
     .desc = "exact interpreter, no host requirements",
+    .thread_name = "INTERP",
     .vcpu_init = interp_vcpu_init,
     .load_state = vcpu_load_state,
     .run = interp_vcpu_run,
     .vcpu_fini = interp_vcpu_fini,
     .executes = true,
+    .software = true,
 };

@@ -555,6 +555,31 @@ static bool jit_vcpu_init(Vcpu *v, Error **errp)
     return true;
 }
 
+extern Engine engine_jit;
+
+static void jit_machine_fini(Machine *m)
+{
+    jit_destroy(m->jit);
+    m->jit = NULL;
+}
+
+static bool jit_engines_changed(Machine *m, Error **errp)
+{
+    Jit *j = m->jit;
+    unsigned here = vcpus_on_engine(m, &engine_jit);
+    if (j->turns && here && here < m->nr_cpus) {
+        return error_set(errp, "%s wants all vCPUs: those on another engine would not take turns with "
+                         "them", j->check ? "check=interp" : "thread=single");
+    }
+    if (!here && !vcpus_all_software(m)) {
+        /* Nobody hears of writes to this code any more, and somebody may come back to it. */
+        pthread_mutex_lock(&j->lock);
+        jit_empty(j);
+        pthread_mutex_unlock(&j->lock);
+    }
+    return true;
+}
+
 static void jit_vcpu_run(Vcpu *v)
 {
     jit_run(&v->cpu);
@@ -571,12 +596,16 @@ ENGINE(jit) = {
     .name = "jit",
     .desc = "translator to the host's own instructions",
     .aliases = jit_aliases,
+    .thread_name = "JIT",
     .probe = jit_probe,
     .machine_init = jit_machine_init,
+    .machine_fini = jit_machine_fini,
+    .engines_changed = jit_engines_changed,
     .vcpu_init = jit_vcpu_init,
     .load_state = vcpu_load_state,
     .run = jit_vcpu_run,
     .vcpu_fini = jit_vcpu_fini,
     .info = jit_info,
     .executes = true,
+    .software = true,
 };

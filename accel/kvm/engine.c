@@ -219,6 +219,7 @@ static void kvm_vcpu_store(Vcpu *v)
 ENGINE(kvm) = {
     .name = "kvm",
     .desc = "the host's virtualization extensions, by /dev/kvm",
+    .thread_name = "KVM",
     .probe = kvm_probe,
     .machine_init = kvm_machine_init,
     .vcpu_init = kvm_vcpu_init,

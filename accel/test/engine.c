@@ -21,6 +21,7 @@ ENGINE(test) = {
     .name = "test",
     .desc = "runs no guest code: for device tests (-qtest)",
     .aliases = test_aliases,
+    .thread_name = "TEST",
     .machine_init = test_machine_init,
     .executes = false,
 };

@@ -96,6 +96,7 @@ struct Machine {
         uint64_t host_offset;    /* TSC = host's TSC + host_offset + CpuState.tsc_offset */
     } tsc;
     struct VcpuListener *vcpu_listener;
+    struct Engines *engines;     /* which are in use: accel/switch.c */
     unsigned nr_cpus;
     List devices, buses;
     Irqchip irqchip;             /* hw/core/irqchip.h */
