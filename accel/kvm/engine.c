@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "accel/interp/interp.h"
+#include "accel/kvm/irqchip.h"
 #include "accel/kvm/kick.h"
 #include "accel/kvm/kvm.h"
 #include "util/alloc.h"
@@ -104,7 +105,8 @@ bool kvm_vm_up(KvmVm *vm, Error **errp)
     if (vm->ready) {
         return true;
     }
-    if ((vm->fd < 0 && !create_vm(vm, errp)) || !kvm_slots_fill(vm, errp)) {
+    if ((vm->fd < 0 && !create_vm(vm, errp)) || !kvm_slots_fill(vm, errp) ||
+        !kvm_irqchip_create(vm, errp)) {
         return false;
     }
     vm->ready = true;
@@ -116,7 +118,7 @@ static bool kvm_machine_init(Machine *m, const Dict *opts, Error **errp)
     KvmVm *vm = xcalloc(1, sizeof(*vm));
     vm->machine = m;
     vm->fd = -1;
-    vm->wanted = KVM_IRQCHIP_OFF;
+    vm->wanted = KVM_IRQCHIP_ON;
     pthread_mutex_init(&vm->gate_lock, NULL);
     pthread_cond_init(&vm->gate_cond, NULL);
     m->kvm = vm; /* stays, also after an error: nothing runs then */
@@ -207,12 +209,18 @@ static void kvm_vcpu_fini(Vcpu *v)
 /* The next run() gives the kernel what CpuState has. */
 static void kvm_vcpu_load(Vcpu *v)
 {
+    KvmVcpu *k = kvm_vcpu(v);
     vcpu_load_state(v);
-    kvm_vcpu(v)->in_kernel = false;
+    k->in_kernel = false;
+    if (!k->vm->ready) {
+        k->vm->irqchip = kvm_irqchip_mode(k->vm);
+    }
+    v->halts_inside = kvm_halts_in_kernel(k);
 }
 
 static void kvm_vcpu_store(Vcpu *v)
 {
+    kvm_irqchip_leave(kvm_vcpu(v));
     kvm_sync_state(kvm_vcpu(v));
 }
 

@@ -80,6 +80,15 @@ static bool handle_mmio(KvmVcpu *k)
     return true;
 }
 
+/* kernel-irqchip=split: an interrupt of our I/O APIC. */
+static bool handle_ioapic_eoi(KvmVcpu *k)
+{
+    vm_lock();
+    irqchip_eoi(k->v->machine, k->run->eoi.vector);
+    vm_unlock();
+    return true;
+}
+
 /* ---- halts ---- */
 
 /* Our own LAPIC: the wait is accel/vcpu.c's, which looks at these. */
@@ -182,6 +191,7 @@ bool kvm_handle_exit(KvmVcpu *k, int r)
     case KVM_EXIT_MMIO: return handle_mmio(k);
     case KVM_EXIT_HLT: return handle_hlt(k);
     case KVM_EXIT_SHUTDOWN: return handle_shutdown(k);
+    case KVM_EXIT_IOAPIC_EOI: return handle_ioapic_eoi(k);
     case KVM_EXIT_INTR:
     case KVM_EXIT_IRQ_WINDOW_OPEN:
     case KVM_EXIT_SET_TPR: return true;

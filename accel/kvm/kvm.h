@@ -47,6 +47,7 @@ typedef struct KvmVm {
     bool gate_closed;        /* atomic */
     pthread_mutex_t gate_lock;
     pthread_cond_t gate_cond;
+    bool handed_over;        /* the kernel's controllers work; written with vm_lock */
     uint64_t clock_ns;       /* kvmclock when the VM stopped (clock.c) */
 } KvmVm;
 
@@ -59,6 +60,7 @@ typedef struct KvmVcpu {
     struct KvmState *state; /* state.c: MSR list, xsave buffer */
     struct KvmExits *exits; /* exits.c: counters */
     void *interp;           /* CpuState.engine_data while the interpreter steps an instruction */
+    bool entered;           /* irqchip.c: may be in the guest; vm_lock */
     bool in_kernel;         /* the kernel has the registers, CpuState does not */
     bool unfinished;        /* the last exit's instruction ends at the next KVM_RUN */
     bool inside;            /* atomic: about to enter KVM_RUN or in it */

@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 
+#include "accel/kvm/irqchip.h"
 #include "accel/kvm/kick.h"
 #include "accel/kvm/kvm.h"
 #include "cpu/exception.h"
@@ -310,6 +311,9 @@ void kvm_vcpu_run(Vcpu *v)
         }
         if (!load(k)) {
             kvm_internal_error(k);
+            break;
+        }
+        if (!kvm_irqchip_enter(k)) {
             break;
         }
         uint32_t request = __atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST);

@@ -189,8 +189,8 @@ static void store_apic(KvmVcpu *k, const struct kvm_sregs2 *s)
         return;
     }
     store_apic_base(cpu, s->apic_base);
-    /* With a kernel LAPIC its task priority comes with its other registers. */
-    if (k->vm->irqchip == KVM_IRQCHIP_OFF && cpu->apic_ops->get_cr8(cpu->apic) != s->cr8) {
+    /* Also beside a kernel LAPIC: the next load gives it back. */
+    if (cpu->apic_ops->get_cr8(cpu->apic) != s->cr8) {
         cpu->apic_ops->set_cr8(cpu->apic, s->cr8);
     }
 }

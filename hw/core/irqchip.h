@@ -70,7 +70,7 @@ typedef struct PitCounterState {
     uint16_t latch;
     uint32_t count;    /* 1 to 65536 */
     uint64_t elapsed;  /* ticks since the load */
-    bool unchanged;    /* to the device: nobody wrote it since it was handed over */
+    bool unchanged;    /* to the device: not loaded anew since it was handed over */
 } PitCounterState;
 
 typedef struct PitState {

@@ -456,13 +456,13 @@ static void counter_save(Counter *c, uint64_t now, PitCounterState *st)
 
 static void counter_load(Counter *c, uint64_t now, const PitCounterState *st)
 {
+    c->lsb = st->lsb, c->second_byte = st->second_byte, c->read_msb = st->read_msb;
+    c->status = st->status, c->status_latched = st->status_latched;
+    c->latch = st->latch, c->count_latched = st->count_latched;
     if (st->unchanged) {
         return; /* what it was loaded with, and when, is known here */
     }
     c->mode = st->mode, c->rw = st->rw, c->bcd = st->bcd, c->gate = st->gate;
-    c->lsb = st->lsb, c->second_byte = st->second_byte, c->read_msb = st->read_msb;
-    c->status = st->status, c->status_latched = st->status_latched;
-    c->latch = st->latch, c->count_latched = st->count_latched;
     c->running = st->running;
     c->count = MIN(MAX(st->count, 1u), 0x10000u);
     c->start = now - MIN(st->elapsed, now);
