@@ -51,6 +51,8 @@ struct Engine {
     bool (*helps)(Error **errp);
     /* info NAME: its own figures, line by line. vCPUs may be running. NULL: it has none. */
     void (*info)(Machine *m, void (*print)(void *opaque, const char *line), void *opaque);
+    /* info exits: how often and why its vCPUs, which are parked, left guest code. NULL: never. */
+    void (*exits)(Machine *m, void (*print)(void *opaque, const char *line), void *opaque);
     bool own_memory; /* follows the memory map by a listener of its own */
     bool executes; /* false: accel test; its vCPUs never run */
     /* Its stores go through ram_written where somebody wants to hear of them (memory/ram.h), and it

@@ -348,6 +348,12 @@ static void run_cpu(Monitor *mon, const Dict *args)
     mon->cpu = (unsigned)index;
 }
 
+static void print_line(void *opaque, const char *line)
+{
+    monitor_printf(opaque, "%s\n", line);
+}
+
+/* The first line is what scripts look for. */
 static void run_info_kvm(Monitor *mon, const Dict *args)
 {
     bool kvm = false;
@@ -356,6 +362,36 @@ static void run_info_kvm(Monitor *mon, const Dict *args)
         kvm = kvm || !strcmp(mon->m->vcpu[i]->engine->name, "kvm");
     }
     monitor_printf(mon, "kvm support: %s\n", kvm ? "enabled" : "disabled");
+    const Engine *e = kvm ? engine_find("kvm") : NULL;
+    if (e && e->info) {
+        e->info(mon->m, print_line, mon);
+    }
+}
+
+static void run_info_exits(Monitor *mon, const Dict *args)
+{
+    (void)args;
+    const Engine *seen[8];
+    unsigned nr = 0;
+    if (!monitor_cpu_hold(mon)) {
+        no_cpu(mon);
+        return;
+    }
+    for (unsigned i = 0; i < mon->m->nr_cpus; i++) {
+        const Engine *e = mon->m->vcpu ? mon->m->vcpu[i]->engine : NULL;
+        bool known = !e || !e->exits || nr == ARRAY_SIZE(seen);
+        for (unsigned j = 0; j < nr; j++) {
+            known |= seen[j] == e;
+        }
+        if (!known) {
+            seen[nr++] = e;
+            e->exits(mon->m, print_line, mon);
+        }
+    }
+    if (!nr) {
+        monitor_printf(mon, "no CPU runs on an engine that guest code exits from (-accel kvm)\n");
+    }
+    monitor_cpu_release(mon);
 }
 
 MONITOR_COMMANDS(cpu_commands) = {
@@ -366,5 +402,7 @@ MONITOR_COMMANDS(cpu_commands) = {
       .info = true },
     { .name = "kvm", .help = "show whether KVM runs the guest", .run = run_info_kvm, .info = true,
       .preconfig = true },
+    { .name = "exits", .help = "show why and how often CPUs left guest code, and for which device",
+      .run = run_info_exits, .info = true },
     { .name = NULL },
 };

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "accel/interp/interp.h"
+#include "accel/kvm/exits.h"
 #include "accel/kvm/irqchip.h"
 #include "accel/kvm/kick.h"
 #include "accel/kvm/kvm.h"
@@ -175,6 +176,7 @@ static bool kvm_vcpu_init(Vcpu *v, Error **errp)
     k->v = v;
     k->vm = v->machine->kvm;
     k->fd = -1;
+    kvm_exits_new(k);
     /* For instructions that KVM leaves to us; other threads look at its caches from the start. */
     interp_cpu_init(&v->cpu);
     k->interp = v->cpu.engine_data;
@@ -203,6 +205,7 @@ static void kvm_vcpu_fini(Vcpu *v)
     v->halts_inside = false;
     v->cpu.engine_data = k->interp;
     interp_cpu_fini(&v->cpu);
+    kvm_exits_free(k);
     free(k);
 }
 
@@ -236,6 +239,8 @@ ENGINE(kvm) = {
     .store_state = kvm_vcpu_store,
     .vcpu_fini = kvm_vcpu_fini,
     .kick = kvm_vcpu_kick,
+    .info = kvm_info_print,
+    .exits = kvm_exits_print,
     .own_memory = true,
     .executes = true,
 };

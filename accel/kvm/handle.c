@@ -8,7 +8,8 @@
 #include <string.h>
 
 #include "accel/interp/interp.h"
-#include "accel/kvm/kvm.h"
+#include "accel/kvm/exits.h"
+#include "hw/core/irqchip.h"
 #include "memory/region.h"
 #include "util/log.h"
 #include "util/vm_lock.h"
@@ -37,6 +38,7 @@ static bool handle_io(KvmVcpu *k)
     uint16_t port = run->io.port;
     bool in = run->io.direction == KVM_EXIT_IO_IN;
     k->unfinished = true;
+    kvm_exits_access(k, true, port, !in, left);
     if (left > 1) {
         unsigned n = in ? address_space_load_string(&m->io, port, data, size, left)
                         : address_space_store_string(&m->io, port, data, size, left);
@@ -67,6 +69,7 @@ static bool handle_mmio(KvmVcpu *k)
     unsigned len = MIN(run->mmio.len, 8u);
     uint64_t val = 0;
     k->unfinished = true;
+    kvm_exits_access(k, false, run->mmio.phys_addr, run->mmio.is_write, 1);
     if (run->mmio.is_write) {
         memcpy(&val, run->mmio.data, len);
         address_space_store(&m->memory, run->mmio.phys_addr, val, len);
@@ -111,15 +114,17 @@ static bool handle_shutdown(KvmVcpu *k)
 
 /* ---- what KVM leaves to the interpreter ---- */
 
-static bool rescue(KvmVcpu *k)
+/* One instruction from CpuState, with the interpreter's own caches fresh before and empty after:
+ * nothing tells them of what KVM writes. */
+static bool rescue(KvmVcpu *k, ExitRescue why)
 {
     CpuState *cpu = &k->v->cpu;
     kvm_sync_state(k);
     cpu->engine_data = k->interp;
-    interp_flush(cpu);
     interp_step(cpu, 1);
-    interp_flush(cpu); /* nothing tells it of what KVM writes from now on */
+    interp_flush(cpu);
     cpu->engine_data = k;
+    kvm_exits_rescued(k, why);
     return cpu->activity == CPU_ACTIVE;
 }
 
@@ -162,9 +167,71 @@ static bool handle_internal_error(KvmVcpu *k)
 {
     struct kvm_run *run = k->run;
     if (run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION) {
-        return rescue(k);
+        return rescue(k, RESCUE_EMULATION);
     }
     return give_up(k, "internal error", run->internal.suberror);
+}
+
+/* ---- MSRs ---- */
+
+/* Without a LAPIC of the kernel's: the x2APIC's registers and the TSC deadline. The kernel leaves
+ * those it does not know; those we do not know either are #GP, as on a processor. */
+static bool handle_msr(KvmVcpu *k, bool write)
+{
+    enum { TSC_DEADLINE = 0x6e0, X2APIC_FIRST = 0x800, X2APIC_LAST = 0x8ff };
+    const CpuState *cpu = &k->v->cpu;
+    struct kvm_run *run = k->run;
+    uint32_t msr = run->msr.index;
+    bool apic = cpu->apic_ops && k->vm->irqchip == KVM_IRQCHIP_OFF &&
+                (msr == TSC_DEADLINE || (msr >= X2APIC_FIRST && msr <= X2APIC_LAST));
+    uint64_t val = run->msr.data;
+    bool ok = false;
+    if (apic) {
+        ok = write ? cpu->apic_ops->write_msr(cpu->apic, msr, val)
+                   : cpu->apic_ops->read_msr(cpu->apic, msr, &val);
+    } else {
+        log_unimp("cpu%u: %s of MSR 0x%x, which KVM does not know", cpu->index,
+                  write ? "write" : "read", msr);
+    }
+    run->msr.data = val;
+    run->msr.error = !ok;
+    k->unfinished = true;
+    return true;
+}
+
+/* ---- the rest ---- */
+
+static bool handle_system_event(KvmVcpu *k)
+{
+    Machine *m = k->v->machine;
+    uint32_t type = k->run->system_event.type;
+    if (type == KVM_SYSTEM_EVENT_CRASH) {
+        return give_up(k, "the guest said that it crashed", k->run->system_event.flags);
+    }
+    vm_lock();
+    if (type == KVM_SYSTEM_EVENT_SHUTDOWN) {
+        machine_request_shutdown(m, SHUTDOWN_GUEST, 0);
+    } else if (type == KVM_SYSTEM_EVENT_RESET) {
+        machine_request_reset(m, RESET_GUEST);
+    }
+    vm_unlock();
+    return true;
+}
+
+/* VMCALL that the kernel handed on: nobody here knows any. */
+static bool handle_hypercall(KvmVcpu *k)
+{
+    enum { NO_SUCH_CALL = 1000 }; /* KVM_ENOSYS, asm/kvm_para.h */
+    k->run->hypercall.ret = (uint64_t)-NO_SUCH_CALL;
+    k->unfinished = true;
+    return true;
+}
+
+static bool handle_notify(KvmVcpu *k)
+{
+    return !(k->run->notify.flags & KVM_NOTIFY_CONTEXT_INVALID) ||
+           give_up(k, "the guest kept its CPU from all events, its state is lost",
+                   k->run->notify.flags);
 }
 
 /* ---- the door ---- */
@@ -172,7 +239,7 @@ static bool handle_internal_error(KvmVcpu *k)
 static bool handle_errno(KvmVcpu *k, int r)
 {
     if (r == -EFAULT) {
-        return kvm_guard_release(k->vm) || rescue(k);
+        return kvm_guard_release(k->vm) || rescue(k, RESCUE_GUARD);
     }
     return give_up(k, strerror(-r), (uint64_t)-r);
 }
@@ -191,10 +258,22 @@ bool kvm_handle_exit(KvmVcpu *k, int r)
     case KVM_EXIT_MMIO: return handle_mmio(k);
     case KVM_EXIT_HLT: return handle_hlt(k);
     case KVM_EXIT_SHUTDOWN: return handle_shutdown(k);
+    case KVM_EXIT_X86_RDMSR: return handle_msr(k, false);
+    case KVM_EXIT_X86_WRMSR: return handle_msr(k, true);
+    case KVM_EXIT_SYSTEM_EVENT: return handle_system_event(k);
     case KVM_EXIT_IOAPIC_EOI: return handle_ioapic_eoi(k);
+    case KVM_EXIT_HYPERCALL: return handle_hypercall(k);
+    case KVM_EXIT_NOTIFY: return handle_notify(k);
     case KVM_EXIT_INTR:
-    case KVM_EXIT_IRQ_WINDOW_OPEN:
-    case KVM_EXIT_SET_TPR: return true;
+    case KVM_EXIT_NMI:             /* the host's own */
+    case KVM_EXIT_IRQ_WINDOW_OPEN: /* run.c looks at that before each entry, */
+    case KVM_EXIT_SET_TPR:         /* and at this after each */
+    case KVM_EXIT_TPR_ACCESS:
+    case KVM_EXIT_X86_BUS_LOCK: return true;
+    case KVM_EXIT_EXCEPTION:
+        return give_up(k, "an exception that the kernel does not expect", run->ex.exception);
+    case KVM_EXIT_UNKNOWN:
+        return give_up(k, "an exit that the kernel does not know", run->hw.hardware_exit_reason);
     case KVM_EXIT_INTERNAL_ERROR: return handle_internal_error(k);
     case KVM_EXIT_FAIL_ENTRY:
         return give_up(k, "the processor refused the guest's state",

@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 
+#include "accel/kvm/exits.h"
 #include "accel/kvm/irqchip.h"
 #include "accel/kvm/kick.h"
 #include "accel/kvm/kvm.h"
@@ -297,6 +298,14 @@ void kvm_internal_error(KvmVcpu *k)
     }
 }
 
+static unsigned exit_reason(const KvmVcpu *k, int r)
+{
+    if (r >= 0) {
+        return k->run->exit_reason;
+    }
+    return r == -EINTR || r == -EAGAIN ? KVM_EXIT_INTR : r == -EFAULT ? EXIT_EFAULT : EXIT_ERROR;
+}
+
 void kvm_vcpu_run(Vcpu *v)
 {
     KvmVcpu *k = kvm_vcpu(v);
@@ -325,9 +334,15 @@ void kvm_vcpu_run(Vcpu *v)
         }
         inject_interrupt(k, request);
         give_cr8(k);
+        uint64_t entered = host_clock_ns();
         int r = enter(k, false);
+        uint64_t back = host_clock_ns();
         take_cr8(k);
-        if (r != -EINTR && r != -EAGAIN && !kvm_handle_exit(k, r)) {
+        bool kicked = r == -EINTR || r == -EAGAIN;
+        unsigned reason = exit_reason(k, r); /* before handling it overwrites what tells it */
+        bool go_on = kicked || kvm_handle_exit(k, r);
+        kvm_exits_count(k, reason, entered, back, host_clock_ns());
+        if (!go_on) {
             break;
         }
     }
