@@ -80,9 +80,10 @@ enum { CASCADE = 1 << 2 };
 
 void kvm_pic_from_state(const PicChipState *st, bool slave, struct kvm_pic_state *k)
 {
+    unsigned derived = slave ? 0 : CASCADE; /* the kernel pulses it if the slave asks */
     *k = (struct kvm_pic_state) {
-        .last_irr = slave ? st->lines : st->lines & ~CASCADE, /* the kernel pulses the cascade */
-        .irr = st->irr,
+        .last_irr = st->lines & ~derived,
+        .irr = st->irr & ~derived,
         .imr = st->imr,
         .isr = st->isr,
         .priority_add = (st->lowest + 1) & 7,
