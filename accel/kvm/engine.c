@@ -14,6 +14,7 @@
 
 #include "accel/interp/interp.h"
 #include "accel/kvm/exits.h"
+#include "accel/kvm/host.h"
 #include "accel/kvm/irqchip.h"
 #include "accel/kvm/kick.h"
 #include "accel/kvm/kvm.h"
@@ -24,24 +25,6 @@
 /* Three pages for the TSS and one for the identity-mapped page table that VMX processors without
  * "unrestricted guest" need in real mode (api.rst 4.30, 4.35): where no PC has RAM. */
 enum { IDENTITY_MAP_GPA = 0xfeffc000, TSS_GPA = 0xfeffd000 };
-
-static int open_kvm(Error **errp)
-{
-    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    if (fd < 0) {
-        error_set_errno(errp, errno, "cannot open /dev/kvm");
-    }
-    return fd;
-}
-
-static bool kvm_probe(Error **errp)
-{
-    int fd = open_kvm(errp);
-    if (fd >= 0) {
-        close(fd);
-    }
-    return fd >= 0;
-}
 
 /* ---- options ---- */
 
@@ -58,25 +41,117 @@ static bool parse_irqchip(const char *text, KvmIrqchip *out, Error **errp)
     return true;
 }
 
+/* notify-vmexit=run|internal-error|disable, notify-window=TICKS */
+static bool read_notify(KvmOptions *o, const Dict *opts, Error **errp)
+{
+    const char *what = dict_get(opts, "notify-vmexit");
+    uint64_t window = 0;
+    if (!dict_get_u64(opts, "notify-window", &window, errp)) {
+        return false;
+    }
+    if (window > UINT32_MAX) {
+        return error_set(errp, "notify-window=%llu: want a number below 2^32",
+                         (unsigned long long)window);
+    }
+    o->notify_window = (uint32_t)window;
+    o->notify = what && strcmp(what, "disable");
+    o->notify_is_error = what && !strcmp(what, "internal-error");
+    if (o->notify && !o->notify_is_error && strcmp(what, "run")) {
+        return error_set(errp, "notify-vmexit=%s: want run, internal-error or disable", what);
+    }
+    return true;
+}
+
+/* Only one value does what the rest of Vireo can do. */
+static bool read_unbuilt(const Dict *opts, Error **errp)
+{
+    uint64_t ring = 0;
+    if (!dict_get_u64(opts, "dirty-ring-size", &ring, errp)) {
+        return false;
+    }
+    if (ring) {
+        return error_set(errp, "dirty-ring-size=%llu: the dirty ring is not built; without the option "
+                         "the dirty log is used", (unsigned long long)ring);
+    }
+    if (dict_has(opts, "device") && strcmp(dict_get(opts, "device"), "/dev/kvm")) {
+        return error_set(errp, "device=%s: only /dev/kvm is built", dict_get(opts, "device"));
+    }
+    return true;
+}
+
 static bool read_options(KvmVm *vm, const Dict *opts, Error **errp)
 {
     const Dict *machine = vm->machine->config.machine_opts;
     const char *irqchip = machine ? dict_get(machine, "kernel-irqchip") : NULL;
     irqchip = dict_has(opts, "kernel-irqchip") ? dict_get(opts, "kernel-irqchip") : irqchip;
-    if (irqchip && !parse_irqchip(irqchip, &vm->wanted, errp)) {
+    if ((irqchip && !parse_irqchip(irqchip, &vm->wanted, errp)) ||
+        (machine && !dict_get_size(machine, "kvm-shadow-mem", 1, &vm->options.shadow_mem, errp)) ||
+        !dict_get_size(opts, "kvm-shadow-mem", 1, &vm->options.shadow_mem, errp) ||
+        !read_notify(&vm->options, opts, errp) || !read_unbuilt(opts, errp)) {
         return false;
     }
     const char *unknown = dict_unused(opts);
     if (unknown) {
-        static const char *const words[] = { "kernel-irqchip", NULL };
+        static const char *const words[] = { "kernel-irqchip", "kvm-shadow-mem", "notify-vmexit",
+                                             "notify-window", NULL };
         const char *near = suggest(unknown, words);
         return near ? error_set(errp, "unknown option '%s', did you mean %s?", unknown, near)
-                    : error_set(errp, "unknown option '%s'; there is kernel-irqchip", unknown);
+                    : error_set(errp, "unknown option '%s'; there are kernel-irqchip, "
+                                "kvm-shadow-mem, notify-vmexit and notify-window", unknown);
     }
     return true;
 }
 
 /* ---- the VM ---- */
+
+static bool enable(const KvmVm *vm, uint32_t cap, uint64_t arg)
+{
+    struct kvm_enable_cap c = { .cap = cap, .args = { arg } };
+    return kvm_cap(vm, (int)cap) > 0 && kvm_ioctl(vm->fd, KVM_ENABLE_CAP, &c) == 0;
+}
+
+/* -overcommit cpu-pm=on: HLT, MWAIT and PAUSE are the guest's, and so are the host's idle CPUs. */
+static bool give_idle(const KvmVm *vm, Error **errp)
+{
+    int can = kvm_cap(vm, KVM_CAP_X86_DISABLE_EXITS);
+    return enable(vm, KVM_CAP_X86_DISABLE_EXITS, (unsigned)can) ||
+           error_set(errp, "-overcommit cpu-pm=on: this host's KVM cannot leave HLT and MWAIT to the "
+                           "guest");
+}
+
+static bool set_shadow_mem(const KvmVm *vm, Error **errp)
+{
+    uint64_t pages = vm->options.shadow_mem >> PAGE_BITS;
+    int r = kvm_cap(vm, KVM_CAP_MMU_SHADOW_CACHE_CONTROL) > 0
+                ? kvm_ioctl(vm->fd, KVM_SET_NR_MMU_PAGES, (void *)(uintptr_t)pages)
+                : -ENOTTY;
+    return r == 0 || error_set_errno(errp, -r, "kvm-shadow-mem=%llu: this kernel's KVM does not take "
+                                     "it", (unsigned long long)vm->options.shadow_mem);
+}
+
+static bool set_notify(const KvmVm *vm, Error **errp)
+{
+    enum { ENABLED = 1, USER = 2, NOTIFY_VMEXIT = 219 }; /* api.rst 7.31 */
+    uint64_t arg = (uint64_t)vm->options.notify_window << 32 | ENABLED |
+                   (vm->options.notify_is_error ? USER : 0);
+    return enable(vm, NOTIFY_VMEXIT, arg) ||
+           error_set(errp, "notify-vmexit: this host's processor or KVM does not have it");
+}
+
+static bool configure_vm(KvmVm *vm, Error **errp)
+{
+    uint64_t identity = IDENTITY_MAP_GPA;
+    if (kvm_cap(vm, KVM_CAP_SET_IDENTITY_MAP_ADDR)) {
+        kvm_ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity);
+    }
+    if (kvm_cap(vm, KVM_CAP_SET_TSS_ADDR)) {
+        kvm_ioctl(vm->fd, KVM_SET_TSS_ADDR, (void *)(uintptr_t)TSS_GPA);
+    }
+    vm->exits_on_emulation_failure = enable(vm, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
+    return (!vm->machine->config.cpu_pm || give_idle(vm, errp)) &&
+           (!vm->options.shadow_mem || set_shadow_mem(vm, errp)) &&
+           (!vm->options.notify || set_notify(vm, errp));
+}
 
 static bool create_vm(KvmVm *vm, Error **errp)
 {
@@ -88,16 +163,11 @@ static bool create_vm(KvmVm *vm, Error **errp)
         usleep(10000); /* another hypervisor may be letting go of VT-x just now */
     }
     vm->fd = fd;
-    uint64_t identity = IDENTITY_MAP_GPA;
-    if (kvm_cap(vm, KVM_CAP_SET_IDENTITY_MAP_ADDR)) {
-        kvm_ioctl(fd, KVM_SET_IDENTITY_MAP_ADDR, &identity);
+    if (!configure_vm(vm, errp)) {
+        close(fd);
+        vm->fd = -1;
+        return false;
     }
-    if (kvm_cap(vm, KVM_CAP_SET_TSS_ADDR)) {
-        kvm_ioctl(fd, KVM_SET_TSS_ADDR, (void *)(uintptr_t)TSS_GPA);
-    }
-    struct kvm_enable_cap cap = { .cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .args = { 1 } };
-    vm->exits_on_emulation_failure =
-        kvm_cap(vm, KVM_CAP_EXIT_ON_EMULATION_FAILURE) && kvm_ioctl(fd, KVM_ENABLE_CAP, &cap) == 0;
     return true;
 }
 
@@ -110,24 +180,101 @@ bool kvm_vm_up(KvmVm *vm, Error **errp)
         !kvm_irqchip_create(vm, errp)) {
         return false;
     }
+    if (vm->irqchip == KVM_IRQCHIP_OFF) { /* x2APIC and TSC deadline are our LAPIC's */
+        enable(vm, KVM_CAP_X86_USER_SPACE_MSR,
+               KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_INVAL);
+    }
     vm->ready = true;
+    kvm_clock_start(vm);
     return true;
 }
 
-static bool kvm_machine_init(Machine *m, const Dict *opts, Error **errp)
+static void vcpu_down(KvmVcpu *k)
 {
-    KvmVm *vm = xcalloc(1, sizeof(*vm));
-    vm->machine = m;
+    if (k->fd >= 0) {
+        munmap(k->run, k->vm->run_size);
+        close(k->fd);
+        k->fd = -1;
+        k->run = NULL;
+    }
+}
+
+static void close_vm(KvmVm *vm)
+{
+    kvm_slots_clear(vm);
+    kvm_irqchip_forget(vm);
+    if (vm->fd >= 0) {
+        close(vm->fd);
+    }
     vm->fd = -1;
-    vm->wanted = KVM_IRQCHIP_ON;
-    pthread_mutex_init(&vm->gate_lock, NULL);
-    pthread_cond_init(&vm->gate_cond, NULL);
-    m->kvm = vm; /* stays, also after an error: nothing runs then */
+    vm->ready = vm->stale = vm->clock_runs = false;
+}
+
+/* All vCPUs are parked and stored; the next that runs makes all anew. */
+static void vm_down(KvmVm *vm)
+{
+    const Machine *m = vm->machine;
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        if (m->vcpu[i]->engine->run == kvm_vcpu_run) {
+            vcpu_down(kvm_vcpu(m->vcpu[i]));
+        }
+    }
+    close_vm(vm);
+}
+
+static void kvm_machine_fini(Machine *m)
+{
+    KvmVm *vm = m->kvm;
+    if (vm->slots) {
+        close_vm(vm);
+        kvm_slots_free(vm);
+    } else if (vm->fd >= 0) {
+        close(vm->fd);
+    }
+    if (vm->kvm_fd >= 0) {
+        close(vm->kvm_fd);
+    }
+    pthread_mutex_destroy(&vm->gate_lock);
+    pthread_cond_destroy(&vm->gate_cond);
+    free(vm);
+    m->kvm = NULL;
+}
+
+/* The kernel has the vCPUs that it runs, and a LAPIC for each or for none. Where a vCPU has gone or
+ * the controllers must be others, the VM is made anew. */
+static bool kvm_engines_changed(Machine *m, Error **errp)
+{
+    KvmVm *vm = m->kvm;
+    unsigned on = 0, software = 0;
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        on += m->vcpu[i]->engine->run == kvm_vcpu_run;
+        software += m->vcpu[i]->engine->software;
+    }
+    if (vm->alone && software) {
+        kvm_guard_forget(vm);
+    }
+    vm->alone = on && !software;
+    kvm_guard_set(vm, on && software);
+    KvmIrqchip mode = kvm_irqchip_mode(vm);
+    if (!on || vm->stale || (vm->ready && mode != vm->irqchip)) {
+        kvm_clock_stop(vm);
+        vm_down(vm);
+    }
+    vm->irqchip = vm->ready ? vm->irqchip : mode;
+    return !on || vm->fd >= 0 || create_vm(vm, errp);
+}
+
+static bool open_machine(KvmVm *vm, const Dict *opts, Error **errp)
+{
+    Machine *m = vm->machine;
     if (!read_options(vm, opts, errp)) {
         return error_prefix(errp, "-accel kvm: ");
     }
-    vm->kvm_fd = open_kvm(errp);
-    if (vm->kvm_fd < 0 || !kick_init(errp) || !create_vm(vm, errp)) {
+    vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (vm->kvm_fd < 0) {
+        return error_set_errno(errp, errno, "cannot open /dev/kvm");
+    }
+    if (!kick_init(errp) || !create_vm(vm, errp)) {
         return false;
     }
     int size = kvm_ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, NULL);
@@ -141,6 +288,24 @@ static bool kvm_machine_init(Machine *m, const Dict *opts, Error **errp)
     vm->run_size = (size_t)size;
     kvm_tsc_setup(vm);
     return kvm_slots_new(vm, errp);
+}
+
+static bool kvm_machine_init(Machine *m, const Dict *opts, Error **errp)
+{
+    KvmVm *vm = xcalloc(1, sizeof(*vm));
+    vm->machine = m;
+    vm->fd = -1;
+    vm->wanted = KVM_IRQCHIP_ON;
+    pthread_mutex_init(&vm->gate_lock, NULL);
+    pthread_cond_init(&vm->gate_cond, NULL);
+    vm->kvm_fd = -1;
+    vm->irqchip = KVM_IRQCHIP_ON;
+    m->kvm = vm;
+    if (!open_machine(vm, opts, errp)) {
+        kvm_machine_fini(m);
+        return false;
+    }
+    return true;
 }
 
 /* ---- vCPUs ---- */
@@ -184,22 +349,13 @@ static bool kvm_vcpu_init(Vcpu *v, Error **errp)
     return true;
 }
 
-static void vcpu_down(KvmVcpu *k)
-{
-    if (k->fd >= 0) {
-        munmap(k->run, k->vm->run_size);
-        close(k->fd);
-        k->fd = -1;
-        k->run = NULL;
-    }
-}
-
 static void kvm_vcpu_fini(Vcpu *v)
 {
     KvmVcpu *k = kvm_vcpu(v);
     if (!k) {
         return;
     }
+    k->vm->stale |= k->fd >= 0; /* the VM keeps what it had for the vCPU */
     vcpu_down(k);
     kvm_state_fini(k);
     v->halts_inside = false;
@@ -215,24 +371,39 @@ static void kvm_vcpu_load(Vcpu *v)
     KvmVcpu *k = kvm_vcpu(v);
     vcpu_load_state(v);
     k->in_kernel = false;
+    k->loaded = true;
     if (!k->vm->ready) {
         k->vm->irqchip = kvm_irqchip_mode(k->vm);
     }
     v->halts_inside = kvm_halts_in_kernel(k);
+    kvm_clock_start(k->vm);
 }
 
 static void kvm_vcpu_store(Vcpu *v)
 {
-    kvm_irqchip_leave(kvm_vcpu(v));
-    kvm_sync_state(kvm_vcpu(v));
+    const Machine *m = v->machine;
+    KvmVcpu *k = kvm_vcpu(v);
+    kvm_irqchip_leave(k);
+    kvm_sync_state(k);
+    k->loaded = false;
+    bool all = true;
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        all &= m->vcpu[i]->engine != v->engine || !kvm_vcpu(m->vcpu[i])->loaded;
+    }
+    if (all) {
+        kvm_clock_stop(k->vm);
+    }
 }
 
 ENGINE(kvm) = {
     .name = "kvm",
     .desc = "the host's virtualization extensions, by /dev/kvm",
     .thread_name = "KVM",
-    .probe = kvm_probe,
+    .probe = kvm_host_probe,
+    .helps = kvm_host_helps,
     .machine_init = kvm_machine_init,
+    .machine_fini = kvm_machine_fini,
+    .engines_changed = kvm_engines_changed,
     .vcpu_init = kvm_vcpu_init,
     .load_state = kvm_vcpu_load,
     .run = kvm_vcpu_run,

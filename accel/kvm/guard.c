@@ -14,9 +14,9 @@
  * The lock orders the two: who lets a page go has seen its granules clear with the lock held; who
  * set them takes the lock afterwards.
  *
- * Where nobody decodes (all vCPUs on KVM) nothing is guarded. When that changes, either way, all that
- * was decoded before is forgotten: KVM may have written to it, or is about to. Instructions that the
- * interpreter executes for a KVM vCPU leave nothing decoded behind.
+ * Where nobody decodes (all vCPUs on KVM) nothing is guarded. When that ends, all that was decoded
+ * before is forgotten, for KVM may have written to it. Instructions that the interpreter executes for
+ * a KVM vCPU leave nothing decoded behind.
  *
  * Each guarded page may split a mapping in two. At the kernel's limit of mappings the whole block is
  * guarded: right, and slow.
@@ -58,6 +58,15 @@ static void guard(KvmAlias *a, uint64_t page)
     a->guarded[page] = 1;
 }
 
+static void guard_code(KvmAlias *a)
+{
+    for (uint64_t page = 0; page < a->ram->size >> PAGE_BITS; page++) {
+        if (has_code(a->ram, page)) {
+            guard(a, page);
+        }
+    }
+}
+
 static bool let_go(KvmAlias *a, uint64_t page)
 {
     if (has_code(a->ram, page) ||
@@ -86,14 +95,10 @@ static void guard_page(RamBlock *b, uint64_t offset)
 
 void kvm_guard_new_alias(KvmSlots *s, KvmAlias *a)
 {
-    if (!s->vm->mixed) {
+    if (s->vm->mixed) {
+        guard_code(a);
+    } else {
         ram_forget_code(a->ram);
-        return;
-    }
-    for (uint64_t page = 0; page < a->ram->size >> PAGE_BITS; page++) {
-        if (has_code(a->ram, page)) {
-            guard(a, page);
-        }
     }
 }
 
@@ -122,24 +127,37 @@ bool kvm_guard_release(KvmVm *vm)
     return any;
 }
 
+void kvm_guard_forget(KvmVm *vm)
+{
+    list_for_each(pos, &vm->slots->aliases) {
+        ram_forget_code(container_of(pos, KvmAlias, node)->ram);
+    }
+}
+
+static void let_go_all(KvmAlias *a)
+{
+    if (!mprotect(a->host, a->ram->size, PROT_READ | PROT_WRITE)) {
+        a->all_guarded = false;
+        memset(a->guarded, 0, a->ram->size >> PAGE_BITS);
+    }
+}
+
 void kvm_guard_set(KvmVm *vm, bool mixed)
 {
-    if (vm->mixed == mixed) {
-        return;
-    }
     pthread_mutex_lock(&kvm_guard_lock);
+    bool was = vm->mixed;
     vm->mixed = mixed;
-    pthread_mutex_unlock(&kvm_guard_lock);
-    list_for_each(pos, &vm->slots->aliases) {
-        KvmAlias *a = container_of(pos, KvmAlias, node);
-        ram_forget_code(a->ram);
-        pthread_mutex_lock(&kvm_guard_lock);
-        if (!mprotect(a->host, a->ram->size, PROT_READ | PROT_WRITE)) {
-            a->all_guarded = false;
-            memset(a->guarded, 0, a->ram->size >> PAGE_BITS);
+    if (was != mixed) {
+        list_for_each(pos, &vm->slots->aliases) {
+            KvmAlias *a = container_of(pos, KvmAlias, node);
+            if (mixed) {
+                guard_code(a);
+            } else {
+                let_go_all(a);
+            }
         }
-        pthread_mutex_unlock(&kvm_guard_lock);
     }
+    pthread_mutex_unlock(&kvm_guard_lock);
 }
 
 void kvm_guard_init(void)

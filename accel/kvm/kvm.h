@@ -27,7 +27,9 @@ typedef enum KvmIrqchip { KVM_IRQCHIP_OFF, KVM_IRQCHIP_SPLIT, KVM_IRQCHIP_ON } K
 /* -accel kvm,NAME=VALUE and what else the command line says of it. */
 typedef struct KvmOptions {
     uint64_t shadow_mem; /* bytes for shadow page tables; 0: the kernel chooses */
-    bool cpu_pm;         /* -overcommit cpu-pm=on: HLT, MWAIT and PAUSE do not exit */
+    bool notify;         /* a guest that lets no event in for so many ticks exits */
+    uint32_t notify_window;
+    bool notify_is_error;
 } KvmOptions;
 
 typedef struct KvmVm {
@@ -48,7 +50,11 @@ typedef struct KvmVm {
     pthread_mutex_t gate_lock;
     pthread_cond_t gate_cond;
     bool handed_over;        /* the kernel's controllers work; written with vm_lock */
-    uint64_t clock_ns;       /* kvmclock when the VM stopped (clock.c) */
+    /* clock.c: kvmclock when it stopped, and guest time then */
+    uint64_t clock_ns, clock_guest_ns;
+    bool clock_known, clock_runs;
+    bool alone;              /* KVM has vCPUs and no software engine has: nothing is guarded */
+    bool stale;              /* the VM has a vCPU that is on another engine now */
 } KvmVm;
 
 /* CpuState.engine_data while KVM runs the vCPU. */
@@ -61,6 +67,7 @@ typedef struct KvmVcpu {
     struct KvmExits *exits; /* exits.c: counters */
     void *interp;           /* CpuState.engine_data while the interpreter steps an instruction */
     bool entered;           /* irqchip.c: may be in the guest; vm_lock */
+    bool loaded;            /* between load_state and store_state; vm_lock */
     bool in_kernel;         /* the kernel has the registers, CpuState does not */
     bool unfinished;        /* the last exit's instruction ends at the next KVM_RUN */
     bool inside;            /* atomic: about to enter KVM_RUN or in it */
@@ -125,11 +132,18 @@ bool kvm_handle_exit(KvmVcpu *k, int r);
 
 /* slots.c; vm_lock held. */
 bool kvm_slots_new(KvmVm *vm, Error **errp) MUST_USE;
+void kvm_slots_free(KvmVm *vm);
 bool kvm_slots_fill(KvmVm *vm, Error **errp) MUST_USE; /* a VM has come */
 void kvm_slots_clear(KvmVm *vm);                       /* and goes */
 
+/* clock.c; vm_lock held. Once all vCPUs have stored, and before the first runs. */
+void kvm_clock_stop(KvmVm *vm);
+void kvm_clock_start(KvmVm *vm);
+
 /* guard.c. mixed: some vCPU runs on a software engine; all vCPUs are parked. */
 void kvm_guard_set(KvmVm *vm, bool mixed);
+/* KVM ran unguarded until now: what was decoded before is worth nothing. All vCPUs are parked. */
+void kvm_guard_forget(KvmVm *vm);
 /* A store has failed: lets go of pages that need no guard any more; true if there were some, so that
  * it is worth another try. Any thread. */
 bool kvm_guard_release(KvmVm *vm);

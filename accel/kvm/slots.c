@@ -291,6 +291,22 @@ void kvm_slots_clear(KvmVm *vm)
     aliases_sweep(s);
 }
 
+void kvm_slots_free(KvmVm *vm)
+{
+    KvmSlots *s = vm->slots;
+    if (!s) {
+        return;
+    }
+    kvm_slots_clear(vm);
+    memory_listener_del(&s->listener);
+    pthread_mutex_lock(&kvm_guard_lock);
+    list_remove(&s->node);
+    pthread_mutex_unlock(&kvm_guard_lock);
+    free(s->slot);
+    free(s);
+    vm->slots = NULL;
+}
+
 bool kvm_slots_new(KvmVm *vm, Error **errp)
 {
     (void)errp;

@@ -36,6 +36,7 @@ typedef struct MachineConfig {
     enum { RTC_CLOCK_HOST, RTC_CLOCK_RT, RTC_CLOCK_VM } rtc_clock;
     bool nodefaults;
     bool no_reboot, no_shutdown;
+    bool cpu_pm;               /* -overcommit cpu-pm=on: idle CPUs are the guest's */
     bool nographic;            /* firmware shows its screen on the first serial port too */
     Dict *machine_opts;        /* -M type,key=val: what the board reads (hpet=, acpi=, smm=...) */
     Dict *globals;             /* -global: "TYPE.PROPERTY" = default for devices of that type */
