@@ -37,7 +37,7 @@ OBJS := $(patsubst %,$(B)/%.o,$(basename $(SRCS)))
 TEST_SRCS := $(wildcard tests/unit/test_*.c)
 TESTS := $(TEST_SRCS:%.c=$(B)/%)
 
-.PHONY: all tests check check-boot check-jit-long check-all bench run install uninstall format lint help clean distclean force
+.PHONY: all tests check check-boot check-jit-long check-kvm-nested check-all bench run install uninstall format lint help clean distclean force
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 
@@ -103,6 +103,8 @@ check-boot: $(B)/vireo
 	@$(RUN_TESTS) boot
 check-jit-long: $(B)/vireo
 	@$(RUN_TESTS) long
+check-kvm-nested: tests
+	@$(RUN_TESTS) -j1 kvm-nested
 check-all: tests
 	@$(RUN_TESTS) fast boot
 bench: $(B)/vireo
@@ -141,6 +143,7 @@ help:
 	@echo 'make check        the tests that need seconds: units, devices, command line, CPU'
 	@echo 'make check-boot   boots real guests, made of Debian packages (fetched once)'
 	@echo 'make check-all    both'
+	@echo 'make check-kvm-nested  KVM on a processor with SVM that QEMU emulates'
 	@echo 'make check-jit-long  the translator on guests that take minutes to an hour each'
 	@echo 'make bench        speed against this host, and against QEMU where it is installed'
 	@echo 'make run          starts it; ARGS="-m 512 disk.img" are its options'

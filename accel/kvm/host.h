@@ -45,7 +45,7 @@ bool kvm_host_probe(Error **errp);
 /* How many million instructions a second a tiny guest does, in under 20 ms: a lower bound where
  * it is fast. 0 with *errp: it could not be measured. */
 double kvm_host_speed(Error **errp);
-enum { KVM_FAST_MIPS = 20 }; /* below that the instructions are emulated, one by one */
+enum { KVM_FAST_MIPS = 8 }; /* below that the instructions are emulated, one by one */
 /* Engine.helps: is guest code run by the processor? */
 bool kvm_host_helps(Error **errp);
 

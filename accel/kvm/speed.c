@@ -31,6 +31,7 @@ typedef struct Guest {
     uint8_t *page;
     struct kvm_run *run;
     size_t run_size;
+    uint32_t exit_reason; /* where it was not the expected one */
 } Guest;
 
 static uint64_t now_ns(void)
@@ -113,7 +114,7 @@ static uint64_t time_loop(Guest *g, unsigned times)
     } while (ret && errno == EINTR);
     uint64_t took = now_ns() - start;
     if (ret || g->run->exit_reason != KVM_EXIT_HLT) {
-        errno = ret ? errno : EIO;
+        g->exit_reason = ret ? 0 : g->run->exit_reason;
         return 0;
     }
     return took ? took : 1;
@@ -123,10 +124,11 @@ static uint64_t time_loop(Guest *g, unsigned times)
 static double measure(Guest *g)
 {
     double best = 0;
-    uint64_t start = now_ns(), near_ns = UINT64_MAX, far_ns = UINT64_MAX;
+    uint64_t near_ns = UINT64_MAX, far_ns = UINT64_MAX;
     if (!time_loop(g, NEAR)) { /* the first touch of everything */
         return 0;
     }
+    uint64_t start = now_ns();
     for (int i = 0; i < TRIES && best < KVM_FAST_MIPS && now_ns() - start < BUDGET_NS; i++) {
         uint64_t near = time_loop(g, NEAR), far = time_loop(g, FAR);
         if (!near || !far) {
@@ -147,7 +149,9 @@ double kvm_host_speed(Error **errp)
     double mips = guest_open(&g) ? measure(&g) : 0;
     int err = errno;
     guest_close(&g);
-    if (!mips) {
+    if (!mips && g.exit_reason) {
+        error_set(errp, "KVM runs no guest: exit reason %u", g.exit_reason);
+    } else if (!mips) {
         error_set_errno(errp, err, "KVM runs no guest");
     }
     return mips;

@@ -188,7 +188,7 @@ static void test_this_host(void **state)
         skip();
     }
     double mips = kvm_host_speed(&err);
-    print_message("# %.3g million instructions a second\n", mips);
+    print_message("# %.3g million instructions a second %s\n", mips, err ? error_text(err) : "");
     assert_true(mips > 0);
     assert_null(err);
     bool helps = kvm_host_helps(&err);

@@ -1,0 +1,418 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Vireo on a real KVM, without a host that has one: QEMU's TCG emulates a processor with SVM, Debian's
+kernel loads kvm-amd there, and Vireo runs inside with -accel kvm.
+
+    tests/kvm-nested/run.py [CASE...]    [all]
+    tests/kvm-nested/run.py --steps FILE    commands of your own inside, see init
+
+The kernel and busybox come from Debian packages, fetched once to ~/.cache/vireo.
+"""
+import argparse
+import difflib
+import glob
+import gzip
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+BUILD = os.path.dirname(os.path.abspath(os.environ.get("VIREO", ROOT + "/build/vireo")))
+CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vireo")
+MODULES = ["irqbypass", "ccp", "kvm", "kvm-amd"]
+QEMU = "qemu-system-x86_64"
+BOOT = 60                   # seconds for the outer VM to get ready
+GUEST = ("-m 256 -display none -nodefaults -no-reboot -kernel /guest/linux -initrd /guest/initrd.gz "
+         "-append 'console=ttyS0,115200 panic=-1 %s'")
+
+
+class Skip(Exception):
+    pass
+
+
+# ---- cases: name -> (what, seconds inside, steps) ----
+
+
+def to_prompt(options):
+    return """
+start %s %s -serial stdio
+wait_for /tmp/out 'guest# ' 200 && tell 'echo 6 x 7 = $((6 * 7)); poweroff -f' &&
+    wait_for /tmp/out '6 x 7 = 42' 30
+finish 60
+""" % (options, GUEST % "guest_shell=1")
+
+
+def switching(options):
+    return """
+start %s %s -serial file:/tmp/console -monitor stdio
+wait_for /tmp/console 'GUEST-INIT' 200
+for engine in jit kvm jit kvm; do
+    sleep 1
+    say "SWITCH $engine"
+    tell "accel all $engine"
+done
+tell 'info accel'
+wait_for /tmp/console 'GUEST-DONE' 400
+finish 60
+""" % (options, GUEST % "guest_work=1")
+
+
+UNIT = """
+for t in /tests/*; do
+    say "UNIT ${t##*/}"
+    CMOCKA_MESSAGE_OUTPUT=TAP $t >/tmp/out 2>&1
+    say "STATUS $?"
+    say "FILE out"
+    cat /tmp/out
+    say "END"
+done
+"""
+
+DEFAULT = """
+start -display none -nodefaults -bios /guest/exit.bin -device isa-debug-exit,iobase=0xf4
+finish 30
+"""
+
+CASES = {
+    "boot": ("to a prompt, compared with the interpreter", 120, to_prompt("-accel kvm -smp 1")),
+    "boot-smp2": ("the same on 2 CPUs", 400, to_prompt("-accel kvm -smp 2")),
+    "split": ("kernel-irqchip=split", 300, to_prompt("-accel kvm -M kernel-irqchip=split -smp 2")),
+    "off": ("kernel-irqchip=off", 300, to_prompt("-accel kvm -M kernel-irqchip=off -smp 2")),
+    "switch": ("kvm, jit, kvm, jit, kvm under a working guest", 600, switching("-accel kvm -smp 1")),
+    "switch-smp2": ("the same on 2 CPUs", 600, switching("-accel kvm -smp 2")),
+    "default": ("no -accel: KVM, which is fast here", 40, DEFAULT),
+    "unit": ("the unit tests of KVM", 120, UNIT),
+}
+
+
+# ---- media ----
+
+
+def fetch(into, package, depends=False):
+    work = os.path.join(CACHE, "bench", "work")
+    script = os.path.join(ROOT, "scripts", "debian-packages")
+    try:
+        if depends:
+            package = subprocess.run([script, work, "amd64", "--depends", package], check=True,
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE).stdout.decode().strip()
+        subprocess.run([script, work, "amd64", into, package], check=True, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE)
+    except subprocess.CalledProcessError as e:
+        lines = e.stderr.decode(errors="replace").strip().splitlines() or ["cannot fetch " + package]
+        raise Skip(lines[-1]) from None
+
+
+def media():
+    """A directory with linux, busybox and the modules in their order."""
+    out = os.path.join(CACHE, "kvm-nested")
+    if os.path.exists(os.path.join(out, "done")):
+        return out
+    os.makedirs(out, exist_ok=True)
+    work = os.path.join(out, "work")
+    fetch(work, "linux-image-amd64", depends=True)
+    fetch(work, "busybox-static")
+    shutil.copy(glob.glob(work + "/boot/vmlinuz-*")[0], out + "/linux")
+    shutil.copy(work + "/bin/busybox", out + "/busybox")
+    for name in MODULES:
+        found = glob.glob(work + "/lib/modules/*/kernel/**/%s.ko" % name, recursive=True)
+        if not found:
+            raise Skip("Debian's kernel has no module " + name)
+        shutil.copy(found[0], out)
+    shutil.rmtree(work)
+    with open(out + "/done", "w", encoding="ascii"):
+        pass
+    return out
+
+
+def put(root, path, source=None, data=None, mode=0o644):
+    path = os.path.join(root, path.lstrip("/"))
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if source:
+        shutil.copy(source, path)
+    else:
+        with open(path, "wb") as f:
+            f.write(data)
+    os.chmod(path, mode)
+
+
+def put_program(root, path, source):
+    """A program without its debugging information, and the libraries it wants."""
+    with tempfile.NamedTemporaryFile() as slim:
+        subprocess.run(["objcopy", "--strip-debug", source, slim.name], check=True)
+        put(root, path, slim.name, mode=0o755)
+    listed = subprocess.run(["ldd", source], check=False, stdout=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL).stdout.decode()  # a static one has none
+    for lib in re.findall(r"(/\S+) \(0x", listed):
+        if not os.path.exists(root + lib):
+            put(root, lib, lib, mode=0o755)
+
+
+def pack(root, out):
+    """Unpacked cpio: the kernel under TCG would take seconds for what the host does at once."""
+    subprocess.run([sys.executable, os.path.join(ROOT, "scripts/initramfs"), root, out + ".gz"], check=True)
+    with gzip.open(out + ".gz") as f, open(out, "wb") as g:
+        shutil.copyfileobj(f, g)
+    os.unlink(out + ".gz")
+
+
+def guest_initrd(parts, tmp):
+    root = os.path.join(tmp, "guest")
+    put(root, "/bin/busybox", parts + "/busybox", mode=0o755)
+    put(root, "/init", os.path.join(ROOT, "tests/boot/guest-init"), mode=0o755)
+    for d in ("proc", "sys", "dev"):
+        os.makedirs(os.path.join(root, d))
+    out = os.path.join(tmp, "guest.initrd.gz")
+    subprocess.run([sys.executable, os.path.join(ROOT, "scripts/initramfs"), root, out], check=True)
+    return out
+
+
+def exit_firmware():
+    """mov dx, f4h; mov al, 10h; out dx, al; cli; hlt"""
+    image = bytearray(0x10000)
+    image[0xfe00:0xfe08] = b"\xba\xf4\x00\xb0\x10\xee\xfa\xf4"
+    image[0xfff0:0xfff3] = b"\xe9\x0d\xfe"
+    return bytes(image)
+
+
+def firmware_dir():
+    for d in ("/usr/share/seabios", "/usr/share/qemu"):
+        if os.path.exists(d + "/bios-256k.bin"):
+            return d
+    raise Skip("no SeaBIOS: install seabios")
+
+
+def bed(tmp, unit):
+    """The outer VM's initial RAM disk but for /steps. Returns (kernel, initrd, guest's initrd)."""
+    parts = media()
+    root = os.path.join(tmp, "bed")
+    for d in ("proc", "sys", "dev", "tmp", "root", "etc"):
+        os.makedirs(os.path.join(root, d))
+    put(root, "/bin/busybox", parts + "/busybox", mode=0o755)
+    put(root, "/init", os.path.join(HERE, "init"), mode=0o755)
+    put(root, "/etc/passwd", data=b"root:x:0:0:root:/root:/bin/sh\n")
+    for name in MODULES:
+        put(root, "/modules/%s.ko" % name, "%s/%s.ko" % (parts, name))
+    put(root, "/modules/order", data="".join(m + ".ko\n" for m in MODULES).encode())
+    put_program(root, "/bin/vireo", os.path.join(BUILD, "vireo"))
+    for path in glob.glob(firmware_dir() + "/*.bin"):
+        put(root, "/usr/share/seabios/" + os.path.basename(path), path)
+    guest = guest_initrd(parts, tmp)
+    put(root, "/guest/linux", parts + "/linux")
+    put(root, "/guest/initrd.gz", guest)
+    put(root, "/guest/exit.bin", data=exit_firmware())
+    os.makedirs(os.path.join(root, "tests"))
+    for path in sorted(glob.glob(BUILD + "/tests/unit/test_kvm*")) if unit else []:
+        if os.access(path, os.X_OK) and not path.endswith((".o", ".d")):
+            put_program(root, "/tests/" + os.path.basename(path), path)
+    pack(root, os.path.join(tmp, "bed.cpio"))
+    return parts + "/linux", os.path.join(tmp, "bed.cpio"), guest
+
+
+# ---- running ----
+
+
+def with_steps(base, steps, tmp):
+    """Linux takes several archives one after the other."""
+    root = os.path.join(tmp, "steps.d")
+    shutil.rmtree(root, ignore_errors=True)
+    put(root, "/steps", data=steps.encode())
+    pack(root, os.path.join(tmp, "steps.cpio"))
+    out = os.path.join(tmp, "outer.cpio")
+    with open(out, "wb") as g:
+        for part in (base, os.path.join(tmp, "steps.cpio")):
+            with open(part, "rb") as f:
+                shutil.copyfileobj(f, g)
+            g.write(b"\0" * (-g.tell() % 512))
+    return out
+
+
+def run_outer(kernel, initrd, limit, log):
+    cmd = [QEMU, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "3G", "-display", "none",
+           "-nodefaults", "-no-reboot", "-kernel", kernel, "-initrd", initrd, "-serial", "file:" + log,
+           "-append", "console=ttyS0,115200 quiet panic=-1 no_timer_check"]
+    with subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE) as proc:
+        try:
+            err = proc.communicate(timeout=limit)[1].decode(errors="replace").strip()
+        except subprocess.TimeoutExpired:
+            proc.kill()
+            err = "the outer VM did not end within %d s" % limit
+            proc.communicate()
+    with open(log, encoding="utf-8", errors="replace") as f:
+        return f.read().replace("\r\n", "\n"), err
+
+
+def parse(text):
+    """What init said: ({"FAIL": [...], "STATUS": [...], ...}, {file name: [contents]})"""
+    words, files, name, lines = {}, {}, None, []
+    for line in text.split("\n"):
+        m = re.match(r"@@(\w+) ?(.*)", line)
+        if m and m[1] == "FILE":
+            name, lines = m[2], []
+        elif m and m[1] == "END":
+            files.setdefault(name, []).append("\n".join(lines))
+            name = None
+        elif m:
+            words.setdefault(m[1], []).append(m[2])
+        elif name:
+            lines.append(line)
+    return words, files
+
+
+# ---- comparing consoles ----
+
+# Lines that may differ between engines: what the processor is and how fast, and what depends on it.
+ABOUT_CPU = re.compile(
+    r"kvm|hypervisor|paravirt|tsc|clocksource|sched_clock|bogomips|calibrat|mhz|smpboot: cpu|cpu0|fpu|"
+    r"spectre|spec_store|vulner|mitigat|retbleed|srso|mds|taa|mmio stale|meltdown|speculat|itlb|dtlb|tlb|mce|"
+    r"perf|pmu|nmi watchdog|apic|timer|random: |crng|freeing|memory: |available|free|x2apic|cpuid|"
+    r"x86/|microcode|alternatives|avx|sse|raid6|xor|aes|sha|crc|rcu|smp|bringing|brought|"
+    r"per-?cpu|pcpu|hpet|lpj|guest# |6 x 7|cpus=|physical|swap|usable|vdso|jiffies|loops", re.I)
+
+
+def essence(console):
+    """The lines that must be the same: without times, addresses and the processor's own."""
+    out = []
+    for line in console.split("\n"):
+        line = re.sub(r"^\[ *\d+\.\d+\] ", "", line.replace("\r", "").replace("\x1b", "").rstrip())
+        line = re.sub(r"\b\d+ (usecs|ms|ns)\b|\b0x[0-9a-f]+\b", "N", line)
+        if line and not ABOUT_CPU.search(line):
+            out.append(line)
+    return out
+
+
+def interpreted(kernel, guest, limit):
+    """The same boot here, under the interpreter."""
+    options = GUEST.replace("/guest/linux", kernel).replace("/guest/initrd.gz", guest) % "guest_shell=1"
+    with subprocess.Popen([os.path.join(BUILD, "vireo"), "-accel", "interp", "-smp", "1", "-serial", "stdio",
+                           *shlex.split(options)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL) as proc:
+        proc.stdin.write(b"")
+        got, end = b"", time.monotonic() + limit
+        os.set_blocking(proc.stdout.fileno(), False)
+        while b"guest# " not in got and time.monotonic() < end and proc.poll() is None:
+            got += proc.stdout.read() or b""
+            time.sleep(.1)
+        proc.kill()
+    return got.decode(errors="replace")
+
+
+def compare(console, reference):
+    """None if the consoles agree, else the lines that do not."""
+    want, got = essence(reference), essence(console)
+    if len(want) < 40:
+        return "# the interpreter printed only %d lines" % len(want)
+    # Threads of the kernel may swap neighbours.
+    if sorted(want) == sorted(got):
+        return None
+    return "\n".join("# " + l for l in difflib.unified_diff(want, got, "interpreter", "kvm", "", 0))
+
+
+# ---- verdicts ----
+
+
+def tap_failures(out):
+    return [l for l in out.split("\n") if l.startswith("not ok")]
+
+
+def verdict(name, words, files, err):
+    """A list of what went wrong."""
+    wrong = [w for w in words.get("FAIL", [])]
+    if "DONE" not in words:
+        wrong.append("the outer VM did not get through: " + (err or "no reason"))
+    status = words.get("STATUS", [])
+    want = {"default": "33"}.get(name, "0")
+    if not status or any(s != want for s in status):
+        wrong.append("exit status: want %s, got %s" % (want, " ".join(status) or "none"))
+    said = "\n".join(files.get("err", []))
+    if name == "default" and not re.search(r"^vireo: running on kvm$", said, re.M):
+        wrong.append("want 'vireo: running on kvm', got '%s'" % said.strip())
+    if name == "unit":
+        for out in files.get("out", []):
+            wrong += tap_failures(out)
+    if name.startswith("switch"):
+        console = "\n".join(files.get("console", []))
+        wrong += ["no '%s' on the console" % w for w in ("GUEST-LOOP 2000", "GUEST-GZIP-OK", "GUEST-SHA-OK")
+                  if w not in console]
+    return wrong
+
+
+def run_case(name, args, made):
+    kernel, initrd, guest = made
+    what, limit, steps = CASES[name]
+    log = os.path.join(args.run_dir, name + ".log")
+    text, err = run_outer(kernel, with_steps(initrd, steps, args.run_dir), (BOOT + limit) * args.slow, log)
+    words, files = parse(text)
+    wrong = verdict(name, words, files, err)
+    if name == "boot" and not wrong:
+        reference = interpreted(kernel, guest, 300 * args.slow)
+        with open(os.path.join(args.run_dir, "interp.log"), "w", encoding="utf-8") as f:
+            f.write(reference)
+        difference = compare(files["out"][0], reference)
+        if difference:
+            wrong.append("the console differs from the interpreter's:\n" + difference)
+    if wrong:
+        shown = files.get("err", []) + [f[-1500:] for f in files.get("out", []) + files.get("console", [])]
+        wrong += ["vireo: " + part for part in shown] + ["see " + log]
+    return wrong
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", action="store_true", help="names, time limits, what they do")
+    parser.add_argument("--steps", help="run these inside and show all that comes")
+    parser.add_argument("--seconds", type=float, default=600, help="what --steps may take")
+    parser.add_argument("--run-dir", help="[a directory under /tmp, removed if all is well]")
+    parser.add_argument("--slow", type=float, default=float(os.environ.get("SLOW", "1")),
+                        help="multiplies every time limit [1]")
+    parser.add_argument("case", nargs="*")
+    args = parser.parse_args()
+    if args.list:
+        for name, (what, limit, _) in CASES.items():
+            print("%-12s %4d %s" % (name, BOOT + limit, what))
+        return 0
+    unknown = [c for c in args.case if c not in CASES]
+    if unknown:
+        parser.error("no case %s; --list shows them" % ", ".join(unknown))
+    names = args.case or list(CASES)
+    keep, args.run_dir = args.run_dir, args.run_dir or tempfile.mkdtemp(prefix="vireo-nested-")
+    os.makedirs(args.run_dir, exist_ok=True)
+    failed = 0
+    print("1..%d" % len(names), flush=True)
+    with tempfile.TemporaryDirectory(prefix="vireo-bed-") as tmp:
+        try:
+            if not shutil.which(QEMU):
+                raise Skip("no %s: install qemu-system-x86" % QEMU)
+            made = bed(tmp, args.steps or "unit" in names)
+        except Skip as e:
+            for number, name in enumerate(names, 1):
+                print("ok %d - %s # SKIP %s" % (number, name, e))
+            return 0
+        if args.steps:
+            with open(args.steps, encoding="utf-8") as f:
+                initrd = with_steps(made[1], f.read(), args.run_dir)
+            print("".join(run_outer(made[0], initrd, args.seconds * args.slow, args.run_dir + "/steps.log")))
+            return 0
+        for number, name in enumerate(names, 1):
+            start = time.monotonic()
+            wrong = run_case(name, args, made)
+            print("%sok %d - %s" % ("not " if wrong else "", number, name))
+            print("# %.0f s" % (time.monotonic() - start))
+            for line in "\n".join(wrong).splitlines():
+                print("# " + line)
+            sys.stdout.flush()
+            failed += bool(wrong)
+    if not failed and not keep:
+        shutil.rmtree(args.run_dir)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
