@@ -170,7 +170,7 @@ typedef struct TlbSlots {
     uint64_t tag[NR_SLOTS], addend[NR_SLOTS];
 } TlbSlots;
 
-enum { JIT_NR_WORDS = 32 };
+enum { JIT_NR_WORDS = 40 };
 
 struct CpuState {
     /* ---- what every instruction touches: offsets below 256 ---- */

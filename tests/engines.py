@@ -13,6 +13,8 @@ SETTINGS = {
     # Every memory access asks the engine.
     "jit-notable": ("jit", "jit,threshold=0,table=off"),
     "jit-noshare": ("jit", "jit,threshold=0,share=off"),
+    # Every operand that can looks into the translation cache itself.
+    "jit-roam": ("jit", "jit,threshold=0,roam=all"),
     # CPUs take turns: only guests for several of them.
     "jit-single": ("jit", "jit,threshold=2,thread=single"),
     # As many blocks as there can be, in a cache that is soon full.

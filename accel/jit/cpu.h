@@ -9,6 +9,8 @@
 #include "accel/jit/tb.h"
 #include "cpu/exec.h"
 
+enum { MAX_SHARES = 8 }; /* shared checks in force at once */
+
 /* Indexes into CpuState.jit_word. */
 enum {
     JW_SELF,    /* the CpuState's address */
@@ -25,9 +27,12 @@ enum {
     JW_ENTRY, JW_DESC, /* not 0: of a store under way to a page with code, without C so far */
     JW_BESIDE,  /* how many of those were through without C */
     JW_SEG,     /* argument of the segment stub */
+    JW_SAMPLE,  /* how many slots are filled until one is looked at: roam.c */
+    /* Of shared checks whose operands roam: the addend. */
+    JW_SHARE, JW_SHARE_END = JW_SHARE + MAX_SHARES,
     /* Outside 64-bit mode: the last offset that a segment lets be read or written without a
      * closer look, -1: none. */
-    JW_READ_LIMIT, JW_WRITE_LIMIT = JW_READ_LIMIT + NR_SEGS,
+    JW_READ_LIMIT = JW_SHARE_END, JW_WRITE_LIMIT = JW_READ_LIMIT + NR_SEGS,
     JW_END = JW_WRITE_LIMIT + NR_SEGS,
 };
 _Static_assert((int)JW_END <= (int)JIT_NR_WORDS, "");
@@ -74,6 +79,12 @@ typedef struct FpuImage {
     uint64_t xstate_bv, header[7];
 } __attribute__((aligned(64))) FpuImage;
 
+/* How often an operand's slot was found to hold another page; roam.c. */
+typedef struct RoamCount {
+    const void *pc;
+    uint32_t n;
+} RoamCount;
+
 struct JitCheck;
 
 typedef struct JitCpu {
@@ -90,6 +101,8 @@ typedef struct JitCpu {
     RamBlock *ram;     /* NULL: the bounce buffer holds it */
     uint32_t desc;
     uint8_t bounce[64] __attribute__((aligned(64))); /* as guest operands may be */
+    RoamCount roam_count[64];
+    uint64_t roam_since; /* host TSC */
     uint64_t entries, lookups, execs, interp_blocks;
     uint64_t slow_fills, slow_tracked, slow_io, share_lost; /* for info jit */
     uint32_t exec_of[NR_OPS];
@@ -101,6 +114,8 @@ uint8_t *jit_mem_slow(CpuState *cpu, uint64_t lin, uint32_t desc); /* NULL: the 
 uint64_t jit_mem_commit(CpuState *cpu, uint64_t rflags, uint32_t next); /* 1: leave */
 uint64_t jit_segment(CpuState *cpu, uint64_t offset, uint32_t desc);
 uint64_t jit_share_slow(CpuState *cpu, uint64_t lin, uint32_t desc); /* 1: try again; 0: leave */
+/* pc: in the block's code, executable. roam.c */
+void jit_sample(CpuState *cpu, uint64_t lin, uint32_t desc, const void *pc);
 void jit_share_lost(CpuState *cpu, uint32_t desc, Tb *tb);
 void jit_raise_gp(CpuState *cpu, uint32_t desc) __attribute__((noreturn));
 uint64_t jit_exec(CpuState *cpu, const JitExec *x); /* 1: leave */

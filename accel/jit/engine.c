@@ -511,6 +511,17 @@ static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
         return error_set(errp, "check=%s: want interp or off", check);
     }
     c->check = check && !strcmp(check, "interp");
+    static const char *const roams[] = { "off", "auto", "all" };
+    const char *roam = dict_get(opts, "roam");
+    for (unsigned i = 0; roam && i < ARRAY_SIZE(roams); i++) {
+        if (!strcmp(roam, roams[i])) {
+            c->roam = (JitRoam)i;
+            roam = NULL;
+        }
+    }
+    if (roam) {
+        return error_set(errp, "roam=%s: want off, auto or all", roam);
+    }
     if (every < 1 || every > 1u << 20) {
         return error_set(errp, "check-every: want 1 to %u executions", 1u << 20);
     }
@@ -518,13 +529,13 @@ static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
     const char *unknown = dict_unused(opts);
     if (unknown) {
         static const char *const words[] = { "threshold", "tb-size", "one-insn-per-tb", "table",
-                                             "share", "thread", "check", "check-every",
-                                             "perfmap", NULL };
+                                             "share", "roam", "thread", "check",
+                                             "check-every", "perfmap", NULL };
         const char *near = suggest(unknown, words);
         return near ? error_set(errp, "unknown option '%s', did you mean %s?", unknown, near)
                     : error_set(errp, "unknown option '%s'; there are threshold, tb-size, "
-                                "one-insn-per-tb, table, share, thread, check, check-every and "
-                                "perfmap", unknown);
+                                "one-insn-per-tb, table, share, roam, thread, check, "
+                                "check-every and perfmap", unknown);
     }
     c->threshold = (unsigned)threshold;
     c->code_size = tb_size ? tb_size : c->code_size;

@@ -14,7 +14,7 @@
  * where the address is base + displacement; else it is computed into r10 first. An empty slot's
  * tag is a page that no canonical address lies in. For an address that does, no addend leads to a
  * canonical one either: the host faults, and jit_segv makes it the guest's fault.
- * Operands that share a check: share.c.
+ * Operands that share a check: share.c; that have another page each time: roam.c.
  */
 #include "accel/jit/translate.h"
 
@@ -178,6 +178,43 @@ static void check_slot(Translator *t, bool simple, const Rm *ea, unsigned slot, 
     c->after = e->p;
 }
 
+/* The same for an operand that roams. */
+static void check_tlb(Translator *t, bool simple, const Rm *ea, uint32_t desc, unsigned size,
+                      uint32_t need, BodyFn *body)
+{
+    Emit *e = t->e;
+    const bool write = desc & MEM_WRITE, aligned = desc & MEM_ALIGNED;
+    uint8_t *again = e->p;
+    roam_address(t, 0);
+    roam_index(t);
+    roam_address(t, aligned ? 0 : (int32_t)size - 1);
+    uint8_t *cold = roam_compare(t, write, aligned ? (int32_t)size - 1 - PAGE_SIZE : -PAGE_SIZE);
+    const Rm addend = rm_mem(S1, offsetof(TlbEntry, addend));
+    Rm mem = rm_mem(S0, 0);
+    if (simple) {
+        emit_load(e, S0, addend);
+        mem = *ea;
+        mem.index = S0;
+        mem.scale = 0;
+    } else {
+        emit_load(e, S1, addend);
+        roam_address(t, 0);
+        emit_alu(e, EM_W, A_ADD, S0, rm_reg(S1));
+    }
+    t->way[t->i] |= WAY_ROAMS;
+    Cold *c = new_cold(t, share_is_open(t, NULL) ? COLD_MEM_OPEN : COLD_MEM, cold);
+    c->again = again;
+    c->desc = desc;
+    c->roams = true;
+    c->body = body;
+    c->restore = need;
+    if (need) {
+        emit_flags_restore(t, need);
+    }
+    body(t, &mem);
+    c->after = e->p;
+}
+
 /* Which flags must be saved before the check, and be brought back for the body. */
 static uint32_t prepare_flags(Translator *t, uint32_t need)
 {
@@ -191,31 +228,49 @@ static uint32_t after_flags(const Translator *t, uint32_t desc)
     return desc | (insn_rows[t->in->row].flags_written ? MEM_FLAGS : 0);
 }
 
-/* The operand itself, checked before: ea is base + displacement. */
-static void emit_body(Translator *t, Rm ea, int32_t addend, BodyFn *body)
+/* Where the addend is that belongs to a shared check. */
+static int32_t addend_of(const Translator *t, const Share *s)
 {
-    emit_load(t->e, S0, rm_gs(addend));
+    return s->roams ? OFF_WORD(JW_SHARE + (s - t->share))
+           : (s->write ? OFF(write_slots.addend) : OFF(read_slots.addend)) + 8 * (int32_t)s->slot;
+}
+
+/* The operand itself, checked before: ea is base + displacement. */
+static void emit_body(Translator *t, Rm ea, const Share *s, BodyFn *body)
+{
+    emit_load(t->e, S0, rm_gs(addend_of(t, s)));
     ea.index = S0;
     ea.scale = 0;
     body(t, &ea);
 }
 
-static int32_t addend_of(unsigned slot, bool write)
+/* The check that the range of s is in one page; returns the jump for "it is not, or not known". */
+static uint8_t *check_range(Translator *t, const Share *s, const Rm *ea)
 {
-    return (write ? OFF(write_slots.addend) : OFF(read_slots.addend)) + 8 * (int32_t)slot;
+    Emit *e = t->e;
+    if (s->roams) {
+        t->way[t->i] |= WAY_ROAMS;
+        emit_lea(e, S0, rm_mem(ea->base, (int32_t)s->lo));
+        roam_index(t);
+        emit_lea(e, S0, rm_mem(ea->base, (int32_t)s->hi - 1));
+        uint8_t *cold = roam_compare(t, s->write, -PAGE_SIZE);
+        emit_load(e, S0, rm_mem(S1, offsetof(TlbEntry, addend)));
+        emit_store(e, rm_gs(addend_of(t, s)), S0);
+        return cold;
+    }
+    int32_t tag = (s->write ? OFF(write_slots.tag) : OFF(read_slots.tag)) + 8 * (int32_t)s->slot;
+    emit_lea(e, S1, rm_mem(ea->base, (int32_t)s->lo));
+    emit_alu(e, EM_W, A_XOR, S1, rm_gs(tag));
+    emit_alu_imm(e, EM_W, A_CMP, rm_reg(S1), PAGE_SIZE - (int32_t)(s->hi - s->lo));
+    return emit_jcc(e, CC_A);
 }
 
 /* Checks the range of s; ea: the operand in hand. */
 static void begin_share(Translator *t, const Share *s, const Rm *ea, uint32_t desc, uint32_t need,
                         BodyFn *body)
 {
-    Emit *e = t->e;
-    int32_t tag = (s->write ? OFF(write_slots.tag) : OFF(read_slots.tag)) + 8 * (int32_t)s->slot;
-    uint8_t *again = e->p;
-    emit_lea(e, S1, rm_mem(ea->base, (int32_t)s->lo));
-    emit_alu(e, EM_W, A_XOR, S1, rm_gs(tag));
-    emit_alu_imm(e, EM_W, A_CMP, rm_reg(S1), PAGE_SIZE - (int32_t)(s->hi - s->lo));
-    Cold *c = new_cold(t, COLD_SHARE, emit_jcc(e, CC_A));
+    uint8_t *again = t->e->p;
+    Cold *c = new_cold(t, COLD_SHARE, check_range(t, s, ea));
     c->again = again;
     c->desc = desc;
     c->address = *ea;
@@ -225,7 +280,7 @@ static void begin_share(Translator *t, const Share *s, const Rm *ea, uint32_t de
     if (need) {
         emit_flags_restore(t, need);
     }
-    emit_body(t, *ea, addend_of(s->slot, s->write), body);
+    emit_body(t, *ea, s, body);
 }
 
 void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, BodyFn *body)
@@ -237,7 +292,7 @@ void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, Bo
         t->way[t->i] |= WAY_SHARED;
         flags_restore(t, need);
         guest_address(t, &ea);
-        emit_body(t, ea, addend_of(s->slot, s->write), body);
+        emit_body(t, ea, s, body);
         return;
     }
     need = prepare_flags(t, need);
@@ -255,6 +310,10 @@ void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, Bo
     }
     if (simple && !(access & MEM_ALIGNED) && (s = share_begin(t, slot, write)) != NULL) {
         begin_share(t, s, &ea, desc, need, body);
+        return;
+    }
+    if (roams(t, write)) {
+        check_tlb(t, simple, &ea, desc, size, need, body);
         return;
     }
     if (!simple) {
@@ -289,7 +348,9 @@ void gen_cold_open(Translator *t, Cold *c)
 {
     Emit *e = t->e;
     emit_link_here(e, c->from);
-    if (c->has_address) {
+    if (c->roams) {
+        roam_address(t, 0);
+    } else if (c->has_address) {
         emit_lea(e, S0, c->address);
     }
     emit_mov_imm32(e, S1, c->desc);
@@ -325,7 +386,9 @@ void gen_cold_access(Translator *t, Cold *c)
 {
     Emit *e = t->e;
     emit_link_here(e, c->from);
-    if (c->has_address) {
+    if (c->roams) {
+        roam_address(t, 0);
+    } else if (c->has_address) {
         emit_lea(e, S0, c->address);
     }
     emit_mov_imm32(e, S1, c->desc);

@@ -41,6 +41,8 @@ static void print_cache(const Printer *p, Jit *j)
     line(p, "translation       %.1f ms, %.0f ns an instruction; given up: %lu",
          (double)s.translate_ns / 1e6, per(s.translate_ns, s.guest_insns),
          (unsigned long)s.given_up);
+    line(p, "operands          %lu look into the Tlb themselves: no slot served them",
+         (unsigned long)s.roaming);
     line(p, "jumps chained     %lu", (unsigned long)s.links);
     line(p, "dropped           %lu blocks, for %lu writes to code that left %lu others; "
          "%lu flushes of all", (unsigned long)s.dropped_blocks, (unsigned long)s.dropped_pages,

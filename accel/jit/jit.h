@@ -9,6 +9,9 @@
 
 typedef struct Jit Jit;
 
+/* Which memory operands look into the Tlb rather than into their slot: roam.c. */
+typedef enum JitRoam { ROAM_OFF, ROAM_AUTO, ROAM_ALL } JitRoam;
+
 typedef struct JitConfig {
     size_t code_size;   /* bytes of code cache */
     unsigned nr_cpus;   /* that run at once; 1: LOCK prefixes are left out, nobody else writes */
@@ -17,6 +20,7 @@ typedef struct JitConfig {
     unsigned max_insns; /* of a block: 1 to 64 */
     bool table;         /* look memory up in the translation caches; false: ask C each time */
     bool share;         /* one check for several memory operands */
+    JitRoam roam;
     bool chain;         /* blocks jump to each other */
     bool check;         /* each block runs in the interpreter first and must do the same */
     unsigned check_every; /* the same block only so often, once it has been right many times */
@@ -26,7 +30,7 @@ typedef struct JitConfig {
 #define JIT_CONFIG_DEFAULT                                                                         \
     {                                                                                              \
         .code_size = 64u << 20, .nr_cpus = 1, .threshold = 16, .max_insns = 64, .table = true,     \
-        .share = true, .chain = true                                                               \
+        .share = true, .roam = ROAM_AUTO, .chain = true                                            \
     }
 
 /* One for all vCPUs of a machine. NULL with *errp: the host gives no executable memory. */

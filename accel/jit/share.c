@@ -99,7 +99,7 @@ bool share_slot_taken(const Translator *t, unsigned slot, bool write)
 {
     for (unsigned n = 0; n < t->nr_shares; n++) {
         const Share *s = &t->share[n];
-        if (s->last >= t->i && s->slot == slot && s->write == write) {
+        if (!s->roams && s->last >= t->i && s->slot == slot && s->write == write) {
             return true;
         }
     }
@@ -113,7 +113,7 @@ const Share *share_begin(Translator *t, unsigned slot, bool write)
     if (!a->id || a->write != write) {
         return NULL;
     }
-    Share s = { .id = a->id, .write = write, .slot = slot, .last = t->i, .lo = a->lo, .hi = a->hi };
+    Share s = { .id = a->id, .write = write, .roams = roams(t, write), .slot = slot, .last = t->i, .lo = a->lo, .hi = a->hi };
     for (unsigned i = t->i + 1; i < t->nr_insns; i++) {
         const Access *b = &t->access[i];
         if (b->id != s.id) {
@@ -138,7 +138,7 @@ const Share *share_begin(Translator *t, unsigned slot, bool write)
         place = t->share[n].last <= t->i ? &t->share[n] : NULL;
     }
     if (!place) {
-        if (t->nr_shares == TB_MAX_SHARES) {
+        if (t->nr_shares == MAX_SHARES) {
             return NULL;
         }
         place = &t->share[t->nr_shares++];

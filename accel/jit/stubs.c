@@ -263,14 +263,17 @@ static uint8_t *make_leave_word(Emit *e, const uint8_t *leave_at, unsigned word)
 
 /* ---- memory ---- */
 
-/* Looks into the Tlb: on a hit the slot is filled and the code may try again (ZF = 1). */
-static void look_into_tlb(Emit *e, bool write)
+/* Looks into the Tlb: on a hit the slot is filled and the code may try again (ZF = 1). Returns the
+ * jump for a hit that is to be looked at: rax and rcx are pushed still. */
+static uint8_t *look_into_tlb(Emit *e, bool write)
 {
     int32_t tag = write ? OFF(write_slots.tag) : OFF(read_slots.tag);
     int32_t addend = write ? OFF(write_slots.addend) : OFF(read_slots.addend);
     int32_t entry = write ? offsetof(TlbEntry, wtag) : offsetof(TlbEntry, rtag);
     emit_alu(e, EM_W, A_CMP, RCX, rm_mem(RAX, entry));
     uint8_t *miss = emit_jcc(e, CC_NE);
+    emit_alu_imm(e, EM_W, A_SUB, rm_gs(OFF_WORD(JW_SAMPLE)), 1);
+    uint8_t *sample = emit_jcc(e, CC_S);
     emit_load(e, RAX, rm_mem(RAX, offsetof(TlbEntry, addend)));
     emit_rorx(e, false, R11, R11, MEM_SLOT_SHIFT);
     emit_alu_imm(e, 0, A_AND, rm_reg(R11), NR_SLOTS - 1);
@@ -285,6 +288,7 @@ static void look_into_tlb(Emit *e, bool write)
     emit_alu(e, 0, A_XOR, R11, rm_reg(R11));
     ret(e);
     emit_link_here(e, miss);
+    return sample;
 }
 
 static int32_t side(size_t field)
@@ -333,10 +337,34 @@ static void call_mem_slow(Emit *e, const uint8_t *save, const uint8_t *load)
     ret(e);
 }
 
+/* The slot that is to be filled is one that jit_sample looks at; then from the start. */
+static void sample_and_retry(Emit *e, const JitStubs *s, uint8_t *const from[2], const uint8_t *again)
+{
+    emit_link_here(e, from[0]);
+    emit_link_here(e, from[1]);
+    pop(e, RCX);
+    pop(e, RAX);
+    save_registers(e);
+    emit_store(e, rm_gs(OFF_WORD(JW_LIN)), R10);
+    emit_store(e, rm_gs(OFF_WORD(JW_DESC)), R11);
+    vectors_push(e, s->save_vectors);
+    emit_mov(e, RSI, R10);
+    emit_mov32(e, RDX, R11);
+    emit_load(e, RCX, rm_mem(RSP, 8)); /* who called */
+    call_with_cpu(e, jit_sample);
+    vectors_pop(e, s->load_vectors);
+    load_clobbered(e);
+    emit_load(e, R10, rm_gs(OFF_WORD(JW_LIN)));
+    emit_load(e, R11, rm_gs(OFF_WORD(JW_DESC)));
+    emit_jmp_to(e, again);
+}
+
 /* r10, r11 as slow gets them: looks into the Tlb, and returns to the caller's caller if it is
  * there. beside: and if it is a store that make_commit can look after. */
-static void look_or_go_on(Emit *e, bool beside)
+static void look_or_go_on(Emit *e, const JitStubs *s, bool beside)
 {
+    const uint8_t *again = e->p;
+    uint8_t *sample[2];
     push(e, RAX);
     push(e, RCX);
     /* rax: the entry, as tlb_index() */
@@ -361,49 +389,52 @@ static void look_or_go_on(Emit *e, bool beside)
     emit_op(e, 0xf7, 0, rm_reg(R11)); /* test */
     emit32(e, MEM_WRITE);
     uint8_t *write = emit_jcc(e, CC_NE);
-    look_into_tlb(e, false);
+    sample[0] = look_into_tlb(e, false);
     uint8_t *miss = emit_jmp(e);
     emit_link_here(e, write);
-    look_into_tlb(e, true);
+    sample[1] = look_into_tlb(e, true);
     if (beside) {
         store_beside_code(e);
     }
+    uint8_t *not_there = emit_jmp(e);
+    sample_and_retry(e, s, sample, again);
+    emit_link_here(e, not_there);
     emit_link_here(e, miss);
     emit_link_here(e, misaligned);
     pop(e, RCX);
     pop(e, RAX);
 }
 
-static uint8_t *make_slow(Emit *e, const uint8_t *save, const uint8_t *load, const Jit *j)
+static uint8_t *make_slow(Emit *e, const JitStubs *s, const Jit *j)
 {
     uint8_t *at = start(e);
     if (j->use_table) {
-        look_or_go_on(e, !j->check); /* lockstep keeps a journal of stores */
+        look_or_go_on(e, s, !j->check); /* lockstep keeps a journal of stores */
     }
-    call_mem_slow(e, save, load);
+    call_mem_slow(e, s->save_vectors, s->load_vectors);
     return at;
 }
 
-static uint8_t *make_look(Emit *e)
+static uint8_t *make_look(Emit *e, const JitStubs *s)
 {
     uint8_t *at = start(e);
-    look_or_go_on(e, false);
+    look_or_go_on(e, s, false);
     emit_alu_imm(e, 0, A_OR, rm_reg(R11), 1);
     ret(e);
     return at;
 }
 
-static uint8_t *make_share(Emit *e, const uint8_t *save, const uint8_t *load)
+static uint8_t *make_share(Emit *e, const JitStubs *s)
 {
     uint8_t *at = start(e);
-    look_or_go_on(e, false);
+    look_or_go_on(e, s, false);
     save_registers(e);
-    vectors_push(e, save);
+    vectors_push(e, s->save_vectors);
     emit_mov(e, RSI, R10);
     emit_mov32(e, RDX, R11);
     call_with_cpu(e, jit_share_slow);
     emit_mov(e, R11, RAX);
-    vectors_pop(e, load);
+    vectors_pop(e, s->load_vectors);
     load_clobbered(e);
     emit_alu_imm(e, 0, A_CMP, rm_reg(R11), 1);
     ret(e);
@@ -571,7 +602,7 @@ void jit_make_stubs(Jit *j)
 {
     Emit *e = &j->e;
     JitStubs *s = &j->stubs;
-    const uint8_t *save = make_save_vectors(e);
+    const uint8_t *save = s->save_vectors = make_save_vectors(e);
     s->load_vectors = make_load_vectors(e);
     s->load_fpu = make_load_fpu(e);
     *(void **)&s->enter = make_enter(e);
@@ -585,9 +616,9 @@ void jit_make_stubs(Jit *j)
     s->leave_link = make_leave_link(e, s);
     s->leave_interp = make_leave_word(e, s->leave_at, JW_INTERP);
     s->leave_stale = make_leave_word(e, s->leave_at, JW_STALE);
-    s->slow = make_slow(e, save, s->load_vectors, j);
-    s->look = make_look(e);
-    s->share = make_share(e, save, s->load_vectors);
+    s->slow = make_slow(e, s, j);
+    s->look = make_look(e, s);
+    s->share = make_share(e, s);
     s->share_lost = make_share_lost(e, save, saved);
     s->commit = make_commit(e, save, s->load_vectors, saved, j);
     s->segment = make_segment(e, save, s->load_vectors);

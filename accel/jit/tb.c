@@ -59,6 +59,11 @@ static bool map_code(Jit *j, bool anonymous, Error **errp)
     return true;
 }
 
+static size_t by_host_size(const Jit *j)
+{
+    return j->size / TB_LEAST * sizeof(*j->by_host);
+}
+
 Jit *jit_new(const JitConfig *c, Error **errp)
 {
     Jit *j = xcalloc(1, sizeof(*j));
@@ -68,6 +73,7 @@ Jit *jit_new(const JitConfig *c, Error **errp)
     j->max_insns = c->max_insns;
     j->use_table = c->table;
     j->share = c->share;
+    j->roaming = c->table ? c->roam : ROAM_OFF;
     j->chain = c->chain && !c->check;
     j->check = c->check;
     j->check_every = c->check_every;
@@ -77,7 +83,9 @@ Jit *jit_new(const JitConfig *c, Error **errp)
     j->meta_size = c->code_size; /* address space: a block's description is smaller than its code */
     j->meta = mmap(NULL, j->meta_size, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (j->meta == MAP_FAILED || !map_code(j, c->perfmap, errp)) {
+    j->by_host = mmap(NULL, by_host_size(j), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (j->meta == MAP_FAILED || j->by_host == MAP_FAILED || !map_code(j, c->perfmap, errp)) {
         jit_free(j);
         return NULL;
     }
@@ -109,6 +117,9 @@ void jit_free(Jit *j)
     if (j->meta && j->meta != MAP_FAILED) {
         munmap(j->meta, j->meta_size);
     }
+    if (j->by_host && j->by_host != MAP_FAILED) {
+        munmap(j->by_host, by_host_size(j));
+    }
     perfmap_close(j->perfmap);
     turns_free(j->turns);
     pthread_mutex_destroy(&j->lock);
@@ -137,6 +148,7 @@ void jit_empty(Jit *j)
     memset(j->pages, 0, sizeof(j->pages));
     madvise(j->meta, j->meta_used, MADV_DONTNEED);
     j->meta_used = 0;
+    j->nr_by_host = 0;
     j->e.p = j->after_stubs;
     j->epoch++;
     j->stats.flushes++;
@@ -205,14 +217,17 @@ uint32_t jit_page_drops(const Jit *j, const uint32_t *stamp)
 Tb *tb_of_host(const Jit *j, const void *host)
 {
     const uint8_t *at = host;
-    for (unsigned i = 0; i < TB_HASH; i++) {
-        for (Tb *tb = j->hash[i]; tb; tb = tb->hash_next) {
-            if (at >= tb->entry && at < tb->entry + tb->code_len) {
-                return tb;
-            }
+    size_t lo = 0, hi = j->nr_by_host;
+    while (hi - lo > 1) {
+        size_t mid = (lo + hi) / 2;
+        if (j->by_host[mid]->entry <= at) {
+            lo = mid;
+        } else {
+            hi = mid;
         }
     }
-    return NULL;
+    Tb *tb = hi ? j->by_host[lo] : NULL;
+    return tb && at >= tb->entry && at < tb->entry + tb->code_len ? tb : NULL;
 }
 
 static void page_add(Jit *j, const uint32_t *stamp, Tb *tb)
@@ -251,6 +266,7 @@ void tb_insert(Jit *j, Tb *tb)
 {
     Tb **head = &j->hash[tb_hash(tb->gpa, tb->mode)];
     tb->serial = ++j->last_serial;
+    j->by_host[j->nr_by_host++] = tb; /* code is emitted upwards */
     page_add(j, tb->stamp, tb);
     if (tb->stamp2) {
         page_add(j, tb->stamp2, tb);

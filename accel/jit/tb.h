@@ -63,7 +63,8 @@ struct Tb {
     TbExit exits[];
 };
 
-enum { TB_HASH = 1 << 15, PAGE_HASH = 1 << 13, CODE_MARGIN = 96 << 10 };
+enum { ROAM_BITS = 1 << 16, TB_HASH = 1 << 15, PAGE_HASH = 1 << 13, CODE_MARGIN = 96 << 10,
+       TB_LEAST = 32 /* bytes of code of the smallest block */ };
 
 typedef struct TbNode {
     struct TbNode *next;
@@ -79,7 +80,7 @@ typedef struct CodePageTbs {
 
 typedef struct JitStats {
     uint64_t blocks, guest_insns, guest_bytes, host_bytes, translate_ns;
-    uint64_t links, dropped_blocks, dropped_pages, kept_blocks, flushes, given_up;
+    uint64_t links, dropped_blocks, dropped_pages, kept_blocks, flushes, given_up, roaming;
 } JitStats;
 
 /* What leads from generated code to C. All are addresses in the writable mapping. */
@@ -101,7 +102,7 @@ typedef struct JitStubs {
     uint8_t *raise_gp;     /* r11d: MEM_ bits; #GP(0), with MEM_STACK #SS(0) */
     uint8_t *exec;         /* r11: JitExec; comes back */
     uint8_t *exec_end;     /* r11: JitExec; leaves */
-    uint8_t *load_vectors;
+    uint8_t *save_vectors, *load_vectors;
     uint8_t *load_fpu;
 } JitStubs;
 
@@ -117,13 +118,17 @@ struct Jit {
     CodePageTbs *pages[PAGE_HASH];
     uint8_t *meta;         /* blocks' descriptions, JitExecs */
     size_t meta_used, meta_size;
+    Tb **by_host;          /* all blocks, dropped ones too, by where their code lies */
+    size_t nr_by_host;
     uint64_t last_serial;
     uint32_t epoch;        /* grows with every flush */
     bool stopping;         /* atomic: a flush waits for all vCPUs to leave generated code */
     unsigned nr_cpus;
     unsigned threshold, max_insns;
     bool use_table, share, chain, check;
+    JitRoam roaming;
     uint8_t share_lost[4096]; /* share.c; atomic */
+    uint64_t roam[ROAM_BITS / 64]; /* roam.c; atomic */
     unsigned check_every;
     JitStats stats;
     PerfMap *perfmap;      /* NULL: nobody asked for it */
@@ -163,7 +168,7 @@ bool share_note_lost(Jit *j, uint64_t gpa, uint32_t mode);
 void jit_info(Machine *m, void (*print)(void *opaque, const char *line), void *opaque);
 /* Empties the cache. No vCPU is in generated code. */
 void jit_empty(Jit *j);
-/* The block whose code holds that executable address, or NULL. Slow. */
+/* The block whose code holds that executable address, or NULL; dropped ones, too. */
 Tb *tb_of_host(const Jit *j, const void *host);
 
 #endif

@@ -10,7 +10,7 @@
 
 /* Host registers with a fixed role; see stubs.c. */
 enum { H_RSP = R9, S0 = R10, S1 = R11 };
-enum { TB_MAX_INSNS = 64, TB_MAX_COLD = 256, TB_MAX_EXITS = TB_MAX_INSNS + 2, TB_MAX_SHARES = 8 };
+enum { TB_MAX_INSNS = 64, TB_MAX_COLD = 256, TB_MAX_EXITS = TB_MAX_INSNS + 2 };
 
 /* Where the guest's arithmetic flags are. */
 typedef enum FlagsPlace { FLAGS_MEMORY, FLAGS_HOST, FLAGS_BOTH } FlagsPlace;
@@ -28,7 +28,8 @@ typedef enum ColdKind { COLD_MEM, COLD_MEM_OPEN, COLD_SHARE, COLD_SEGMENT, COLD_
                         COLD_CANONICAL } ColdKind;
 
 /* What -d op tells of an instruction beyond its cold paths. */
-enum { WAY_FUNCTION = 1 << 0, WAY_JUMP_CACHE = 1 << 1, WAY_SHARED = 1 << 2 };
+enum { WAY_FUNCTION = 1 << 0, WAY_JUMP_CACHE = 1 << 1, WAY_SHARED = 1 << 2,
+       WAY_ROAMS = 1 << 3 };
 
 /* A rarely used path. */
 typedef struct Cold {
@@ -45,6 +46,7 @@ typedef struct Cold {
     int32_t lo, hi;       /* COLD_SHARE: the range from the base */
     bool reload;          /* COLD_MISS: the address is in the entry only */
     bool open;            /* another check is in force */
+    bool roams;           /* the address is to be computed into S0 anew: roam_address */
     TbExit *exit;
     int32_t delta;
     bool poll;
@@ -63,7 +65,7 @@ typedef struct Access {
 /* A check that holds for several operands, in force up to instruction `last`. */
 typedef struct Share {
     uint16_t id;
-    bool write;
+    bool write, roams;    /* roams: the addend is in JW_SHARE + its index */
     unsigned slot, last;
     int64_t lo, hi;
 } Share;
@@ -93,7 +95,7 @@ struct Translator {
     uint64_t fpu_notes_rip, fpu_notes_seg; /* bit i: instruction i writes them */
     bool may_share;
     Access access[TB_MAX_INSNS];
-    Share share[TB_MAX_SHARES];
+    Share share[MAX_SHARES];
     unsigned nr_shares;
     bool failed;             /* out of some table: give up */
     bool done;
@@ -156,6 +158,17 @@ const Share *share_covers(const Translator *t, bool write);
 const Share *share_begin(Translator *t, unsigned slot, bool write);
 /* Would filling this slot break a check in force? */
 bool share_slot_taken(const Translator *t, unsigned slot, bool write);
+
+/* ---- roam.c: operands without a slot ---- */
+
+/* Does the memory operand in hand look into the Tlb itself? */
+bool roams(const Translator *t, bool write);
+/* Its linear address, plus so much, into S0; S1 is kept. */
+void roam_address(Translator *t, int32_t plus);
+/* S0: an address; the place of its page in the Tlb to S1. S0 is lost. */
+void roam_index(Translator *t);
+/* Is S0, without the bits that mask lacks, the page that S1 points to? Returns the jump for no. */
+uint8_t *roam_compare(Translator *t, bool write, int32_t mask);
 
 /* ---- translate.c ---- */
 
