@@ -110,13 +110,22 @@ static inline void emit_store32(Emit *e, Rm m, unsigned src)
 {
     emit_op(e, 0x89, src, m);
 }
+/* An address that is just a register is moved: hosts do that without an execution unit. */
+static inline void emit_lea_size(Emit *e, unsigned w, unsigned dst, Rm m)
+{
+    if (m.disp || m.index != NO_REG || m.base == NO_REG) {
+        emit_op(e, w | 0x8d, dst, m);
+    } else {
+        emit_op(e, w | 0x8b, dst, rm_reg(m.base));
+    }
+}
 static inline void emit_lea(Emit *e, unsigned dst, Rm m)
 {
-    emit_op(e, EM_W | 0x8d, dst, m);
+    emit_lea_size(e, EM_W, dst, m);
 }
 static inline void emit_lea32(Emit *e, unsigned dst, Rm m)
 {
-    emit_op(e, 0x8d, dst, m);
+    emit_lea_size(e, 0, dst, m);
 }
 static inline void emit_movzx16(Emit *e, unsigned dst, unsigned src)
 {

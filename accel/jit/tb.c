@@ -317,7 +317,8 @@ void tb_link(Jit *j, TbExit *x, Tb *to)
         x->by_cache = true;
         return;
     }
-    const uint8_t *entry = to->entry - j->e.to_rx;
+    /* Dropping a block undoes these jumps, so that they need not pass the place for its jump out. */
+    const uint8_t *entry = to->entry + TB_ENTRY - j->e.to_rx;
     x->to = to;
     x->next_in = to->in;
     to->in = x;

@@ -237,7 +237,7 @@ static void emit_entry(Translator *t)
     Emit *e = t->e;
     emit_align(e, 16, 0);
     t->tb->entry = e->p + e->to_rx;
-    emit_nops(e, 8); /* tb_drop puts a jump here */
+    emit_nops(e, TB_ENTRY);
     if (!t->cs64 && !t->flat) {
         emit_load(e, S0, rm_gs(OFF_WORD(JW_PAGE)));
         emit_lea32(e, S0, rm_mem(S0, page_off(t, t->off[t->nr_insns]) - 1));
