@@ -6,6 +6,8 @@
  * has just gone is not.
  */
 #include "memory/region.h"
+
+#include "memory/ioeventfd.h"
 #include "util/alloc.h"
 #include "util/log.h"
 #include "util/vm_lock.h"
@@ -85,6 +87,9 @@ static uint64_t io_read(Region *r, uint64_t offset, unsigned len)
 
 static void io_write(Region *r, uint64_t offset, uint64_t val, unsigned len)
 {
+    if (unlikely(!list_empty(&r->ioeventfds)) && ioeventfd_signal(r, offset, val, len)) {
+        return;
+    }
     for (unsigned done = 0; done < len;) {
         uint64_t at = offset + done, piece = val >> 8 * done;
         unsigned size = piece_size(r->ops, at, len - done);
@@ -310,7 +315,7 @@ unsigned address_space_store_string(AddressSpace *as, uint64_t addr, const void 
 {
     bool taken = lock_if_needed();
     const FlatRange *fr = find_io(as, addr, size);
-    Region *r = fr && !fr->readonly ? fr->region : NULL;
+    Region *r = fr && !fr->readonly && list_empty(&fr->region->ioeventfds) ? fr->region : NULL;
     unsigned done = r && r->ops->write_string
                         ? r->ops->write_string(r->opaque, fr->offset + (addr - fr->start), buf,
                                                size, n)

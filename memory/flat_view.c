@@ -165,12 +165,23 @@ void flat_view_unref(FlatView *v)
     }
 }
 
-static void space_update(AddressSpace *as)
+static void tell_properties(AddressSpace *as)
+{
+    list_for_each_safe(pos, &as->listeners) {
+        MemoryListener *l = container_of(pos, MemoryListener, node);
+        if (l->properties) {
+            l->properties(l, as);
+        }
+    }
+}
+
+/* True: it has a new view. */
+static bool space_update(AddressSpace *as)
 {
     FlatView *v = view_new(as->root), *old = as->view;
     if (same_view(v, old)) {
         flat_view_unref(v);
-        return;
+        return false;
     }
     view_lock(as);
     __atomic_store_n(&as->view, v, __ATOMIC_SEQ_CST);
@@ -178,14 +189,20 @@ static void space_update(AddressSpace *as)
     flat_view_unref(old);
     list_for_each_safe(pos, &as->listeners) {
         MemoryListener *l = container_of(pos, MemoryListener, node);
-        l->changed(l, as);
+        if (l->changed) {
+            l->changed(l, as);
+        }
     }
+    return true;
 }
 
-void flat_views_update(void)
+void flat_views_update(bool properties)
 {
     list_for_each(pos, &spaces) {
-        space_update(container_of(pos, AddressSpace, node));
+        AddressSpace *as = container_of(pos, AddressSpace, node);
+        if (space_update(as) || properties) {
+            tell_properties(as);
+        }
     }
 }
 

@@ -12,7 +12,7 @@
 const char *(*region_owner_name_hook)(const struct Device *owner);
 
 static unsigned batch_depth; /* vm_lock */
-static bool batch_changed;
+static bool batch_changed, batch_properties;
 
 /* ---- making regions ---- */
 
@@ -21,6 +21,7 @@ static void init(Region *r, RegionKind kind, const char *name, uint64_t size)
     *r = (Region){ .kind = kind, .name = name, .size = size, .enabled = true };
     list_init(&r->children);
     list_init(&r->sibling);
+    list_init(&r->ioeventfds);
 }
 
 void region_init_container(Region *r, const char *name, uint64_t size)
@@ -72,10 +73,18 @@ void memory_begin(void)
 void memory_commit(void)
 {
     assert(batch_depth);
-    if (--batch_depth == 0 && batch_changed) {
-        batch_changed = false;
-        flat_views_update();
+    if (--batch_depth == 0 && (batch_changed || batch_properties)) {
+        bool properties = batch_properties;
+        batch_changed = batch_properties = false;
+        flat_views_update(properties);
     }
+}
+
+void region_properties_changed(void)
+{
+    batch_properties = true;
+    memory_begin();
+    memory_commit();
 }
 
 static void changed(void)

@@ -48,6 +48,8 @@ struct Region {
     uint64_t target_offset;
     bool readonly;      /* RAM: writes are ignored (ROM); alias: forces it on what shines through */
     bool enabled;
+    bool coalesced;     /* writes may reach the callback late */
+    List ioeventfds;    /* of IoEventFd */
     /* place in the tree */
     Region *parent;
     uint64_t offset; /* in parent */
@@ -77,6 +79,31 @@ void region_set_readonly(Region *r, bool readonly);
 void region_set_offset(Region *r, uint64_t offset);
 /* An alias looks elsewhere. */
 void region_set_target_offset(Region *r, uint64_t target_offset);
+
+/* ---- writes that nobody waits for ---- */
+
+/* An eventfd that is signalled instead of the write callback, by whoever runs the vCPU. */
+typedef struct IoEventFd {
+    uint64_t offset;
+    unsigned size;  /* of the access; 0: any */
+    bool match;     /* only writes of value */
+    uint64_t value;
+    int fd;
+    List node;
+} IoEventFd;
+
+/* A doorbell: writes at offset, of that size (and value, if match), signal fd. The fd stays the
+ * caller's, who takes it out, with the same words, before either goes. vm_lock held. */
+void region_add_ioeventfd(Region *r, uint64_t offset, unsigned size, bool match, uint64_t value,
+                          int fd);
+void region_del_ioeventfd(Region *r, uint64_t offset, unsigned size, bool match, uint64_t value,
+                          int fd);
+/* Write-mostly registers: an engine may keep writes back, in order, until its vCPU accesses anything
+ * that is not coalesced. Whoever looks at what they change without being asked by the guest (a
+ * screen) calls memory_sync_coalesced() first. */
+void region_set_coalesced(Region *r, bool coalesced);
+void memory_sync_coalesced(void); /* vm_lock held */
+extern void (*memory_coalesced_hook)(void); /* set by the engine that keeps writes back */
 
 /* Changes between begin and commit show up at once, at the outermost commit. */
 void memory_begin(void);
@@ -115,7 +142,9 @@ struct AddressSpace {
 
 /* Told with vm_lock held after the new view is in place. */
 typedef struct MemoryListener {
-    void (*changed)(struct MemoryListener *l, AddressSpace *as);
+    void (*changed)(struct MemoryListener *l, AddressSpace *as); /* may be NULL */
+    /* Doorbells or coalesced ranges may have changed; after changed. May be NULL. */
+    void (*properties)(struct MemoryListener *l, AddressSpace *as);
     List node;
 } MemoryListener;
 
@@ -125,6 +154,10 @@ void address_space_init(AddressSpace *as, const char *name, Region *root);
 void address_space_fini(AddressSpace *as);
 void memory_listener_add(AddressSpace *as, MemoryListener *l);
 void memory_listener_del(MemoryListener *l);
+/* Every doorbell that can be reached in the current view, by address; vm_lock held. */
+void address_space_each_ioeventfd(AddressSpace *as,
+                                  void (*fn)(void *opaque, uint64_t addr, const IoEventFd *e),
+                                  void *opaque);
 /* The current view with a reference, from any thread. An engine keeps one and compares it with
  * as->view (atomic load) or listens, rather than take one an access. With vm_lock held as->view
  * may be read directly: it changes only when this thread changes the tree. */
