@@ -15,6 +15,7 @@
 #include "accel/interp/interp.h"
 #include "accel/kvm/exits.h"
 #include "accel/kvm/host.h"
+#include "accel/kvm/doorbell.h"
 #include "accel/kvm/irqchip.h"
 #include "accel/kvm/kick.h"
 #include "accel/kvm/kvm.h"
@@ -185,6 +186,7 @@ bool kvm_vm_up(KvmVm *vm, Error **errp)
                KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_INVAL);
     }
     vm->ready = true;
+    kvm_doorbells_fill(vm);
     kvm_clock_start(vm);
     return true;
 }
@@ -202,6 +204,7 @@ static void vcpu_down(KvmVcpu *k)
 static void close_vm(KvmVm *vm)
 {
     kvm_slots_clear(vm);
+    kvm_doorbells_clear(vm);
     kvm_irqchip_forget(vm);
     if (vm->fd >= 0) {
         close(vm->fd);
@@ -227,6 +230,7 @@ static void kvm_machine_fini(Machine *m)
     KvmVm *vm = m->kvm;
     if (vm->slots) {
         close_vm(vm);
+        kvm_doorbells_free(vm);
         kvm_slots_free(vm);
     } else if (vm->fd >= 0) {
         close(vm->fd);
@@ -287,6 +291,7 @@ static bool open_machine(KvmVm *vm, const Dict *opts, Error **errp)
     }
     vm->run_size = (size_t)size;
     kvm_tsc_setup(vm);
+    kvm_doorbells_new(vm);
     return kvm_slots_new(vm, errp);
 }
 

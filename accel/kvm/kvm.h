@@ -7,7 +7,8 @@
  *   run.c     KVM_RUN, kicks, interrupts of our own irqchips         handle.c what it comes back for
  *   exits.c   info exits, info kvm                                   debug.c  guest debug
  *   state.c, msr.c, xsave.c   CpuState <-> kernel                    cpuid.c  the model, filtered
- *   irqchip.c, routes.c       the kernel's PIC, IOAPIC, LAPIC, PIT   clock.c  stop and cont
+ *   irqchip.c, irqchip_state.c, routes.c  the kernel's PIC, IOAPIC, LAPIC, PIT
+ *   doorbell.c ioeventfds, coalesced writes                          clock.c  stop and cont
  *
  * A KvmVm can be thrown away and made anew while every vCPU is parked: all state lives in CpuState
  * and the devices between store_state and load_state. That is how the irqchip mode follows the
@@ -41,6 +42,7 @@ typedef struct KvmVm {
     KvmIrqchip wanted;       /* by the user; where a mixed machine does not forbid it */
     KvmOptions options;
     struct KvmSlots *slots;  /* slots.c */
+    struct KvmDoorbells *doorbells; /* doorbell.c */
     struct KvmRoutes *routes; /* irqchip.c, routes.c; NULL: all in user space */
     size_t run_size;         /* of struct kvm_run's mapping */
     bool mixed;              /* some vCPU runs on a software engine: guard.c, under its lock */

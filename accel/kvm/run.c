@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "accel/kvm/exits.h"
+#include "accel/kvm/doorbell.h"
 #include "accel/kvm/irqchip.h"
 #include "accel/kvm/kick.h"
 #include "accel/kvm/kvm.h"
@@ -254,6 +255,7 @@ static int enter(KvmVcpu *k, bool only_finish)
         k->ready_for_interrupt = run->ready_for_interrupt_injection;
     }
     go_outside(k);
+    kvm_coalesced_drain(k);
     return r;
 }
 

@@ -94,6 +94,7 @@ static bool vga_realize(Device *dev, Error **errp)
     Region *memory = pci_bus(&s->pci)->memory_root;
     region_init_io(&s->window, dev, &vga_window_ops, s, WINDOW_SIZE);
     s->window.name = "vga-window";
+    region_set_coalesced(&s->window, true); /* pixels are read back by vga_update() */
     region_add(memory, WINDOW_BASE, &s->window, 1);
     region_init_alias(&s->linear, "vga-linear", &s->vram_bar, 0, LINEAR_SIZE);
     region_set_enabled(&s->linear, false);

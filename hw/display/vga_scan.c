@@ -166,6 +166,7 @@ static void draw_nothing(Vga *s)
 static void vga_update(void *opaque)
 {
     Vga *s = opaque;
+    memory_sync_coalesced();
     bool all = s->redraw;
     if (all) {
         VgaMode mode;

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -464,13 +466,92 @@ static void test_listener(void **state)
     address_space_fini(&as);
 }
 
+/* ---- doorbells ---- */
+
+static unsigned nr_told;
+static void on_properties(MemoryListener *l, AddressSpace *as)
+{
+    (void)l;
+    (void)as;
+    nr_told++;
+}
+
+static uint64_t rung(int fd)
+{
+    uint64_t n = 0;
+    return read(fd, &n, sizeof(n)) == sizeof(n) ? n : 0;
+}
+
+typedef struct Seen {
+    uint64_t addr[4];
+    unsigned nr;
+} Seen;
+
+static void see(void *opaque, uint64_t addr, const IoEventFd *e)
+{
+    Seen *s = opaque;
+    (void)e;
+    assert_true(s->nr < 4);
+    s->addr[s->nr++] = addr;
+}
+
+static void test_ioeventfd(void **state)
+{
+    (void)state;
+    Region root;
+    AddressSpace as;
+    Probe p;
+    MemoryListener l = { .properties = on_properties };
+    int any = eventfd(0, EFD_NONBLOCK), seven = eventfd(0, EFD_NONBLOCK);
+    region_init_container(&root, "system", UINT64_MAX);
+    address_space_init(&as, "memory", &root);
+    memory_listener_add(&as, &l);
+    probe_init(&p, 0, false);
+    region_add(&root, 0x1000, &p.io, 0);
+    assert_int_equal(nr_told, 1);
+    region_add_ioeventfd(&p.io, 4, 2, true, 7, seven);
+    region_add_ioeventfd(&p.io, 8, 0, false, 0, any);
+    assert_int_equal(nr_told, 3);
+    address_space_store(&as, 0x1004, 7, 2); /* a doorbell */
+    assert_int_equal(rung(seven), 1);
+    assert_string_equal(p.log, "");
+    address_space_store(&as, 0x1004, 8, 2); /* another value, another size, another place */
+    address_space_store(&as, 0x1004, 7, 4);
+    address_space_store(&as, 0x1005, 7, 1);
+    assert_int_equal(rung(seven), 0);
+    assert_string_equal(p.log, "w2@4=8 w4@4=7 w1@5=7 ");
+    address_space_store(&as, 0x1008, 1, 1);
+    address_space_store(&as, 0x1008, 9, 4);
+    assert_int_equal(rung(any), 2);
+    assert_int_equal(address_space_load(&as, 0x1008, 1), 0x18); /* reads are the device's */
+    Seen seen = { .nr = 0 };
+    address_space_each_ioeventfd(&as, see, &seen);
+    assert_int_equal(seen.nr, 2);
+    assert_true(seen.addr[0] == 0x1004 && seen.addr[1] == 0x1008);
+    region_set_offset(&p.io, 0x2000); /* they move with the region */
+    assert_int_equal(nr_told, 4);
+    seen.nr = 0;
+    address_space_each_ioeventfd(&as, see, &seen);
+    assert_true(seen.addr[0] == 0x2004);
+    region_del_ioeventfd(&p.io, 4, 2, true, 7, seven);
+    region_del_ioeventfd(&p.io, 8, 0, false, 0, any);
+    assert_int_equal(nr_told, 6);
+    address_space_store(&as, 0x2004, 7, 2);
+    assert_int_equal(rung(seven), 0);
+    region_del(&p.io);
+    memory_listener_del(&l);
+    address_space_fini(&as);
+    close(any);
+    close(seven);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),      cmocka_unit_test(test_ram),
         cmocka_unit_test(test_two_decoders), cmocka_unit_test(test_decoded_while_written),
         cmocka_unit_test(test_random),     cmocka_unit_test(test_listener),
-        cmocka_unit_test(test_concurrent),
+        cmocka_unit_test(test_concurrent), cmocka_unit_test(test_ioeventfd),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests_name("region", tests, NULL, NULL);
