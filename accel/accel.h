@@ -26,6 +26,9 @@ struct Engine {
     bool (*machine_init)(Machine *m, const Dict *opts, Error **errp);
     /* The machine goes; no vCPU is left. Only after a machine_init that went well. */
     void (*machine_fini)(Machine *m);
+    /* What its vCPUs can show, asked before a machine's CPUs are made: sets m->features. mixed: they
+     * are not the only ones. NULL: what cpu/ implements. */
+    void (*describe_cpus)(Machine *m, bool mixed);
     /* May this vCPU, with its features, run here? Main loop, the vCPU parked and on another engine
      * still, or on none. NULL: yes. */
     bool (*can_run)(Vcpu *v, Error **errp);
@@ -132,6 +135,8 @@ void vcpu_run_on(CpuState *cpu, void (*fn)(CpuState *cpu, void *arg), void *arg)
 void vcpu_run_queue(CpuState *cpu);
 /* Engine.load_state: somebody may have changed registers, paging included. */
 void vcpu_load_state(Vcpu *v);
+/* Engine.can_run of the software engines: all features of the vCPU are implemented. */
+bool vcpu_can_run(Vcpu *v, Error **errp) MUST_USE;
 /* Between the two, nobody takes write permissions (ram_protect_hook) from this machine's caches, which
  * may come and go. All vCPUs are held. */
 void vcpus_hide_caches(Machine *m);

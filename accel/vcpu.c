@@ -115,6 +115,19 @@ void vcpu_load_state(Vcpu *v)
     cpu_update_mode(&v->cpu);
 }
 
+bool vcpu_can_run(Vcpu *v, Error **errp)
+{
+    char names[512];
+    CpuFeatures can = { { 0 } };
+    for (int id = 1; id < NR_FEATURES; id++) {
+        feature_set(&can, id, cpu_feature_implemented(id));
+    }
+    return !features_missing(&v->cpu.features, &can, names, sizeof(names)) ||
+           error_set(errp,
+                     "the guest was shown what it does not implement: %s; with -cpu max it is shown "
+                     "what all engines have", names);
+}
+
 static void load_state(Vcpu *v)
 {
     if (v->engine->load_state) {
@@ -331,6 +344,31 @@ static bool vcpu_create(Machine *m, unsigned i, Error **errp)
     return true;
 }
 
+/* Also of a machine without vCPUs: its engine may stop the clock (accel test).
+ * What runs the CPUs decides what they can be. One that may run on either kind has what both have. */
+static bool prepare_engines(Machine *m, const AccelPlan *plan, Error **errp)
+{
+    bool software = false;
+    for (size_t n = 0; n < plan->nr; n++) {
+        software |= plan->list[n].engine->software;
+    }
+    for (size_t n = 0; n < plan->nr; n++) {
+        const Engine *e = plan->list[n].engine;
+        if (!engine_prepare(m, e, errp)) {
+            return false;
+        }
+        if (e->describe_cpus) {
+            e->describe_cpus(m, software);
+        }
+    }
+    for (int id = 1; software && m->features && id < NR_FEATURES; id++) {
+        if (!cpu_feature_implemented(id)) {
+            feature_set(&m->features->can, id, false);
+        }
+    }
+    return true;
+}
+
 static bool start_threads(Machine *m, Error **errp)
 {
     for (unsigned i = 0; i < m->nr_cpus; i++) {
@@ -356,8 +394,7 @@ static bool start_engines(Machine *m, const AccelPlan *plan, Error **errp)
             want[i] = vcpu_set_has(&c->vcpus, i) ? c->engine : want[i];
         }
     }
-    /* A machine without vCPUs has an engine all the same: it may stop the clock (accel test). */
-    return engine_prepare(m, plan->list[0].engine, errp) && engines_start(m, want, errp);
+    return engines_start(m, want, errp);
 }
 
 bool vcpus_create(Machine *m, const AccelPlan *plan, Error **errp)
@@ -368,6 +405,9 @@ bool vcpus_create(Machine *m, const AccelPlan *plan, Error **errp)
     m->cpu = calloc(n, sizeof(*m->cpu));
     if (!m->vcpu || !m->cpu) {
         return error_set(errp, "no memory for %u vCPUs", n);
+    }
+    if (!prepare_engines(m, plan, errp)) {
+        return false;
     }
     for (unsigned i = 0; i < n; i++) {
         if (!vcpu_create(m, i, errp)) {
@@ -480,6 +520,8 @@ void vcpus_destroy(Machine *m)
         free(v);
     }
     engines_fini(m);
+    free(m->features);
+    m->features = NULL;
     free(m->vcpu_listener);
     free(m->vcpu);
     free(m->cpu);

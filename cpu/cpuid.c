@@ -23,6 +23,7 @@ static const Cache caches[] = {
     { 3, 3, true, 16, 16384 }, /* 16 MiB */
 };
 static const char hypervisor_signature[] = "VireoVireoVi";
+static const char kvm_signature[] = "KVMKVMKVM\0\0";
 enum { HYPERVISOR_LEVEL = 0x40000010, APIC_BUS_KHZ = 1000000 };
 
 static uint32_t cache_kib(const Cache *c)
@@ -160,33 +161,66 @@ static void leaf_topology(const CpuState *cpu, const CpuTopology *t, uint32_t su
     }
 }
 
+/* State components beyond x87 and SSE, and the feature each belongs to. Where the area has them is
+ * the host's choice: it is the host that saves them. The software engines have the first only, where
+ * all processors have it. */
+typedef struct Component {
+    uint8_t nr;
+    uint16_t feature;
+} Component;
+static const Component components[] = {
+    { 2, FEATURE_AVX }, { 5, FEATURE_AVX512F }, { 6, FEATURE_AVX512F }, { 7, FEATURE_AVX512F },
+    { 9, FEATURE_PKU },
+};
+enum { LEGACY_AND_HEADER = 512 + 64, YMM_SIZE = 256 };
+
+/* Size and offset in the area; false: the CPU does not have it. */
+static bool xsave_component(const CpuState *cpu, const Component *c, uint32_t *size,
+                            uint32_t *offset)
+{
+    *size = YMM_SIZE;
+    *offset = LEGACY_AND_HEADER;
+    if (c->nr != 2) {
+        uint32_t host[4];
+        host_cpuid(0xd, c->nr, host);
+        *size = host[CPUID_EAX];
+        *offset = host[CPUID_EBX];
+    }
+    return feature_has(&cpu->features, c->feature) && *size;
+}
+
 static void leaf_xsave(const CpuState *cpu, uint32_t subleaf, uint32_t out[4])
 {
     if (!feature_has(&cpu->features, FEATURE_XSAVE)) {
         return;
     }
-    bool avx = feature_has(&cpu->features, FEATURE_AVX);
-    enum { LEGACY_AND_HEADER = 512 + 64, YMM_SIZE = 256 };
-    uint32_t now = LEGACY_AND_HEADER + (cpu->xcr0 & 4 ? YMM_SIZE : 0);
-    switch (subleaf) {
-    case 0:
-        out[CPUID_EAX] = avx ? 7 : 3;
+    uint32_t all = 3, size, offset;
+    uint32_t now = LEGACY_AND_HEADER, compact = LEGACY_AND_HEADER, most = LEGACY_AND_HEADER;
+    for (size_t i = 0; i < ARRAY_SIZE(components); i++) {
+        const Component *c = &components[i];
+        if (!xsave_component(cpu, c, &size, &offset)) {
+            continue;
+        }
+        all |= 1u << c->nr;
+        most = MAX(most, offset + size);
+        if (cpu->xcr0 >> c->nr & 1) {
+            now = MAX(now, offset + size);
+            compact += size;
+        }
+        if (subleaf == c->nr) {
+            out[CPUID_EAX] = size;
+            out[CPUID_EBX] = offset;
+        }
+    }
+    if (subleaf == 0) {
+        out[CPUID_EAX] = all;
         out[CPUID_EBX] = now;
-        out[CPUID_ECX] = LEGACY_AND_HEADER + (avx ? YMM_SIZE : 0);
-        break;
-    case 1:
+        out[CPUID_ECX] = most;
+    } else if (subleaf == 1) {
         put_features(cpu, 0xd, 1, out);
-        if (out[CPUID_EAX] &
-            0xa) { /* XSAVEC or XSAVES: compacted; YMM comes first anyway */
-            out[CPUID_EBX] = now;
+        if (out[CPUID_EAX] & 0xa) { /* XSAVEC or XSAVES: compacted */
+            out[CPUID_EBX] = compact;
         }
-        break;
-    case 2:
-        if (avx) {
-            out[CPUID_EAX] = YMM_SIZE;
-            out[CPUID_EBX] = LEGACY_AND_HEADER;
-        }
-        break;
     }
 }
 
@@ -264,10 +298,14 @@ static void basic_leaf(const CpuState *cpu, uint32_t leaf, uint32_t subleaf,
 static void hypervisor_leaf(const CpuState *cpu, uint32_t leaf, uint32_t out[4])
 {
     if (leaf == 0x40000000) {
+        bool kvm = feature_has(&cpu->features, FEATURE_KVM);
+        const char *signature = kvm ? kvm_signature : hypervisor_signature;
         out[CPUID_EAX] = HYPERVISOR_LEVEL;
-        out[CPUID_EBX] = word_at(hypervisor_signature);
-        out[CPUID_ECX] = word_at(hypervisor_signature + 4);
-        out[CPUID_EDX] = word_at(hypervisor_signature + 8);
+        out[CPUID_EBX] = word_at(signature);
+        out[CPUID_ECX] = word_at(signature + 4);
+        out[CPUID_EDX] = word_at(signature + 8);
+    } else if (leaf == 0x40000001) { /* all zero unless it is KVM's */
+        put_features(cpu, leaf, 0, out);
     } else if (leaf == HYPERVISOR_LEVEL) { /* clock rates, where VMware began to put them */
         out[CPUID_EAX] = cpu->tsc_khz;
         out[CPUID_EBX] = APIC_BUS_KHZ;

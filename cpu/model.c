@@ -4,7 +4,9 @@
  * "host", the same under the name of the host's own processor.
  *
  * A model's feature that the engines lack is left out without a word; one the user asks for
- * by name is refused, with -cpu X,enforce also the former.
+ * by name is refused, with -cpu X,enforce also the former. Where the machine has a
+ * CpuFeatureSource (KVM), that says what can be shown, "host" is all of it, and what is missing of
+ * either kind is named in one warning.
  */
 #include "cpu/model.h"
 
@@ -13,6 +15,7 @@
 #include <string.h>
 
 #include "cpu/state.h"
+#include "hw/core/machine.h"
 #include "util/dict.h"
 
 enum { MAX_MODEL_FEATURES = 128 };
@@ -95,6 +98,20 @@ static const uint16_t software_features[] = {
     F(LM),           F(LAHF_LM),  F(CMP_LEGACY), F(ABM),        F(3DNOWPREFETCH),
     F(TOPOEXT),      F(INVTSC),   F(WBNOINVD),   F(IBPB),       F(MMXEXT),
 };
+/* KVM's paravirtual interface, kvm_pv.c. Work that the hypervisor may take over but need not
+ * (IPIs, polling) is missing: without it guests do it themselves. */
+static const uint16_t paravirtual_features[] = {
+    F(KVM),            F(KVM_CLOCK_OLD),  F(KVM_NOPIODELAY),   F(KVM_CLOCK),
+    F(KVM_ASYNCPF),    F(KVM_STEAL_TIME), F(KVM_PV_EOI),       F(KVM_PV_UNHALT),
+    F(KVM_ASYNCPF_INT), F(KVM_CLOCK_STABLE), F(KVM_HINT_DEDICATED), F(KVM_PV_TLB_FLUSH),
+    F(KVM_PV_SCHED_YIELD), F(KVM_POLL_CONTROL),
+};
+/* Those of them that are on by default. */
+static const uint16_t paravirtual_defaults[] = {
+    F(KVM),            F(KVM_CLOCK_OLD),  F(KVM_NOPIODELAY), F(KVM_CLOCK),
+    F(KVM_ASYNCPF),    F(KVM_STEAL_TIME), F(KVM_PV_EOI),     F(KVM_PV_UNHALT),
+    F(KVM_ASYNCPF_INT), F(KVM_CLOCK_STABLE),
+};
 /* On the host's own instructions. */
 static const uint16_t simd_features[] = {
     F(SSE3), F(PCLMULQDQ), F(SSSE3), F(FMA),  F(SSE41), F(SSE42),
@@ -121,10 +138,52 @@ static bool in_list(const uint16_t *list, size_t nr, CpuFeature id)
 bool cpu_feature_implemented(CpuFeature id)
 {
     return in_list(software_features, ARRAY_SIZE(software_features), id) ||
+           in_list(paravirtual_features, ARRAY_SIZE(paravirtual_features), id) ||
            (in_list(simd_features, ARRAY_SIZE(simd_features), id) && host_has_feature(id));
 }
 
+static bool is_paravirtual(CpuFeature id)
+{
+    return id == FEATURE_KVM || feature_rows[id].leaf == 0x40000001;
+}
+
+void features_add_paravirtual(CpuFeatures *f)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(paravirtual_defaults); i++) {
+        feature_set(f, paravirtual_defaults[i], true);
+    }
+}
+
+unsigned features_missing(const CpuFeatures *a, const CpuFeatures *b, char *names, size_t size)
+{
+    unsigned nr = 0;
+    size_t used = 0;
+    names[0] = '\0';
+    for (int id = 1; id < NR_FEATURES; id++) {
+        if (feature_has(a, id) && !feature_has(b, id)) {
+            used += (size_t)snprintf(names + used, size - used, "%s%s", nr ? ", " : "",
+                                     feature_rows[id].name);
+            used = MIN(used, size - 1);
+            nr++;
+        }
+    }
+    return nr;
+}
+
 /* ---- models ---- */
+
+/* What -cpu is read into, word by word. */
+typedef struct Request {
+    CpuState *cpu;
+    const CpuFeatureSource *source; /* NULL: the software engines */
+    CpuFeatures wanted, off;        /* by name */
+    bool enforce, check, hide_kvm;
+} Request;
+
+static bool can_show(const CpuFeatureSource *source, CpuFeature id)
+{
+    return source ? feature_has(&source->can, id) : cpu_feature_implemented(id);
+}
 
 static bool is_made_here(const CpuModel *m)
 {
@@ -204,26 +263,38 @@ void cpu_models_list(void (*print)(void *opaque, const char *line), void *opaque
     print(opaque, line);
 }
 
-/* The features of a model that the engine can give; *missing gets the first it cannot. */
-static CpuFeatures model_features(const CpuModel *m, CpuFeature *missing)
+/* "max" and "host": what there is. "host" has more only where the engine shows more than the
+ * software engines implement. */
+static CpuFeatures made_features(const CpuModel *m, const CpuFeatureSource *source)
 {
     CpuFeatures f = { { 0 } };
-    *missing = FEATURE_NONE;
-    if (is_made_here(m)) {
-        for (int id = 1; id < NR_FEATURES; id++) {
-            if (cpu_feature_implemented(id) &&
-                !in_list(not_in_max, ARRAY_SIZE(not_in_max), id)) {
-                feature_set(&f, id, true);
-            }
+    bool host = source && m == &models[1];
+    for (int id = 1; id < NR_FEATURES; id++) {
+        bool is = host ? can_show(source, id) : cpu_feature_implemented(id) && can_show(source, id);
+        if (is && !is_paravirtual(id) && !in_list(not_in_max, ARRAY_SIZE(not_in_max), id)) {
+            feature_set(&f, id, true);
         }
-        return f;
     }
-    for (const uint16_t *id = m->features; *id != FEATURE_NONE; id++) {
-        if (cpu_feature_implemented(*id)) {
-            feature_set(&f, *id, true);
-        } else if (!*missing) {
-            *missing = *id;
+    /* What a processor of this name has, however little it says on another's. */
+    for (size_t i = 0; host && i < ARRAY_SIZE(not_in_max); i++) {
+        CpuFeature id = not_in_max[i];
+        if (id != FEATURE_MONITOR && id != FEATURE_HT && can_show(source, id) &&
+            host_has_feature(id)) {
+            feature_set(&f, id, true);
         }
+    }
+    return f;
+}
+
+/* All the features of a model, whether there or not. */
+static CpuFeatures model_features(const CpuModel *m, const CpuFeatureSource *source)
+{
+    if (is_made_here(m)) {
+        return made_features(m, source);
+    }
+    CpuFeatures f = { { 0 } };
+    for (const uint16_t *id = m->features; *id != FEATURE_NONE; id++) {
+        feature_set(&f, *id, true);
     }
     return f;
 }
@@ -258,6 +329,11 @@ static void identify(CpuState *cpu, const CpuModel *m)
     id->level = m->level;
     id->xlevel = m->xlevel;
     cpu->phys_bits = m->phys_bits;
+    const CpuFeatureSource *source = cpu->machine ? cpu->machine->features : NULL;
+    if (source && source->phys_bits) {
+        cpu->phys_bits =
+            is_made_here(m) ? source->phys_bits : MIN(cpu->phys_bits, source->phys_bits);
+    }
     if (!strcmp(m->name, "host")) {
         host_identity(id);
     }
@@ -296,6 +372,8 @@ static CpuFeature find_feature(const char *name)
         { "sha", FEATURE_SHA },
         { "sep", FEATURE_SEP },
         { "pat", FEATURE_PAT },
+        { "kvmclock-stable", FEATURE_KVM_CLOCK_STABLE },
+        { "kvm-hint-realtime", FEATURE_KVM_HINT_DEDICATED },
     };
     for (int id = 1; id < NR_FEATURES; id++) {
         if (same_name(feature_rows[id].name, name)) {
@@ -314,7 +392,7 @@ static const char *const property_names[] = {
     "vendor",         "family",        "model",    "stepping",
     "level",          "xlevel",        "model-id", "phys-bits",
     "host-phys-bits", "tsc-frequency", "check",    "enforce",
-    "migratable",     "kvm",           "pmu",
+    "migratable",     "pmu",
 };
 
 static bool unknown_word(const char *word, Error **errp)
@@ -334,17 +412,41 @@ static bool unknown_word(const char *word, Error **errp)
                 : error_set(errp, "-cpu: unknown feature '%s' (see -cpu help)", word);
 }
 
-static bool set_feature(CpuState *cpu, CpuFeature id, bool on, Error **errp)
+/* Hyper-V's interface: QEMU's names, hv-relaxed and so on. */
+static bool is_hyperv(const char *name)
 {
-    if (on && !cpu_feature_implemented(id)) {
-        bool simd = in_list(simd_features, ARRAY_SIZE(simd_features), id);
-        return error_set(
-            errp,
-            simd ? "-cpu: this host's processor lacks '%s', on which the engine runs it"
-                 : "-cpu: the engine does not implement feature '%s'; leave it out",
-            feature_rows[id].name);
+    return !strncasecmp(name, "hv-", 3) || !strncasecmp(name, "hv_", 3) ||
+           same_name(name, "hyperv");
+}
+
+static bool refuse_feature(CpuFeature id, Error **errp)
+{
+    bool simd = in_list(simd_features, ARRAY_SIZE(simd_features), id);
+    return error_set(errp,
+                     simd ? "-cpu: this host's processor lacks '%s', on which the engine runs it"
+                          : "-cpu: the engine does not implement feature '%s'; leave it out",
+                     feature_rows[id].name);
+}
+
+static bool set_feature(Request *r, CpuFeature id, bool on, Error **errp)
+{
+    if (on && !r->source && !can_show(NULL, id)) {
+        return refuse_feature(id, errp);
     }
-    feature_set(&cpu->features, id, on);
+    feature_set(&r->wanted, id, on);
+    feature_set(&r->off, id, !on);
+    if (id == FEATURE_KVM_CLOCK) {
+        feature_set(&r->wanted, FEATURE_KVM_CLOCK_OLD, on);
+        feature_set(&r->off, FEATURE_KVM_CLOCK_OLD, !on);
+    }
+    if (id == FEATURE_KVM) {
+        r->hide_kvm = !on;
+        if (on) {
+            features_add_paravirtual(&r->wanted);
+        }
+    } else if (on && is_paravirtual(id)) {
+        feature_set(&r->wanted, FEATURE_KVM, true);
+    }
     return true;
 }
 
@@ -394,9 +496,10 @@ static bool set_host_phys_bits(CpuState *cpu, bool on)
 }
 
 /* A word with a value that is no feature. *done: it was one of these. */
-static bool set_property(CpuState *cpu, const char *name, const char *val, bool *enforce,
-                         bool *done, Error **errp)
+static bool set_property(Request *r, const char *name, const char *val, bool *done,
+                         Error **errp)
 {
+    CpuState *cpu = r->cpu;
     CpuIdentity *id = &cpu->id;
     bool on = false;
     *done = true;
@@ -448,13 +551,15 @@ static bool set_property(CpuState *cpu, const char *name, const char *val, bool 
         return error_set(errp, "-cpu: performance counters are not built; leave out 'pmu'");
     }
     if (same_name(name, "enforce")) {
-        *enforce = on;
+        r->enforce = on;
+    } else if (same_name(name, "check")) {
+        r->check = on;
     }
     return same_name(name, "host-phys-bits") ? set_host_phys_bits(cpu, on) : true;
 }
 
 /* One word between commas: +f, -f, f, f=on, prop=value. */
-static bool apply_word(CpuState *cpu, char *word, bool *enforce, Error **errp)
+static bool apply_word(Request *r, char *word, Error **errp)
 {
     char *name = word, *val = strchr(word, '=');
     bool on = true, done;
@@ -464,16 +569,19 @@ static bool apply_word(CpuState *cpu, char *word, bool *enforce, Error **errp)
     } else if (val) {
         *val++ = '\0';
     }
+    if (is_hyperv(name)) {
+        return error_set(errp, "-cpu: '%s': Hyper-V's interface is not built; leave it out", name);
+    }
     CpuFeature id = find_feature(name);
     if (id == FEATURE_NONE) {
         const char *text = name == word && val ? val : on ? "on" : "off";
-        return set_property(cpu, name, text, enforce, &done, errp) &&
+        return set_property(r, name, text, &done, errp) &&
                (done || unknown_word(name, errp));
     }
     if (name == word && val && !parse_bool(val, &on)) {
         return error_set(errp, "-cpu: %s=%s: want on or off", name, val);
     }
-    return set_feature(cpu, id, on, errp);
+    return set_feature(r, id, on, errp);
 }
 
 static bool unknown_model(const char *name, Error **errp)
@@ -506,13 +614,91 @@ static void drop_dependants(CpuFeatures *f)
         { FEATURE_X2APIC, FEATURE_APIC },   { FEATURE_TSC_DEADLINE, FEATURE_APIC },
         { FEATURE_LM, FEATURE_PAE },        { FEATURE_PDPE1GB, FEATURE_LM },
         { FEATURE_LAHF_LM, FEATURE_LM },    { FEATURE_CX16, FEATURE_LM },
-        { FEATURE_FSGSBASE, FEATURE_LM },
+        { FEATURE_FSGSBASE, FEATURE_LM },   { FEATURE_AVX512F, FEATURE_AVX2 },
+        { FEATURE_VAES, FEATURE_AVX },      { FEATURE_VPCLMULQDQ, FEATURE_AVX },
+        { FEATURE_AVX_VNNI, FEATURE_AVX2 }, { FEATURE_KVM, FEATURE_HYPERVISOR },
     };
     for (size_t i = 0; i < ARRAY_SIZE(needs); i++) {
         if (!feature_has(f, needs[i][1])) {
             feature_set(f, needs[i][0], false);
         }
     }
+    for (int id = 1; id < NR_FEATURES; id++) {
+        if ((is_paravirtual(id) && !feature_has(f, FEATURE_KVM)) ||
+            (!strncmp(feature_rows[id].name, "avx512", 6) && !feature_has(f, FEATURE_AVX512F))) {
+            feature_set(f, id, false);
+        }
+    }
+}
+
+static void or_features(CpuFeatures *to, const CpuFeatures *more)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(to->bits); i++) {
+        to->bits[i] |= more->bits[i];
+    }
+}
+
+static CpuFeatures except(const CpuFeatures *a, const CpuFeatures *b)
+{
+    CpuFeatures f;
+    for (size_t i = 0; i < ARRAY_SIZE(f.bits); i++) {
+        f.bits[i] = a->bits[i] & ~b->bits[i];
+    }
+    return f;
+}
+
+/* What is wanted and cannot be shown: refused, told of, or left out in silence. */
+static bool settle_missing(Request *r, const CpuFeatures *all, Error **errp)
+{
+    char names[1024];
+    const char *model = r->cpu->model->name;
+    CpuFeatures can = { { 0 } };
+    for (int id = 1; id < NR_FEATURES; id++) {
+        feature_set(&can, id, can_show(r->source, id));
+    }
+    if (!features_missing(all, &can, names, sizeof(names))) {
+        return true;
+    }
+    if (r->enforce) {
+        return r->source ? error_set(errp, "-cpu %s,enforce: %s lacks %s", model,
+                                     r->source->who, names)
+                         : error_set(errp,
+                                     "-cpu %s,enforce: the engine does not implement %s", model,
+                                     names);
+    }
+    CpuFeatureSource *source = r->cpu->machine ? r->cpu->machine->features : NULL;
+    if (source && r->check && !source->warned) {
+        source->warned = true;
+        warn_report("-cpu %s: %s lacks %s: the guest goes without (check=off says nothing, "
+                    "enforce stops here)",
+                    model, source->who, names);
+    }
+    return true;
+}
+
+/* The model, and the words; then what is there of all that. */
+static bool settle_features(Request *r, Error **errp)
+{
+    CpuFeatures all = model_features(r->cpu->model, r->source);
+    or_features(&all, &r->wanted);
+    all = except(&all, &r->off);
+    if (r->enforce || r->source) {
+        if (!settle_missing(r, &all, errp)) {
+            return false;
+        }
+    }
+    if (r->source) {
+        or_features(&all, &r->source->added);
+        all = except(&all, &r->off);
+    }
+    for (int id = 1; id < NR_FEATURES; id++) {
+        if (!can_show(r->source, id) || (r->hide_kvm && is_paravirtual(id))) {
+            feature_set(&all, id, false);
+        }
+    }
+    drop_dependants(&all);
+    r->cpu->features = all;
+    return true;
 }
 
 static bool apply_words(CpuState *cpu, char *words, Error **errp)
@@ -522,23 +708,17 @@ static bool apply_words(CpuState *cpu, char *words, Error **errp)
     if (!m) {
         return unknown_model(word ? word : "", errp);
     }
-    CpuFeature missing;
-    bool enforce = false;
+    Request r = { .cpu = cpu,
+                  .source = cpu->machine ? cpu->machine->features : NULL,
+                  .check = true };
     cpu->model = m;
-    cpu->features = model_features(m, &missing);
     identify(cpu, m);
     while ((word = strtok_r(NULL, ",", &save))) {
-        if (!apply_word(cpu, word, &enforce, errp)) {
+        if (!apply_word(&r, word, errp)) {
             return false;
         }
     }
-    drop_dependants(&cpu->features);
-    if (enforce && missing) {
-        return error_set(errp,
-                         "-cpu %s,enforce: the engine does not implement feature '%s'",
-                         m->name, feature_rows[missing].name);
-    }
-    return true;
+    return settle_features(&r, errp);
 }
 
 bool cpu_model_apply(CpuState *cpu, const char *spec, Error **errp)

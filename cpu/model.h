@@ -37,6 +37,15 @@ typedef struct FeatureRow {
     uint8_t subleaf, reg, bit;
 } FeatureRow;
 extern const FeatureRow feature_rows[NR_FEATURES];
+/* What a machine's CPUs can be shown, where its engine is not a software one: made by the engine
+ * before the CPUs. */
+typedef struct CpuFeatureSource {
+    const char *who;      /* in messages: "this host's KVM" */
+    CpuFeatures can;      /* of these a model's features are shown */
+    CpuFeatures added;    /* every model has these, too, unless they are switched off by name */
+    uint32_t phys_bits;   /* no model has more */
+    bool warned;          /* what a model lacks here has been said */
+} CpuFeatureSource;
 /* What the software engines implement, as far as this host's SIMD units go along. */
 bool cpu_feature_implemented(CpuFeature id);
 
@@ -55,12 +64,18 @@ struct Machine;
 void cpu_topology(const struct Machine *m, CpuTopology *out); /* NULL: all 1 */
 uint32_t cpu_topology_apic_id(const CpuTopology *t, unsigned index);
 
+/* KVM's paravirtual interface as guests on KVM find it unless told otherwise. */
+void features_add_paravirtual(CpuFeatures *f);
+/* Names of features a has and b lacks, comma-separated, for messages; returns how many. */
+unsigned features_missing(const CpuFeatures *a, const CpuFeatures *b, char *names, size_t size);
+
 typedef struct CpuModel CpuModel;
 const CpuModel *cpu_model_find(const char *name);
 const char *cpu_model_name(const CpuModel *m);
 void cpu_models_list(void (*print)(void *opaque, const char *line), void *opaque); /* -cpu help */
 /* "Haswell,+avx,-sse3,x=on": sets cpu's model, features and phys_bits. A feature the software
- * engines do not implement is refused by name, with the nearest name for a typo. */
+ * engines do not implement is refused by name, with the nearest name for a typo; where the machine
+ * has a CpuFeatureSource, what that cannot show is left out with a warning (enforce: refused). */
 struct CpuState;
 bool cpu_model_apply(struct CpuState *cpu, const char *spec, Error **errp) MUST_USE;
 /* CPUID as the guest sees it now (OSXSAVE, APIC, XSAVE sizes and topology are live). */

@@ -590,6 +590,7 @@ ENGINE(interp) = {
     .desc = "exact interpreter, no host requirements",
     .thread_name = "INTERP",
     .vcpu_init = interp_vcpu_init,
+    .can_run = vcpu_can_run,
     .load_state = vcpu_load_state,
     .run = interp_vcpu_run,
     .vcpu_fini = interp_vcpu_fini,

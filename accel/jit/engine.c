@@ -613,6 +613,7 @@ ENGINE(jit) = {
     .machine_fini = jit_machine_fini,
     .engines_changed = jit_engines_changed,
     .vcpu_init = jit_vcpu_init,
+    .can_run = vcpu_can_run,
     .load_state = vcpu_load_state,
     .run = jit_vcpu_run,
     .vcpu_fini = jit_vcpu_fini,

@@ -400,6 +400,18 @@ static void kvm_vcpu_store(Vcpu *v)
     }
 }
 
+static void kvm_describe_cpus(Machine *m, bool mixed)
+{
+    free(m->features);
+    m->features = kvm_features_new(m->kvm, mixed);
+}
+
+static bool kvm_can_run(Vcpu *v, Error **errp)
+{
+    const KvmVm *vm = v->machine->kvm;
+    return kvm_can_show(vm, &v->cpu, errp) && kvm_tsc_fits(vm, &v->cpu, errp);
+}
+
 ENGINE(kvm) = {
     .name = "kvm",
     .desc = "the host's virtualization extensions, by /dev/kvm",
@@ -408,6 +420,8 @@ ENGINE(kvm) = {
     .helps = kvm_host_helps,
     .machine_init = kvm_machine_init,
     .machine_fini = kvm_machine_fini,
+    .describe_cpus = kvm_describe_cpus,
+    .can_run = kvm_can_run,
     .engines_changed = kvm_engines_changed,
     .vcpu_init = kvm_vcpu_init,
     .load_state = kvm_vcpu_load,

@@ -105,6 +105,7 @@ void kvm_load_state(KvmVcpu *k);
 void kvm_store_state(KvmVcpu *k);
 /* Machine init, vm->fd open: the rate of its TSCs unless -cpu chooses one. */
 void kvm_tsc_setup(const KvmVm *vm);
+bool kvm_tsc_fits(const KvmVm *vm, const CpuState *cpu, Error **errp) MUST_USE;
 /* As of the last store: a guest of the guest runs, which no other engine can go on with. */
 bool kvm_state_in_nested_guest(const KvmVcpu *k);
 /* One register, outside load and store; false: the kernel has no such, or not that value. */
@@ -150,7 +151,10 @@ void kvm_guard_forget(KvmVm *vm);
  * it is worth another try. Any thread. */
 bool kvm_guard_release(KvmVm *vm);
 
-/* cpuid.c: KVM_SET_CPUID2 from the CPU's model and features. */
+/* cpuid.c: what CPUs can show here (the caller frees it); whether all that one shows is there. */
+CpuFeatureSource *kvm_features_new(const KvmVm *vm, bool mixed);
+bool kvm_can_show(const KvmVm *vm, const CpuState *cpu, Error **errp) MUST_USE;
+/* KVM_SET_CPUID2 from the CPU's model and features. */
 bool kvm_set_cpuid(KvmVcpu *k, Error **errp) MUST_USE;
 
 #endif

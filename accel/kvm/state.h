@@ -18,7 +18,7 @@ typedef struct KvmState {
     uint8_t *xsave; /* KVM_GET_XSAVE2's area; what CpuState lacks lives on in it */
     size_t xsave_size;
     bool has_xsave, has_xsave2, has_xcrs, has_sregs2, has_mp_state, has_debugregs;
-    bool has_triple_fault, has_smm, has_tsc_offset, has_tsc_control;
+    bool has_triple_fault, has_smm, has_tsc_offset;
     uint64_t xfeatures; /* what KVM_SET_XSAVE takes */
     size_t ymm_offset;
     uint32_t resets;    /* CpuState.resets when kept state was last made initial */

@@ -49,20 +49,36 @@ static int rate_of_scratch_vcpu(const KvmVm *vm)
     return khz;
 }
 
-void kvm_tsc_setup(const KvmVm *vm)
-{
-    int khz = kvm_ioctl(vm->fd, KVM_GET_TSC_KHZ, NULL);
-    khz = khz > 0 ? khz : rate_of_scratch_vcpu(vm);
-    if (khz > 0) {
-        vm->machine->tsc.khz = (uint32_t)khz;
-    }
-}
-
 /* The kernel takes what is nearer than this for its own rate: 250 ppm. */
 static bool is_near(uint32_t khz, uint32_t host_khz)
 {
     uint32_t apart = khz > host_khz ? khz - host_khz : host_khz - khz;
     return apart <= host_khz / 4000;
+}
+
+static int host_rate(const KvmVm *vm)
+{
+    int khz = vm->fd >= 0 ? kvm_ioctl(vm->fd, KVM_GET_TSC_KHZ, NULL) : 0;
+    return khz > 0 ? khz : rate_of_scratch_vcpu(vm);
+}
+
+void kvm_tsc_setup(const KvmVm *vm)
+{
+    int khz = host_rate(vm);
+    if (khz > 0) {
+        vm->machine->tsc.khz = (uint32_t)khz;
+    }
+}
+
+bool kvm_tsc_fits(const KvmVm *vm, const CpuState *cpu, Error **errp)
+{
+    int host_khz = host_rate(vm);
+    return host_khz <= 0 || cpu->tsc_khz == (uint32_t)host_khz ||
+           is_near(cpu->tsc_khz, (uint32_t)host_khz) || kvm_cap(vm, KVM_CAP_TSC_CONTROL) > 0 ||
+           error_set(errp,
+                     "its TSC counts %u kHz, the host's %d kHz, and this host's KVM cannot scale "
+                     "it; start with -cpu %s,tsc-frequency=%d000",
+                     cpu->tsc_khz, host_khz, cpu_model_name(cpu->model), host_khz);
 }
 
 /* Some hosts run guests without virtualization extensions and take an offset to no effect. */
@@ -79,7 +95,6 @@ bool kvm_tsc_init(KvmVcpu *k, Error **errp)
     CpuState *cpu = &k->v->cpu;
     KvmState *s = k->state;
     Machine *m = cpu->machine;
-    s->has_tsc_control = kvm_cap(k->vm, KVM_CAP_TSC_CONTROL) > 0;
     s->has_tsc_offset = kvm_cap(k->vm, KVM_CAP_VCPU_ATTRIBUTES) > 0 &&
                         tsc_attr(k, KVM_HAS_DEVICE_ATTR, NULL) == 0;
     int host_khz = kvm_ioctl(k->fd, KVM_GET_TSC_KHZ, NULL);
@@ -87,14 +102,12 @@ bool kvm_tsc_init(KvmVcpu *k, Error **errp)
         return true; /* the host's own rate is not stable: nothing to go by */
     }
     if (cpu->tsc_khz != (uint32_t)host_khz) {
-        int r = s->has_tsc_control || is_near(cpu->tsc_khz, (uint32_t)host_khz)
-                    ? kvm_ioctl(k->fd, KVM_SET_TSC_KHZ, (void *)(uintptr_t)cpu->tsc_khz)
-                    : -EINVAL;
+        if (!kvm_tsc_fits(k->vm, cpu, errp)) {
+            return false;
+        }
+        int r = kvm_ioctl(k->fd, KVM_SET_TSC_KHZ, (void *)(uintptr_t)cpu->tsc_khz);
         if (r < 0) {
-            return error_set(errp,
-                             "the guest's TSC runs at %u kHz, this host's at %d kHz, and its KVM "
-                             "cannot scale it; start with -cpu MODEL,tsc-frequency=%d000",
-                             cpu->tsc_khz, host_khz, host_khz);
+            return error_set_errno(errp, -r, "KVM does not take a TSC of %u kHz", cpu->tsc_khz);
         }
         s->has_tsc_offset = false;
     } else {

@@ -90,6 +90,7 @@ struct Machine {
     RamBlock *ram;               /* main RAM, one block */
     struct CpuState **cpu;       /* nr_cpus of them, APIC id order */
     struct Vcpu **vcpu;
+    struct CpuFeatureSource *features; /* cpu/model.h; NULL: what the software engines implement */
     struct {                     /* cpu/tsc.c */
         uint32_t khz;            /* of its CPUs unless -cpu says another; 0: 1 GHz */
         bool follow_host, running;
