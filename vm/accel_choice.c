@@ -142,7 +142,8 @@ static const Engine *try_engine(Machine *m, const char *name, Error **errp)
     }
     Error *err = NULL;
     if (e->probe && !e->probe(&err)) {
-        error_set(errp, "-accel %s: %s; or use -accel jit, the translator", name, error_text(err));
+        error_set(errp, "-accel %s: %s%s", name, error_text(err),
+                  e == engine_find("jit") ? "" : "; or use -accel jit, the translator");
         error_free(err);
         return NULL;
     }

@@ -16,10 +16,10 @@ static void set_note(char *text)
 static bool is_choice(Machine *m, const Engine *e, Error **errp)
 {
     return (!e->probe || e->probe(errp)) && (!e->helps || e->helps(errp)) &&
-           engine_prepare(m, e, errp);
+           (!m || engine_prepare(m, e, errp));
 }
 
-const Engine *accel_default(Machine *m)
+static const Engine *choose(Machine *m, char **reasons)
 {
     static const char *const order[] = { "kvm", "jit", "interp" };
     char *why = xstrdup("");
@@ -39,6 +39,19 @@ const Engine *accel_default(Machine *m)
         why = more;
     }
     assert(e);
+    *reasons = why;
+    return e;
+}
+
+const Engine *accel_default_here(char **why)
+{
+    return choose(NULL, why);
+}
+
+const Engine *accel_default(Machine *m)
+{
+    char *why;
+    const Engine *e = choose(m, &why);
     set_note(xasprintf("running on %s%s", e->name, why));
     free(why);
     return e;

@@ -19,6 +19,7 @@
 #include "vm/accel_choice.h"
 #include "vm/accel_default.h"
 #include "vm/daemon.h"
+#include "vm/doctor.h"
 #include "vm/host_devices.h"
 #include "vm/machine_config.h"
 #include "vm/options.h"
@@ -245,6 +246,9 @@ int main(int argc, char **argv)
     static Options o;
     Error *err = NULL;
     signals_block();
+    if (argc == 2 && !strcmp(argv[1], "doctor")) {
+        return doctor_run(&(Doctor){ .root = "", .out = stdout });
+    }
     if (!options_parse(&o, argc, argv, &err)) {
         error_report(err);
         return 1;

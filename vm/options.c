@@ -329,7 +329,8 @@ bool options_parse(Options *o, int argc, char **argv, Error **errp)
 
 void options_print_help(void)
 {
-    printf("usage: vireo [options] [disk or CD image]\n\n"
+    printf("usage: vireo [options] [disk or CD image]\n"
+           "       vireo doctor               what this host has for guests, and cures\n\n"
            "Runs a PC: with an image from a file or CD, or a Linux kernel given directly.\n"
            "Example: vireo -m 2G -cdrom debian.iso -hda disk.img\n");
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {

@@ -138,6 +138,19 @@ def test_dashes():
         check("'%sversion'" % dash, 0, r.wait())
 
 
+def test_doctor():
+    r = Run("doctor")
+    status = r.wait()
+    text = r.stdout()
+    for word in ("KVM\n", "Memory\n", "Firmware\n", "  ok  ", "without -accel it runs on "):
+        check("'%s' in '%s'" % (word, text), True, word in text)
+    missing = "missing  SeaBIOS" in text
+    check("exit status", 1 if missing else 0, status)
+    check("verdict", True, text.splitlines()[-1].startswith("No guest" if missing else "A guest can run"))
+    check("stderr", "", r.stderr())
+    fails(["doctor", "-m", "1"], "'doctor'")
+
+
 def test_errors():
     missing = os.path.join(DIR.name, "missing")
     fails(["-nographics"], "-nographic?")
