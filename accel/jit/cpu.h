@@ -28,6 +28,7 @@ enum {
     JW_BESIDE,  /* how many of those were through without C */
     JW_SEG,     /* argument of the segment stub */
     JW_SAMPLE,  /* how many slots are filled until one is looked at: roam.c */
+    JW_TRIAL,   /* executions and misses of the operand on trial, against each other */
     /* Of shared checks whose operands roam: the addend. */
     JW_SHARE, JW_SHARE_END = JW_SHARE + MAX_SHARES,
     /* Outside 64-bit mode: the last offset that a segment lets be read or written without a

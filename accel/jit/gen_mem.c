@@ -136,7 +136,10 @@ static void check_slot(Translator *t, bool simple, const Rm *ea, unsigned slot, 
     const bool write = desc & MEM_WRITE;
     int32_t tag = (write ? OFF(write_slots.tag) : OFF(read_slots.tag)) + 8 * (int32_t)slot;
     int32_t addend = (write ? OFF(write_slots.addend) : OFF(read_slots.addend)) + 8 * (int32_t)slot;
-    bool aligned = desc & MEM_ALIGNED;
+    bool aligned = desc & MEM_ALIGNED, trial = roam_on_trial(t, write);
+    if (trial) {
+        roam_count(t, ROAM_HIT);
+    }
     uint8_t *again = e->p;
     uint8_t *cold;
     if (t->j->use_table) {
@@ -166,6 +169,7 @@ static void check_slot(Translator *t, bool simple, const Rm *ea, unsigned slot, 
     Cold *c = new_cold(t, share_is_open(t, NULL) ? COLD_MEM_OPEN : COLD_MEM, cold);
     c->again = again;
     c->desc = desc;
+    c->trial = trial;
     c->has_address = simple;
     c->address = *ea;
     c->body = body;
@@ -269,8 +273,13 @@ static uint8_t *check_range(Translator *t, const Share *s, const Rm *ea)
 static void begin_share(Translator *t, const Share *s, const Rm *ea, uint32_t desc, uint32_t need,
                         BodyFn *body)
 {
+    bool trial = !s->roams && roam_on_trial(t, s->write);
+    if (trial) {
+        roam_count(t, ROAM_HIT);
+    }
     uint8_t *again = t->e->p;
     Cold *c = new_cold(t, COLD_SHARE, check_range(t, s, ea));
+    c->trial = trial;
     c->again = again;
     c->desc = desc;
     c->address = *ea;
@@ -343,11 +352,19 @@ static void leave_before(Translator *t)
     emit_jmp_to(t->e, t->j->stubs.leave_at);
 }
 
+static void count_miss(Translator *t, const Cold *c)
+{
+    if (c->trial) {
+        roam_count(t, ROAM_MISS);
+    }
+}
+
 /* The same while a check is in force: no C. */
 void gen_cold_open(Translator *t, Cold *c)
 {
     Emit *e = t->e;
     emit_link_here(e, c->from);
+    count_miss(t, c);
     if (c->roams) {
         roam_address(t, 0);
     } else if (c->has_address) {
@@ -364,6 +381,7 @@ void gen_cold_share(Translator *t, Cold *c)
 {
     Emit *e = t->e;
     emit_link_here(e, c->from);
+    count_miss(t, c);
     emit_lea(e, S1, rm_mem(c->address.base, c->lo));
     emit_alu_imm(e, 0, A_AND, rm_reg(S1), PAGE_SIZE - 1);
     emit_alu_imm(e, 0, A_CMP, rm_reg(S1), PAGE_SIZE - (c->hi - c->lo));
@@ -386,6 +404,7 @@ void gen_cold_access(Translator *t, Cold *c)
 {
     Emit *e = t->e;
     emit_link_here(e, c->from);
+    count_miss(t, c);
     if (c->roams) {
         roam_address(t, 0);
     } else if (c->has_address) {

@@ -13,9 +13,10 @@
  *     mov  r10, [r11 + addend]
  *     op   reg, [address + r10]
  *
- * Which operands do so is found by samples: of every ROAM_EVERY times that the stubs fill a slot
- * one is looked at. Pages one after the other do not count: a walk through an array has many
- * accesses between two misses.
+ * Which operands do so is found out in two steps. Of every ROAM_EVERY times that the stubs fill a
+ * slot one is looked at: who misses often by the clock is suspected. (Pages one after the other do
+ * not count: a walk through an array.) A suspect's block is translated again to count its executions
+ * and its misses for a while, which settles the question for that operand.
  */
 #include "accel/jit/translate.h"
 
@@ -23,9 +24,10 @@
 
 enum {
     ROAM_EVERY = 256,
-    ROAM_CYCLES = 1500,      /* of the host's TSC: misses further apart than this do not matter */
-    ROAM_SAMPLES = 3,        /* that it takes at least */
-    ROAM_WINDOW = 1 << 22,   /* TSC ticks after which counting starts anew */
+    ROAM_CYCLES = 1500,    /* ticks of the host's TSC: misses further apart do not matter */
+    ROAM_SAMPLES = 3,      /* that it takes at least */
+    ROAM_WINDOW = 1 << 22, /* ticks after which counting starts anew */
+    ROAM_TRIAL = 1 << 20,  /* ticks that a trial takes at least */
 };
 
 static uint64_t site_of(uint64_t gpa, bool write)
@@ -38,15 +40,20 @@ static unsigned roam_bit(uint64_t site)
     return (unsigned)(site * 0x9e3779b97f4a7c15ull >> 48) % ROAM_BITS;
 }
 
-static bool is_roaming(const Jit *j, uint64_t site)
+static bool has_bit(const uint64_t *set, uint64_t site)
 {
     unsigned bit = roam_bit(site);
-    return j->roaming == ROAM_ALL ||
-           __atomic_load_n(&j->roam[bit / 64], __ATOMIC_RELAXED) >> bit % 64 & 1;
+    return __atomic_load_n(&set[bit / 64], __ATOMIC_RELAXED) >> bit % 64 & 1;
+}
+
+static void set_bit(uint64_t *set, uint64_t site)
+{
+    unsigned bit = roam_bit(site);
+    __atomic_fetch_or(&set[bit / 64], 1ull << bit % 64, __ATOMIC_RELAXED);
 }
 
 /* True: often enough, in this window. pc stands for the operand. */
-static bool count_miss(JitCpu *jc, const void *pc, uint64_t now)
+static bool is_suspect(JitCpu *jc, const void *pc, uint64_t now)
 {
     if (now - jc->roam_since > ROAM_WINDOW) {
         memset(jc->roam_count, 0, sizeof(jc->roam_count));
@@ -65,26 +72,70 @@ static bool count_miss(JitCpu *jc, const void *pc, uint64_t now)
            (uint64_t)c->n * ROAM_EVERY * ROAM_CYCLES >= now - jc->roam_since;
 }
 
+/* Lock held. Its blocks are translated again; one that runs just now goes on. */
+static void drop_block(Jit *j, uint64_t gpa, uint32_t mode, const uint32_t *stamp)
+{
+    Tb *tb = tb_find(j, gpa, mode, stamp, TB_ANY);
+    if (tb) {
+        tb_drop(j, tb);
+    }
+}
+
+static void begin_trial(CpuState *cpu, const Tb *tb, uint64_t site, uint64_t now)
+{
+    RoamTrial *r = &cpu->jit->jit->trial;
+    *r = (RoamTrial){ .site = site, .cpu = cpu, .since = now,
+                      .gpa = tb->gpa, .mode = tb->mode, .stamp = tb->stamp };
+    cpu->jit_word[JW_TRIAL] = 0;
+    drop_block(cpu->jit->jit, r->gpa, r->mode, r->stamp);
+}
+
+static void end_trial(Jit *j, int64_t balance)
+{
+    RoamTrial r = j->trial;
+    j->trial = (RoamTrial){ 0 };
+    if (balance) {
+        set_bit(balance > 0 ? j->roam : j->roam_not, r.site);
+        j->stats.roaming += balance > 0;
+    }
+    drop_block(j, r.gpa, r.mode, r.stamp);
+}
+
+static void suspect(CpuState *cpu, uint32_t desc, const void *pc, uint64_t now)
+{
+    Jit *j = cpu->jit->jit;
+    const Tb *tb = tb_of_host(j, pc);
+    if (!tb || tb->stale) {
+        return;
+    }
+    uint64_t site = site_of(TLB_PAGE(tb->gpa) | (desc & (PAGE_SIZE - 1)), desc & MEM_WRITE);
+    if (has_bit(j->roam, site)) {
+        drop_block(j, tb->gpa, tb->mode, tb->stamp); /* older than the verdict */
+    } else if (!has_bit(j->roam_not, site) && !j->trial.site) {
+        begin_trial(cpu, tb, site, now);
+    }
+}
+
 void jit_sample(CpuState *cpu, uint64_t lin, uint32_t desc, const void *pc)
 {
     JitCpu *jc = cpu->jit;
     Jit *j = jc->jit;
     const TlbSlots *s = desc & MEM_WRITE ? &cpu->write_slots : &cpu->read_slots;
     uint64_t was = s->tag[desc >> MEM_SLOT_SHIFT & (NR_SLOTS - 1)];
-    uint64_t moved = TLB_PAGE(lin) - was;
+    uint64_t moved = TLB_PAGE(lin) - was, now = __builtin_ia32_rdtsc();
     cpu->jit_word[JW_SAMPLE] = j->roaming == ROAM_AUTO ? ROAM_EVERY : INT64_MAX;
-    if (j->roaming != ROAM_AUTO || was == SLOT_NONE || moved == PAGE_SIZE ||
-        moved == -(uint64_t)PAGE_SIZE || !count_miss(jc, pc, __builtin_ia32_rdtsc())) {
+    bool ends = __atomic_load_n(&j->trial.cpu, __ATOMIC_RELAXED) == cpu;
+    bool starts = j->roaming == ROAM_AUTO && was != SLOT_NONE && moved != PAGE_SIZE &&
+                  moved != -(uint64_t)PAGE_SIZE && is_suspect(jc, pc, now);
+    if (!ends && !starts) {
         return;
     }
     pthread_mutex_lock(&j->lock);
-    Tb *tb = tb_of_host(j, pc);
-    if (tb && !tb->stale) {
-        uint64_t gpa = TLB_PAGE(tb->gpa) | (desc & (PAGE_SIZE - 1));
-        unsigned bit = roam_bit(site_of(gpa, desc & MEM_WRITE));
-        uint64_t was_set = __atomic_fetch_or(&j->roam[bit / 64], 1ull << bit % 64, __ATOMIC_RELAXED);
-        j->stats.roaming += !(was_set >> bit % 64 & 1);
-        tb_drop(j, tb); /* to be translated again; this execution goes on */
+    if (j->trial.cpu == cpu && now - j->trial.since > ROAM_TRIAL) {
+        end_trial(j, (int64_t)cpu->jit_word[JW_TRIAL]);
+    }
+    if (starts) {
+        suspect(cpu, desc, pc, now);
     }
     pthread_mutex_unlock(&j->lock);
 }
@@ -99,7 +150,18 @@ bool roams(const Translator *t, bool write)
     bool writes_code = !t->cs64 && in->seg == SEG_CS && write;
     return form && !fixed && !spilled_index && in->seg < SEG_FS && !writes_code &&
            t->j->roaming != ROAM_OFF && in->disp <= INT32_MAX - 64 &&
-           is_roaming(t->j, site_of(t->gpa + t->off[t->i], write));
+           (t->j->roaming == ROAM_ALL ||
+            has_bit(t->j->roam, site_of(t->gpa + t->off[t->i], write)));
+}
+
+bool roam_on_trial(const Translator *t, bool write)
+{
+    return t->j->trial.site && t->j->trial.site == site_of(t->gpa + t->off[t->i], write);
+}
+
+void roam_count(Translator *t, int32_t n)
+{
+    emit_alu_imm(t->e, EM_W, A_ADD, rm_gs(OFF_WORD(JW_TRIAL)), n);
 }
 
 /* ---- code ---- */

@@ -84,6 +84,16 @@ typedef struct JitStats {
     uint64_t links, dropped_blocks, dropped_pages, kept_blocks, flushes, given_up, roaming;
 } JitStats;
 
+/* roam.c: an operand whose misses are counted. */
+typedef struct RoamTrial {
+    uint64_t site;         /* 0: none */
+    const CpuState *cpu;   /* that counts */
+    uint64_t since;        /* host TSC */
+    uint64_t gpa;          /* of its block */
+    uint32_t mode;
+    const uint32_t *stamp;
+} RoamTrial;
+
 /* What leads from generated code to C. All are addresses in the writable mapping. */
 typedef struct JitStubs {
     void (*enter)(void *host_code); /* executable; the vCPU's thread, gs set */
@@ -129,7 +139,8 @@ struct Jit {
     bool use_table, share, chain, check;
     JitRoam roaming;
     uint8_t share_lost[4096]; /* share.c; atomic */
-    uint64_t roam[ROAM_BITS / 64]; /* roam.c; atomic */
+    uint64_t roam[ROAM_BITS / 64], roam_not[ROAM_BITS / 64]; /* roam.c; atomic */
+    RoamTrial trial;
     unsigned check_every;
     JitStats stats;
     PerfMap *perfmap;      /* NULL: nobody asked for it */

@@ -46,6 +46,7 @@ typedef struct Cold {
     int32_t lo, hi;       /* COLD_SHARE: the range from the base */
     bool reload;          /* COLD_MISS: the address is in the entry only */
     bool open;            /* another check is in force */
+    bool trial;           /* its misses are counted: roam_on_trial */
     bool roams;           /* the address is to be computed into S0 anew: roam_address */
     TbExit *exit;
     int32_t delta;
@@ -163,6 +164,10 @@ bool share_slot_taken(const Translator *t, unsigned slot, bool write);
 
 /* Does the memory operand in hand look into the Tlb itself? */
 bool roams(const Translator *t, bool write);
+/* Is it on trial: to be counted by roam_count, ROAM_HIT for an execution, ROAM_MISS more for a miss? */
+bool roam_on_trial(const Translator *t, bool write);
+enum { ROAM_HIT = -1, ROAM_MISS = 7 };
+void roam_count(Translator *t, int32_t n);
 /* Its linear address, plus so much, into S0; S1 is kept. */
 void roam_address(Translator *t, int32_t plus);
 /* S0: an address; the place of its page in the Tlb to S1. S0 is lost. */
