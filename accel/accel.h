@@ -56,6 +56,7 @@ struct Engine {
     void (*info)(Machine *m, void (*print)(void *opaque, const char *line), void *opaque);
     /* info exits: how often and why its vCPUs, which are parked, left guest code. NULL: never. */
     void (*exits)(Machine *m, void (*print)(void *opaque, const char *line), void *opaque);
+    bool gives_idle; /* -overcommit cpu-pm=on acts */
     bool own_memory; /* follows the memory map by a listener of its own */
     bool executes; /* false: accel test; its vCPUs never run */
     /* Its stores go through ram_written where somebody wants to hear of them (memory/ram.h), and it

@@ -3,6 +3,8 @@
  */
 #include "vm/machine_config.h"
 
+#include <errno.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "util/alloc.h"
@@ -514,6 +516,29 @@ static void copy_plain(MachineConfig *c, const Options *o)
     }
 }
 
+/* -overcommit. Later mappings are locked, too, so it goes before guest RAM is made. */
+static bool resolve_overcommit(MachineConfig *c, const Options *o, Error **errp)
+{
+    bool lock = false;
+    Dict *d = o->overcommit ? dict_parse(o->overcommit, NULL, errp) : dict_new();
+    if (!d) {
+        return error_prefix(errp, "-overcommit: ");
+    }
+    bool ok = (dict_get_bool(d, "mem-lock", &lock, errp) &&
+               dict_get_bool(d, "cpu-pm", &c->cpu_pm, errp)) ||
+              error_prefix(errp, "-overcommit: ");
+    if (ok && dict_unused(d)) {
+        ok = error_set(errp, "-overcommit: unknown option '%s'; there are mem-lock and cpu-pm",
+                       dict_unused(d));
+    }
+    dict_free(d);
+    if (ok && lock && mlockall(MCL_CURRENT | MCL_FUTURE)) {
+        ok = error_set_errno(errp, errno, "-overcommit mem-lock=on: cannot lock memory; raise the limit "
+                             "(ulimit -l)");
+    }
+    return ok;
+}
+
 const MachineType *machine_config_resolve(MachineConfig *c, const Options *o, Error **errp)
 {
     const MachineType *t = resolve_type(c, o, errp);
@@ -521,7 +546,7 @@ const MachineType *machine_config_resolve(MachineConfig *c, const Options *o, Er
         return NULL;
     }
     copy_plain(c, o);
-    bool ok = resolve_memory(c, t, o, errp) && resolve_smp(c, t, o, errp) &&
+    bool ok = resolve_overcommit(c, o, errp) && resolve_memory(c, t, o, errp) && resolve_smp(c, t, o, errp) &&
               resolve_boot(c, o, errp) && resolve_rtc(c, o, errp) && resolve_uuid(c, o, errp) &&
               resolve_name(c, o, errp) && resolve_globals(c, o, errp) && check_vga(o, errp) && check_kernel(o, errp);
     return ok ? t : NULL;

@@ -157,11 +157,23 @@ static bool check_perfmap(const Options *o, const AccelPlan *plan, Error **errp)
                      plan->list[0].engine->name);
 }
 
+/* -overcommit cpu-pm=on is for engines that have idle CPUs to give. */
+static bool check_cpu_pm(const Machine *m, const AccelPlan *plan, Error **errp)
+{
+    for (size_t i = 0; m->config.cpu_pm && i < plan->nr; i++) {
+        if (!plan->list[i].engine->gives_idle) {
+            return error_set(errp, "-overcommit cpu-pm=on: with -accel %s no CPU of the host idles in "
+                                   "guest code; use -accel kvm", plan->list[i].engine->name);
+        }
+    }
+    return true;
+}
+
 static bool choose_engines(Machine *m, const Options *o, AccelPlan *plan, Error **errp)
 {
     return set_perfmap(m, o, errp) &&
            accel_choose(m, &o->accel, dict_get(m->config.machine_opts, "accel"), plan, errp) &&
-           check_perfmap(o, plan, errp);
+           check_perfmap(o, plan, errp) && check_cpu_pm(m, plan, errp);
 }
 
 static bool build(Machine *m, const Options *o, Error **errp)

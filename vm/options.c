@@ -156,6 +156,8 @@ static const OptionRow table[] = {
     TEXT("cpu", "MODEL[,+FEATURE,-FEATURE]", cpu, "the kind of CPU; 'help' lists them"),
     LIST("smp", "N[,sockets=,cores=,threads=,maxcpus=]", smp, "how many CPUs"),
     LIST("m", "SIZE", memory, "memory, in MiB or with a suffix: 512, 2G"),
+    TEXT("overcommit", "[mem-lock=on][,cpu-pm=on]", overcommit,
+         "keep all memory from being swapped; leave idle CPUs to the guest (KVM)"),
     LIST("device", "TYPE[,KEY=VALUE...]", device,
          "adds a device; 'help' lists them, TYPE,help its properties"),
     LIST("global", "TYPE.PROPERTY=VALUE", global, "a default for all devices of a type"),

@@ -24,7 +24,7 @@ typedef struct Options {
     DriveOption *drive;
     size_t nr_drives;
     char *cpu, *kernel, *initrd, *append, *dtb, *bios, *name, *uuid, *rtc, *vga, *display;
-    char *log_items, *log_file, *log_filter, *pidfile, *qtest, *qtest_log, *echr;
+    char *log_items, *log_file, *log_filter, *pidfile, *qtest, *qtest_log, *echr, *overcommit;
     bool nodefaults, nographic, no_reboot, no_shutdown, paused, daemonize, snapshot, no_acpi,
         no_hpet, perfmap;
     bool help, version;

@@ -30,8 +30,8 @@ static const struct {
     { "smbios acpitable", "tables of one's own are not built yet" },
     { "object", "-object is not built yet" },
     { "set readconfig writeconfig", "set properties with -device and -machine instead" },
-    { "numa mem-path mem-prealloc overcommit realtime", "memory options beyond -m are not built "
-                                                        "yet" },
+    { "numa mem-path mem-prealloc", "memory options beyond -m are not built yet" },
+    { "realtime", "use -overcommit mem-lock=on" },
     { "icount singlestep tb-size plugin trace jitdump seed",
       "not built yet; -d logs what the guest does" },
     { "option-rom fw_cfg", "not built yet" },

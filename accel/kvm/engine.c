@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "accel/interp/interp.h"
+#include "accel/kvm/debug.h"
 #include "accel/kvm/exits.h"
 #include "accel/kvm/host.h"
 #include "accel/kvm/doorbell.h"
@@ -198,6 +199,7 @@ static void vcpu_down(KvmVcpu *k)
         close(k->fd);
         k->fd = -1;
         k->run = NULL;
+        k->debug_on = false;
     }
 }
 
@@ -367,6 +369,7 @@ static void kvm_vcpu_fini(Vcpu *v)
     v->cpu.engine_data = k->interp;
     interp_cpu_fini(&v->cpu);
     kvm_exits_free(k);
+    free(k->debug);
     free(k);
 }
 
@@ -431,6 +434,7 @@ ENGINE(kvm) = {
     .kick = kvm_vcpu_kick,
     .info = kvm_info_print,
     .exits = kvm_exits_print,
+    .gives_idle = true,
     .own_memory = true,
     .executes = true,
 };

@@ -9,6 +9,7 @@
 
 #include "accel/interp/interp.h"
 #include "accel/kvm/exits.h"
+#include "cpu/paging.h"
 #include "hw/core/irqchip.h"
 #include "memory/region.h"
 #include "util/log.h"
@@ -130,6 +131,22 @@ static bool rescue(KvmVcpu *k, ExitRescue why)
 
 /* ---- what cannot be helped ---- */
 
+/* As far as the pages are there. */
+static void log_code(CpuState *cpu)
+{
+    char text[16 * 3 + 1] = "";
+    for (unsigned i = 0; i < 16; i++) {
+        uint64_t gpa = paging_translate(cpu, cpu_code_lin(cpu) + i);
+        uint8_t byte;
+        if (gpa == UINT64_MAX) {
+            break;
+        }
+        address_space_read(&cpu->machine->memory, gpa, &byte, 1);
+        snprintf(text + 3 * i, sizeof(text) - 3 * i, " %02x", byte);
+    }
+    warn_report("bytes at RIP:%s", *text ? text : " not mapped");
+}
+
 static void log_registers(KvmVcpu *k)
 {
     static const char *const names[] = { "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
@@ -140,18 +157,19 @@ static void log_registers(KvmVcpu *k)
     for (unsigned i = 0; i < 16; i += 4) {
         size_t n = 0;
         for (unsigned j = i; j < i + 4; j++) {
-            n += (size_t)snprintf(line + n, sizeof(line) - n, "%s=%016llx ", names[j],
-                                  (unsigned long long)cpu->gpr[j]);
+            n += (size_t)snprintf(line + n, sizeof(line) - n, "%s%s=%016llx", j > i ? " " : "",
+                                  names[j], (unsigned long long)cpu->gpr[j]);
         }
         warn_report("%s", line);
     }
-    warn_report("RIP=%016llx RFLAGS=%08llx CS=%04x base %llx CR0=%08llx CR2=%llx CR3=%llx CR4=%08llx "
-                "EFER=%llx",
+    warn_report("RIP=%016llx RFLAGS=%08llx CS=%04x base %llx EFER=%llx",
                 (unsigned long long)cpu->rip, (unsigned long long)cpu_rflags(cpu),
                 cpu->seg[SEG_CS].sel, (unsigned long long)cpu->seg[SEG_CS].base,
-                (unsigned long long)cpu->cr0, (unsigned long long)cpu->cr2,
-                (unsigned long long)cpu->cr3, (unsigned long long)cpu->cr4,
                 (unsigned long long)cpu->efer);
+    warn_report("CR0=%08llx CR2=%llx CR3=%llx CR4=%08llx", (unsigned long long)cpu->cr0,
+                (unsigned long long)cpu->cr2, (unsigned long long)cpu->cr3,
+                (unsigned long long)cpu->cr4);
+    log_code(cpu);
 }
 
 static bool give_up(KvmVcpu *k, const char *what, uint64_t number)
@@ -258,6 +276,7 @@ bool kvm_handle_exit(KvmVcpu *k, int r)
     case KVM_EXIT_MMIO: return handle_mmio(k);
     case KVM_EXIT_HLT: return handle_hlt(k);
     case KVM_EXIT_SHUTDOWN: return handle_shutdown(k);
+    case KVM_EXIT_DEBUG: return kvm_debug_exit(k);
     case KVM_EXIT_X86_RDMSR: return handle_msr(k, false);
     case KVM_EXIT_X86_WRMSR: return handle_msr(k, true);
     case KVM_EXIT_SYSTEM_EVENT: return handle_system_event(k);

@@ -68,6 +68,8 @@ typedef struct KvmVcpu {
     struct KvmState *state; /* state.c: MSR list, xsave buffer */
     struct KvmExits *exits; /* exits.c: counters */
     void *interp;           /* CpuState.engine_data while the interpreter steps an instruction */
+    struct KvmDebug *debug; /* debug.c; NULL: nobody debugs */
+    bool debug_on;          /* the kernel knows of it */
     bool entered;           /* irqchip.c: may be in the guest; vm_lock */
     bool loaded;            /* between load_state and store_state; vm_lock */
     bool in_kernel;         /* the kernel has the registers, CpuState does not */
@@ -138,6 +140,10 @@ bool kvm_slots_new(KvmVm *vm, Error **errp) MUST_USE;
 void kvm_slots_free(KvmVm *vm);
 bool kvm_slots_fill(KvmVm *vm, Error **errp) MUST_USE; /* a VM has come */
 void kvm_slots_clear(KvmVm *vm);                       /* and goes */
+
+/* debug.c, own thread: after the registers have gone to the kernel; and KVM_EXIT_DEBUG. */
+void kvm_debug_load(KvmVcpu *k);
+bool kvm_debug_exit(KvmVcpu *k);
 
 /* clock.c; vm_lock held. Once all vCPUs have stored, and before the first runs. */
 void kvm_clock_stop(KvmVm *vm);
