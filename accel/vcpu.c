@@ -19,8 +19,10 @@
 
 #include "accel/accel.h"
 #include "cpu/exception.h"
+#include "cpu/kvm_pv.h"
 #include "cpu/mem.h"
 #include "cpu/tlb.h"
+#include "util/timer.h"
 #include "util/vm_lock.h"
 
 typedef struct Work {
@@ -96,6 +98,32 @@ void vcpu_run_queue(CpuState *cpu)
 
 /* ---- the thread ---- */
 
+/* A guest that waits for a lock by HLT with interrupts off hopes for another CPU's hypercall, and an
+ * engine whose kernel answers those itself knows nothing of a CPU that halts here. The guest looks at
+ * its lock again in any case. */
+static bool may_miss_kicks(const Vcpu *v)
+{
+    const CpuState *cpu = &v->cpu;
+    return cpu->activity == CPU_HALTED && !(cpu->eflags & FLAG_IF) &&
+           feature_has(&cpu->features, FEATURE_KVM_PV_UNHALT) && !vcpus_all_software(v->machine);
+}
+
+static void wait_for_signal(Vcpu *v)
+{
+    enum { PATIENCE_NS = 1000000 };
+    struct timespec until;
+    if (likely(!may_miss_kicks(v))) {
+        pthread_cond_wait(&v->sleep_cond, &v->sleep_lock);
+        return;
+    }
+    uint64_t ns = wall_clock_ns() + PATIENCE_NS;
+    until.tv_sec = (time_t)(ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    if (pthread_cond_timedwait(&v->sleep_cond, &v->sleep_lock, &until) == ETIMEDOUT) {
+        v->cpu.kvm.unhalted = true;
+    }
+}
+
 static void halt_until_work(Vcpu *v)
 {
     CpuState *cpu = &v->cpu;
@@ -103,7 +131,7 @@ static void halt_until_work(Vcpu *v)
     __atomic_store_n(&v->asleep, true, __ATOMIC_SEQ_CST);
     while (!cpu_has_work(cpu) &&
            !(__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST) & (CPU_REQ_STOP | CPU_REQ_RUN_ON))) {
-        pthread_cond_wait(&v->sleep_cond, &v->sleep_lock);
+        wait_for_signal(v);
     }
     __atomic_store_n(&v->asleep, false, __ATOMIC_SEQ_CST);
     pthread_mutex_unlock(&v->sleep_lock);
@@ -111,6 +139,9 @@ static void halt_until_work(Vcpu *v)
 
 void vcpu_load_state(Vcpu *v)
 {
+    if (v->engine->software) {
+        kvm_pv_take_over(&v->cpu);
+    }
     tlb_flush(&v->cpu);
     cpu_update_mode(&v->cpu);
 }

@@ -11,6 +11,7 @@
 
 #include "cpu/debug.h"
 #include "cpu/far.h"
+#include "cpu/kvm_pv.h"
 #include "cpu/long_mode.h"
 #include "util/log.h"
 
@@ -255,6 +256,9 @@ bool cpu_take_events(CpuState *cpu)
         machine_check(cpu);
         return true;
     }
+    if ((request & CPU_REQ_KICK) || (cpu->kvm.unhalted && cpu->activity == CPU_HALTED)) {
+        kvm_pv_take_kick(cpu);
+    }
     if (request & CPU_REQ_SMI) {
         cpu_clear_request(cpu, CPU_REQ_SMI);
         log_unimp("cpu%u: SMI ignored: system management mode is not built", cpu->index);
@@ -292,6 +296,9 @@ bool cpu_has_work(const CpuState *cpu)
         return true;
     }
     if (nmi_ready(cpu, request) || intr_ready(cpu, request)) {
+        return true;
+    }
+    if (cpu->activity == CPU_HALTED && ((request & CPU_REQ_KICK) || cpu->kvm.unhalted)) {
         return true;
     }
     return cpu->pending_db && cpu->shadow != 2 && cpu->activity != CPU_SHUTDOWN;

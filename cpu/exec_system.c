@@ -12,6 +12,7 @@
 
 #include "cpu/exception.h"
 #include "cpu/exec.h"
+#include "cpu/kvm_pv.h"
 #include "cpu/paging.h"
 
 static void __attribute__((noreturn)) gp(CpuState *cpu)
@@ -236,6 +237,17 @@ void exec_RSM(CpuState *cpu, const Insn *in)
 {
     (void)in;
     cpu_raise_plain(cpu, EXC_UD);
+}
+
+void exec_VMCALL(CpuState *cpu, const Insn *in)
+{
+    (void)in;
+    kvm_pv_hypercall(cpu);
+}
+
+void exec_VMMCALL(CpuState *cpu, const Insn *in)
+{
+    exec_VMCALL(cpu, in);
 }
 
 /* ---- random numbers: the host's kernel is the source of both ---- */

@@ -28,6 +28,8 @@ struct CpuModel {
     uint16_t features[MAX_MODEL_FEATURES]; /* ends with FEATURE_NONE */
 };
 
+_Static_assert((int)FEATURE_KVM <= UINT8_MAX, "InsnRow.feature");
+
 const FeatureRow feature_rows[NR_FEATURES] = {
     [FEATURE_NONE] = { "", 0, 0, 0, 0 },
 #define FEATURE(id, name, leaf, subleaf, reg, bit) \

@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "cpu/kvm_pv.h"
 #include "cpu/mem.h"
 #include "cpu/model.h"
 #include "cpu/paging.h"
@@ -348,7 +349,7 @@ bool cpu_rdmsr(CpuState *cpu, uint32_t msr, uint64_t *val)
         (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST)) {
         return read_apic(cpu, msr, val);
     }
-    return read_computed(cpu, msr, val) || find_constant(cpu, msr, val) ||
+    return read_computed(cpu, msr, val) || kvm_pv_rdmsr(cpu, msr, val) || find_constant(cpu, msr, val) ||
            no_such_msr(cpu, msr, "RDMSR");
 }
 
@@ -407,6 +408,7 @@ static bool write_tsc(CpuState *cpu, uint64_t delta)
 {
     cpu->tsc_offset += delta;
     cpu->tsc_adjust += delta;
+    kvm_pv_tsc_written(cpu);
     uint64_t deadline;
     if (read_apic(cpu, MSR_TSC_DEADLINE, &deadline) && deadline) {
         write_apic(cpu, MSR_TSC_DEADLINE, deadline);
@@ -505,5 +507,8 @@ bool cpu_wrmsr(CpuState *cpu, uint32_t msr, uint64_t val)
         return write_apic(cpu, msr, val);
     }
     bool known, ok = write_special(cpu, msr, val, &known);
+    if (!known) {
+        ok = kvm_pv_wrmsr(cpu, msr, val, &known);
+    }
     return known ? ok : find_constant(cpu, msr, &ignored) || no_such_msr(cpu, msr, "WRMSR");
 }

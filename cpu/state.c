@@ -75,6 +75,7 @@ static void reset_power_up(CpuState *cpu)
      * TSCs out of step. */
     cpu->tsc_offset = cpu->tsc_adjust = 0;
     cpu->ucode_rev = 1ull << 32; /* MSR_BIOS_SIGN_ID: revision 1 */
+    cpu->kvm = (KvmPv) { .poll_control = 1, .clock_ns = cpu->kvm.clock_ns };
     cpu->in_smm = false;
     cpu->cr0 = CR0_CD | CR0_NW;
     cpu->resets++;
@@ -111,7 +112,8 @@ void cpu_reset(CpuState *cpu, bool init)
     cpu->event = CPU_EVENT_NONE;
     cpu->monitor_gpa = UINT64_MAX;
     cpu->delivering = -1;
-    uint32_t gone = CPU_REQ_NMI | CPU_REQ_SMI | CPU_REQ_INIT | CPU_REQ_SIPI | CPU_REQ_MCE;
+    uint32_t gone = CPU_REQ_NMI | CPU_REQ_SMI | CPU_REQ_INIT | CPU_REQ_SIPI | CPU_REQ_MCE |
+                    CPU_REQ_KICK;
     __atomic_and_fetch(&cpu->request, ~(init ? (uint32_t)CPU_REQ_INIT : gone),
                        __ATOMIC_SEQ_CST);
     cpu_update_mode(cpu);
@@ -269,6 +271,20 @@ static const StateField mtrr_fields[] = {
     STATE_END,
 };
 
+static const StateField kvm_fields[] = {
+    STATE_U64(KvmPv, system_time),
+    STATE_U64(KvmPv, wall_clock),
+    STATE_U64(KvmPv, async_pf),
+    STATE_U64(KvmPv, async_pf_int, .mask = 0xff),
+    STATE_U64(KvmPv, steal_time),
+    STATE_U64(KvmPv, pv_eoi),
+    STATE_U64(KvmPv, poll_control, .mask = 1),
+    STATE_U64(KvmPv, clock_ns),
+    STATE_BOOL(KvmPv, unhalted),
+    STATE_BOOL(KvmPv, foreign),
+    STATE_END,
+};
+
 /* Left out: mode (derived), scratch and exc_* (live only inside one instruction), identity.
  */
 const StateField cpu_state_table[] = {
@@ -316,6 +332,7 @@ const StateField cpu_state_table[] = {
     STATE_U64(CpuState, tsc_adjust),
     STATE_U64(CpuState, ucode_rev),
     STATE_STRUCT(CpuState, mtrr, MtrrState, mtrr_fields),
+    STATE_STRUCT(CpuState, kvm, KvmPv, kvm_fields),
     STATE_FIELD(STATE_KIND_U32, CpuState, activity, CpuActivity, .max = CPU_WAIT_SIPI),
     STATE_U8(CpuState, shadow, .max = 2),
     STATE_BOOL(CpuState, nmi_blocked),

@@ -81,6 +81,7 @@ enum {
     CPU_REQ_MCE = 1 << 5,
     CPU_REQ_RUN_ON = 1 << 6, /* queued work (vcpu_run_on) */
     CPU_REQ_STOP = 1 << 7,   /* leave the engine: stop, reset, engine switch, quit */
+    CPU_REQ_KICK = 1 << 9,   /* another CPU's hypercall: ends HLT, this or the next (cpu/kvm_pv.h) */
     CPU_REQ_RECHECK = 1 << 8, /* the engine itself: state changed, look again before going on */
 };
 
@@ -159,6 +160,7 @@ typedef struct CpuApicOps {
     /* x2APIC registers, MSR 0x800 + reg, and IA32_TSC_DEADLINE; false: #GP */
     bool (*read_msr)(void *opaque, uint32_t msr, uint64_t *val);
     bool (*write_msr)(void *opaque, uint32_t msr, uint64_t val);
+    void (*inject)(void *opaque, uint8_t vector); /* as an edge-triggered message to this CPU */
 } CpuApicOps;
 
 /* One page each, in front of a Tlb: generated code looks here first, at a place fixed for each
@@ -169,6 +171,14 @@ enum { NR_SLOTS = 64 };
 typedef struct TlbSlots {
     uint64_t tag[NR_SLOTS], addend[NR_SLOTS];
 } TlbSlots;
+
+/* The MSRs of KVM's paravirtual interface, where a guest has it: cpu/kvm_pv.h. */
+typedef struct KvmPv {
+    uint64_t system_time, wall_clock, async_pf, async_pf_int, steal_time, pv_eoi, poll_control;
+    uint64_t clock_ns; /* kvmclock while guest time stands */
+    bool unhalted;     /* was kicked: the next HLT does not wait */
+    bool foreign;      /* another engine had its memory in hand: kvm_pv_take_over */
+} KvmPv;
 
 enum { JIT_NR_WORDS = 40 };
 
@@ -216,6 +226,7 @@ struct CpuState {
     uint64_t tsc_adjust;
     uint64_t ucode_rev;
     MtrrState mtrr;
+    KvmPv kvm;
 
     /* between instructions */
     CpuActivity activity;

@@ -7,6 +7,7 @@
  */
 #include "cpu/tsc.h"
 
+#include "cpu/kvm_pv.h"
 #include "cpu/state.h"
 #include "hw/core/machine.h"
 #include "util/timer.h"
@@ -21,7 +22,11 @@ static bool follows_host(const Machine *m)
     return m && __atomic_load_n(&m->tsc.running, __ATOMIC_ACQUIRE);
 }
 
-/* Without the CPU's own offset. */
+static bool is_host(const Machine *m)
+{
+    return m && m->tsc.is_host;
+}
+
 static uint64_t ticks(const CpuState *cpu)
 {
     const Machine *m = cpu->machine;
@@ -29,19 +34,26 @@ static uint64_t ticks(const CpuState *cpu)
                            : guest_ticks_at(cpu, guest_clock_ns());
 }
 
+uint64_t cpu_tsc_ticks(const CpuState *cpu)
+{
+    return unlikely(is_host(cpu->machine)) ? host_tsc() : ticks(cpu);
+}
+
+uint64_t cpu_tsc_own_offset(const CpuState *cpu)
+{
+    return unlikely(is_host(cpu->machine)) ? 0 : cpu->tsc_offset;
+}
+
 uint64_t cpu_tsc(const CpuState *cpu)
 {
-    if (unlikely(cpu->machine && cpu->machine->tsc.is_host)) {
-        return host_tsc();
-    }
-    return ticks(cpu) + cpu->tsc_offset;
+    return cpu_tsc_ticks(cpu) + cpu_tsc_own_offset(cpu);
 }
 
 uint64_t cpu_tsc_to_guest_ns(const CpuState *cpu, uint64_t tsc)
 {
     uint64_t now_ns = guest_clock_ns();
     const Machine *m = cpu->machine;
-    bool by_host = m && (m->tsc.is_host || follows_host(m));
+    bool by_host = is_host(m) || follows_host(m);
     uint64_t now = by_host ? cpu_tsc(cpu) : guest_ticks_at(cpu, now_ns) + cpu->tsc_offset;
     if (tsc <= now) {
         return now_ns;
@@ -58,12 +70,20 @@ uint64_t cpu_tsc_host_offset(const CpuState *cpu)
     return follows_host(m) ? m->tsc.host_offset + cpu->tsc_offset : cpu_tsc(cpu) - host_tsc();
 }
 
+static void start_following(Machine *m)
+{
+    if (m->tsc.follow_host && !m->tsc.running) {
+        m->tsc.host_offset = guest_ticks_at(m->cpu[0], guest_clock_ns()) - host_tsc();
+        __atomic_store_n(&m->tsc.running, true, __ATOMIC_RELEASE);
+    }
+}
+
 void cpu_tsc_follow_host(Machine *m)
 {
     if (!m->tsc.follow_host && m->nr_cpus && !guest_clock_is_manual()) {
         m->tsc.follow_host = true;
         if (guest_clock_running()) {
-            cpu_tsc_start(m);
+            start_following(m);
         }
     }
 }
@@ -75,14 +95,13 @@ void cpu_tsc_be_host(Machine *m)
 
 void cpu_tsc_start(Machine *m)
 {
-    if (m->tsc.follow_host && !m->tsc.running) {
-        m->tsc.host_offset = guest_ticks_at(m->cpu[0], guest_clock_ns()) - host_tsc();
-        __atomic_store_n(&m->tsc.running, true, __ATOMIC_RELEASE);
-    }
+    start_following(m);
+    kvm_pv_start(m);
 }
 
 void cpu_tsc_stop(Machine *m)
 {
+    kvm_pv_stop(m);
     if (!m->tsc.running) {
         return;
     }

@@ -18,6 +18,9 @@ void cpu_tsc_be_host(struct Machine *m);
 /* The run state: guest time has been started, has been stopped. vCPUs are parked; vm_lock held. */
 void cpu_tsc_start(struct Machine *m);
 void cpu_tsc_stop(struct Machine *m);
+/* What this CPU counts but for its own offset (the same on all CPUs of a machine); that offset. */
+uint64_t cpu_tsc_ticks(const struct CpuState *cpu);
+uint64_t cpu_tsc_own_offset(const struct CpuState *cpu);
 /* What to add to the host's TSC to get this CPU's while guest time runs. */
 uint64_t cpu_tsc_host_offset(const struct CpuState *cpu);
 

@@ -374,7 +374,7 @@ bool interp_safepoint(CpuState *cpu)
         return false;
     }
     if ((req & ~(CPU_REQ_RECHECK | CPU_REQ_RUN_ON)) || cpu->pending_db ||
-        cpu->event != CPU_EVENT_NONE) {
+        cpu->event != CPU_EVENT_NONE || cpu->kvm.unhalted) {
         cpu_take_events(cpu);
     }
     return cpu->activity == CPU_ACTIVE;

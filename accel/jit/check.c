@@ -37,6 +37,7 @@ bool check_may_try(const Insn *in)
     case OP_RDPMC: case OP_RDRAND: case OP_RDSEED: case OP_RDMSR: case OP_WRMSR: case OP_HLT:
     case OP_MONITOR: case OP_MWAIT: case OP_MOVCR: case OP_MOVDR: case OP_LMSW: case OP_INVLPG:
     case OP_INVPCID: case OP_INVD: case OP_WBINVD: case OP_XSETBV: case OP_RSM:
+    case OP_VMCALL: case OP_VMMCALL:
         return false;
     default: return true;
     }

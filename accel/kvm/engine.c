@@ -183,8 +183,7 @@ bool kvm_vm_up(KvmVm *vm, Error **errp)
         return false;
     }
     if (vm->irqchip == KVM_IRQCHIP_OFF) { /* x2APIC and TSC deadline are our LAPIC's */
-        enable(vm, KVM_CAP_X86_USER_SPACE_MSR,
-               KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_INVAL);
+        kvm_msr_exits(vm);
     }
     vm->ready = true;
     kvm_doorbells_fill(vm);

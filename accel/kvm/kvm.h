@@ -52,9 +52,7 @@ typedef struct KvmVm {
     pthread_mutex_t gate_lock;
     pthread_cond_t gate_cond;
     bool handed_over;        /* the kernel's controllers work; written with vm_lock */
-    /* clock.c: kvmclock when it stopped, and guest time then */
-    uint64_t clock_ns, clock_guest_ns;
-    bool clock_known, clock_runs;
+    bool clock_runs;         /* the kernel's kvmclock is the guest's: clock.c */
     bool alone;              /* KVM has vCPUs and no software engine has: nothing is guarded */
     bool stale;              /* the VM has a vCPU that is on another engine now */
 } KvmVm;
@@ -110,6 +108,8 @@ void kvm_tsc_setup(const KvmVm *vm);
 bool kvm_tsc_fits(const KvmVm *vm, const CpuState *cpu, Error **errp) MUST_USE;
 /* As of the last store: a guest of the guest runs, which no other engine can go on with. */
 bool kvm_state_in_nested_guest(const KvmVcpu *k);
+/* msr.c. A VM without a kernel LAPIC: registers of ours come out as KVM_EXIT_X86_RDMSR and WRMSR. */
+void kvm_msr_exits(const KvmVm *vm);
 /* One register, outside load and store; false: the kernel has no such, or not that value. */
 bool kvm_get_msr(const KvmVcpu *k, uint32_t msr, uint64_t *val);
 bool kvm_set_msr(const KvmVcpu *k, uint32_t msr, uint64_t val);

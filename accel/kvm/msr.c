@@ -52,12 +52,26 @@ static const FieldMsr fields[] = {
     FIELD(MSR_TSC_ADJUST, NONE, tsc_adjust),
     FIELD(MSR_MCG_STATUS, MCA, mcg_status),
     FIELD(MSR_MCG_CTL, MCA, mcg_ctl),
+    FIELD(MSR_KVM_SYSTEM_TIME_NEW, KVM, kvm.system_time),
+    FIELD(MSR_KVM_ASYNC_PF_INT, KVM, kvm.async_pf_int), /* before the one that switches it on */
+    FIELD(MSR_KVM_ASYNC_PF_EN, KVM, kvm.async_pf),
+    FIELD(MSR_KVM_STEAL_TIME, KVM, kvm.steal_time),
+    FIELD(MSR_KVM_PV_EOI_EN, KVM, kvm.pv_eoi),
+    FIELD(MSR_KVM_POLL_CONTROL, KVM, kvm.poll_control),
 };
 #undef FIELD
 
-/* Others' business. */
+/* Writing them has effects in the guest's memory, even of what they hold already. */
+static const uint32_t acting[] = {
+    MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_ASYNC_PF_INT, MSR_KVM_ASYNC_PF_EN, MSR_KVM_STEAL_TIME,
+    MSR_KVM_PV_EOI_EN,
+};
+
+/* Others' business; other names of the same (11h, 12h); and what only ever acts: the wall clock's
+ * writes a structure at a place that may be something else by now. */
 static const uint32_t not_kept[] = {
-    MSR_TSC, MSR_APIC_BASE, MSR_TSC_DEADLINE, MSR_ARCH_CAPABILITIES,
+    MSR_TSC, MSR_APIC_BASE, MSR_TSC_DEADLINE, MSR_ARCH_CAPABILITIES, MSR_KVM_SYSTEM_TIME,
+    MSR_KVM_WALL_CLOCK, MSR_KVM_WALL_CLOCK_NEW, MSR_KVM_ASYNC_PF_ACK,
 };
 
 static const FieldMsr *find_field(uint32_t msr)
@@ -250,75 +264,28 @@ void kvm_msrs_reset(KvmVcpu *k)
     }
 }
 
-/* ---- both ways ---- */
+/* ---- those of a LAPIC that is ours ---- */
 
-/* Calls fn for each register that CpuState has and the kernel may know, with where it is. */
-static void each_field(KvmVcpu *k, void (*fn)(KvmState *s, uint32_t msr, uint64_t *val))
+/* Without a LAPIC of its own the kernel refuses x2APIC's registers, which can come out as exits, but
+ * takes IA32_TSC_DEADLINE without a word: that one is filtered to come out. */
+void kvm_msr_exits(const KvmVm *vm)
 {
-    KvmState *s = k->state;
-    CpuState *cpu = &k->v->cpu;
-    MtrrState *m = &cpu->mtrr;
-    for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
-        const FieldMsr *f = &fields[i];
-        bool mce = f->msr == MSR_MCG_STATUS || f->msr == MSR_MCG_CTL;
-        if (in_list(s->list, s->nr_list, f->msr) && feature_has(&cpu->features, f->feature) &&
-            (!mce || s->has_mce)) {
-            fn(s, f->msr, (uint64_t *)((char *)cpu + f->offset));
-        }
-    }
-    for (unsigned i = 0; s->has_mtrr && i < NR_MTRR_VAR; i++) {
-        fn(s, MSR_MTRR_BASE0 + 2 * i, &m->base[i]);
-        fn(s, MSR_MTRR_BASE0 + 2 * i + 1, &m->mask[i]);
-    }
-    for (unsigned i = 0; s->has_mtrr && i < ARRAY_SIZE(m->fixed); i++) {
-        fn(s, i == 0 ? MSR_MTRR_FIX64K : i < 3 ? MSR_MTRR_FIX16K + i - 1 : MSR_MTRR_FIX4K + i - 3,
-           &m->fixed[i]);
-    }
-    if (s->has_mtrr) {
-        fn(s, MSR_MTRR_DEF_TYPE, &m->def_type);
-    }
-    for (unsigned i = 0; s->has_mce && i < 4 * NR_MC; i++) {
-        fn(s, MSR_MC0_CTL + i, &cpu->mc_bank[i]);
+    enum { WHY = KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_INVAL |
+                 KVM_MSR_EXIT_REASON_FILTER };
+    uint8_t none[8] = { 0 };
+    struct kvm_enable_cap cap = { .cap = KVM_CAP_X86_USER_SPACE_MSR, .args = { WHY } };
+    struct kvm_msr_filter filter = {
+        .flags = KVM_MSR_FILTER_DEFAULT_ALLOW,
+        .ranges[0] = { .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
+                       .nmsrs = 1, .base = MSR_TSC_DEADLINE, .bitmap = none },
+    };
+    if (kvm_cap(vm, KVM_CAP_X86_USER_SPACE_MSR) > 0 && kvm_ioctl(vm->fd, KVM_ENABLE_CAP, &cap) == 0 &&
+        kvm_cap(vm, KVM_CAP_X86_MSR_FILTER) > 0) {
+        kvm_ioctl(vm->fd, KVM_X86_SET_MSR_FILTER, &filter);
     }
 }
 
-static void put_field(KvmState *s, uint32_t msr, uint64_t *val)
-{
-    put(s, msr, *val);
-}
-
-static void get_field(KvmState *s, uint32_t msr, uint64_t *val)
-{
-    for (uint32_t i = 0; i < s->buffer->nmsrs; i++) {
-        if (s->buffer->entries[i].index == msr) {
-            *val = s->buffer->entries[i].data;
-            return;
-        }
-    }
-}
-
-void kvm_msrs_load(KvmVcpu *k)
-{
-    KvmState *s = k->state;
-    s->buffer->nmsrs = 0;
-    each_field(k, put_field);
-    for (size_t i = 0; i < s->nr_kept; i++) {
-        if (s->kept[i].valid) {
-            put(s, s->kept[i].msr, s->kept[i].val);
-        }
-    }
-    write_all(k);
-}
-
-void kvm_msrs_store(KvmVcpu *k)
-{
-    KvmState *s = k->state;
-    s->buffer->nmsrs = 0;
-    each_field(k, put_field);
-    read_all(k);
-    each_field(k, get_field);
-    read_kept(k);
-}
+/* ---- one ---- */
 
 bool kvm_get_msr(const KvmVcpu *k, uint32_t msr, uint64_t *val)
 {
@@ -340,4 +307,85 @@ bool kvm_set_msr(const KvmVcpu *k, uint32_t msr, uint64_t val)
         struct kvm_msr_entry entry;
     } m = { .head.nmsrs = 1, .entry = { .index = msr, .data = val } };
     return kvm_ioctl(k->fd, KVM_SET_MSRS, &m) == 1;
+}
+
+/* ---- both ways ---- */
+
+/* Calls fn for each register that CpuState has and the kernel may know, with where it is. */
+static void each_field(KvmVcpu *k, void (*fn)(KvmVcpu *k, uint32_t msr, uint64_t *val))
+{
+    KvmState *s = k->state;
+    CpuState *cpu = &k->v->cpu;
+    MtrrState *m = &cpu->mtrr;
+    for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+        const FieldMsr *f = &fields[i];
+        bool mce = f->msr == MSR_MCG_STATUS || f->msr == MSR_MCG_CTL;
+        if (in_list(s->list, s->nr_list, f->msr) && feature_has(&cpu->features, f->feature) &&
+            (!mce || s->has_mce)) {
+            fn(k, f->msr, (uint64_t *)((char *)cpu + f->offset));
+        }
+    }
+    for (unsigned i = 0; s->has_mtrr && i < NR_MTRR_VAR; i++) {
+        fn(k, MSR_MTRR_BASE0 + 2 * i, &m->base[i]);
+        fn(k, MSR_MTRR_BASE0 + 2 * i + 1, &m->mask[i]);
+    }
+    for (unsigned i = 0; s->has_mtrr && i < ARRAY_SIZE(m->fixed); i++) {
+        fn(k, i == 0 ? MSR_MTRR_FIX64K : i < 3 ? MSR_MTRR_FIX16K + i - 1 : MSR_MTRR_FIX4K + i - 3,
+           &m->fixed[i]);
+    }
+    if (s->has_mtrr) {
+        fn(k, MSR_MTRR_DEF_TYPE, &m->def_type);
+    }
+    for (unsigned i = 0; s->has_mce && i < 4 * NR_MC; i++) {
+        fn(k, MSR_MC0_CTL + i, &cpu->mc_bank[i]);
+    }
+}
+
+static void put_field(KvmVcpu *k, uint32_t msr, uint64_t *val)
+{
+    (void)val;
+    put(k->state, msr, 0);
+}
+
+static void put_changed(KvmVcpu *k, uint32_t msr, uint64_t *val)
+{
+    uint64_t now = 0;
+    bool acts = in_list(acting, ARRAY_SIZE(acting), msr);
+    if (!acts || !kvm_get_msr(k, msr, &now) || now != *val) {
+        put(k->state, msr, *val);
+    }
+}
+
+static void get_field(KvmVcpu *k, uint32_t msr, uint64_t *val)
+{
+    const KvmState *s = k->state;
+    for (uint32_t i = 0; i < s->buffer->nmsrs; i++) {
+        if (s->buffer->entries[i].index == msr) {
+            *val = s->buffer->entries[i].data;
+            return;
+        }
+    }
+}
+
+void kvm_msrs_load(KvmVcpu *k)
+{
+    KvmState *s = k->state;
+    s->buffer->nmsrs = 0;
+    each_field(k, put_changed);
+    for (size_t i = 0; i < s->nr_kept; i++) {
+        if (s->kept[i].valid) {
+            put(s, s->kept[i].msr, s->kept[i].val);
+        }
+    }
+    write_all(k);
+}
+
+void kvm_msrs_store(KvmVcpu *k)
+{
+    KvmState *s = k->state;
+    s->buffer->nmsrs = 0;
+    each_field(k, put_field);
+    read_all(k);
+    each_field(k, get_field);
+    read_kept(k);
 }

@@ -19,6 +19,7 @@
 #include "accel/kvm/kick.h"
 #include "accel/kvm/kvm.h"
 #include "cpu/exception.h"
+#include "cpu/kvm_pv.h"
 #include "cpu/tlb.h"
 #include "util/log.h"
 #include "util/timer.h"
@@ -206,6 +207,9 @@ static bool serve_requests(KvmVcpu *k)
     if (request & CPU_REQ_STOP) {
         return false;
     }
+    if (request & CPU_REQ_KICK) {
+        kvm_pv_take_kick(cpu);
+    }
     if (request & BY_CPU_STATE) {
         kvm_sync_state(k);
         take_events(cpu);
@@ -315,6 +319,8 @@ void kvm_vcpu_run(Vcpu *v)
     CpuState *cpu = &v->cpu;
     if (cpu->activity == CPU_HALTED && k->in_kernel && cpu_has_work(cpu)) {
         cpu->activity = CPU_ACTIVE; /* the kernel thinks so: it left us the wait */
+        cpu->kvm.unhalted = false;
+        cpu_clear_request(cpu, CPU_REQ_KICK);
         k->ready_for_interrupt = true;
     }
     for (;;) {

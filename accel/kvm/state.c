@@ -465,6 +465,7 @@ void kvm_store_state(KvmVcpu *k)
     store_sregs(k);
     kvm_xsave_store(k);
     kvm_msrs_store(k);
+    k->v->cpu.kvm.foreign = true;
     kvm_tsc_store(k);
     store_nested(k);
     store_debugregs(k);

@@ -90,6 +90,10 @@ struct Machine {
     RamBlock *ram;               /* main RAM, one block */
     struct CpuState **cpu;       /* nr_cpus of them, APIC id order */
     struct Vcpu **vcpu;
+    struct {                     /* cpu/kvm_pv.c: kvmclock reads ns when TSCs count ticks */
+        uint64_t ns, ticks;
+        bool runs;               /* else it stands at ns */
+    } kvmclock;
     struct CpuFeatureSource *features; /* cpu/model.h; NULL: what the software engines implement */
     struct {                     /* cpu/tsc.c */
         uint32_t khz;            /* of its CPUs unless -cpu says another; 0: 1 GHz */

@@ -600,6 +600,15 @@ static bool cpu_write_msr(void *opaque, uint32_t msr, uint64_t val)
     return ok;
 }
 
+static void cpu_inject(void *opaque, uint8_t vector)
+{
+    bool entered = enter();
+    if (vector >= 16) {
+        apic_accept(opaque, APIC_FIXED, vector, false);
+    }
+    leave(entered);
+}
+
 static const CpuApicOps cpu_ops = {
     .ack = cpu_ack,
     .get_cr8 = cpu_get_cr8,
@@ -608,6 +617,7 @@ static const CpuApicOps cpu_ops = {
     .set_base = cpu_set_base,
     .read_msr = cpu_read_msr,
     .write_msr = cpu_write_msr,
+    .inject = cpu_inject,
 };
 
 /* ---- the device ---- */

@@ -96,11 +96,12 @@ def ends_by_reset(name):
     return head(name, "ends") == ["reset"]
 
 
-def command(args, image, log, smp):
+def command(args, name, image, log, smp):
     if args.qemu:
         start = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", args.cpu]
     else:
-        start = [args.vireo, "-accel", engines.accel(args.accel), "-cpu", args.cpu]
+        model = (head(name, "cpu") or [args.cpu])[0]
+        start = [args.vireo, "-accel", engines.accel(args.accel), "-cpu", model]
     return start + ["-m", "32", "-nodefaults", "-display", "none", "-no-reboot", "-bios", image,
                     "-debugcon", "file:" + log, "-device", "isa-debug-exit,iobase=0xf4,iosize=1"
                     ] + (["-smp", str(smp)] if smp > 1 else [])
@@ -111,7 +112,7 @@ def run_guest(args, name, out, bits, smp):
     image, log = build(name, out, args.cc, bits), os.path.join(out, name + ".log")
     if os.path.exists(log):
         os.unlink(log)
-    cmd = command(args, image, log, smp)
+    cmd = command(args, name, image, log, smp)
     if args.show:
         print("# " + " ".join(cmd))
     try:
