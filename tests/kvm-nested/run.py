@@ -342,6 +342,8 @@ def verdict(name, words, files, err):
             wrong += tap_failures(out)
     if name.startswith("switch"):
         console = "\n".join(files.get("console", []))
+        if "switches: 4, " not in "\n".join(files.get("out", [])):
+            wrong.append("want 'switches: 4, ' from info accel")
         wrong += ["no '%s' on the console" % w for w in ("GUEST-LOOP 2000", "GUEST-GZIP-OK", "GUEST-SHA-OK")
                   if w not in console]
     return wrong
