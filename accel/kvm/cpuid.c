@@ -166,6 +166,15 @@ static void add_range(Table *t, uint32_t first, uint32_t last)
     }
 }
 
+/* Paravirtual MSRs and hypercalls only for those who were told of them: kvm=off hides all. */
+static void enforce_paravirtual(KvmVcpu *k)
+{
+    struct kvm_enable_cap cap = { .cap = KVM_CAP_ENFORCE_PV_FEATURE_CPUID, .args = { 1 } };
+    if (kvm_cap(k->vm, KVM_CAP_ENFORCE_PV_FEATURE_CPUID) > 0) {
+        kvm_ioctl(k->fd, KVM_ENABLE_CAP, &cap);
+    }
+}
+
 bool kvm_set_cpuid(KvmVcpu *k, Error **errp)
 {
     const CpuState *cpu = &k->v->cpu;
@@ -183,6 +192,7 @@ bool kvm_set_cpuid(KvmVcpu *k, Error **errp)
     if (cpu->id.xlevel) {
         add_range(&t, 0x80000000, cpu->id.xlevel);
     }
+    enforce_paravirtual(k);
     int r = kvm_ioctl(k->fd, KVM_SET_CPUID2, t.c);
     free(t.c);
     return r >= 0 ||

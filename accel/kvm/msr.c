@@ -52,12 +52,12 @@ static const FieldMsr fields[] = {
     FIELD(MSR_TSC_ADJUST, NONE, tsc_adjust),
     FIELD(MSR_MCG_STATUS, MCA, mcg_status),
     FIELD(MSR_MCG_CTL, MCA, mcg_ctl),
-    FIELD(MSR_KVM_SYSTEM_TIME_NEW, KVM, kvm.system_time),
-    FIELD(MSR_KVM_ASYNC_PF_INT, KVM, kvm.async_pf_int), /* before the one that switches it on */
-    FIELD(MSR_KVM_ASYNC_PF_EN, KVM, kvm.async_pf),
-    FIELD(MSR_KVM_STEAL_TIME, KVM, kvm.steal_time),
-    FIELD(MSR_KVM_PV_EOI_EN, KVM, kvm.pv_eoi),
-    FIELD(MSR_KVM_POLL_CONTROL, KVM, kvm.poll_control),
+    FIELD(MSR_KVM_SYSTEM_TIME_NEW, KVM_CLOCK, kvm.system_time),
+    FIELD(MSR_KVM_ASYNC_PF_INT, KVM_ASYNCPF_INT, kvm.async_pf_int), /* before the one that switches it on */
+    FIELD(MSR_KVM_ASYNC_PF_EN, KVM_ASYNCPF, kvm.async_pf),
+    FIELD(MSR_KVM_STEAL_TIME, KVM_STEAL_TIME, kvm.steal_time),
+    FIELD(MSR_KVM_PV_EOI_EN, KVM_PV_EOI, kvm.pv_eoi),
+    FIELD(MSR_KVM_POLL_CONTROL, KVM_POLL_CONTROL, kvm.poll_control),
 };
 #undef FIELD
 

@@ -397,7 +397,10 @@ static void poison(Fixture *f, CpuState *cpu, const CpuState *want)
     cpu->event = CPU_EVENT_NONE;
     cpu->request = 0;
     cpu->kvm.foreign = false;
-    cpu->kvm.poll_control ^= 1;
+    cpu->kvm.poll_control = want->kvm.poll_control; /* not shown, so not the kernel's */
+    if (!feature_has(&cpu->features, FEATURE_KVM_PV_EOI)) {
+        cpu->kvm.pv_eoi = want->kvm.pv_eoi;
+    }
     memcpy(cpu->pdpte, want->pdpte, sizeof(cpu->pdpte)); /* the kernel's only under PAE paging */
     cpu->event_vector = want->event_vector;
     cpu->event_has_error = want->event_has_error;
