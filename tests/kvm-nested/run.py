@@ -12,6 +12,7 @@ import argparse
 import difflib
 import glob
 import gzip
+import importlib.util
 import os
 import re
 import shlex
@@ -81,6 +82,48 @@ start -display none -nodefaults -bios /guest/exit.bin -device isa-debug-exit,iob
 finish 30
 """
 
+def load_kvm_runner():
+    path = os.path.join(ROOT, "tests/kvm/run.py")
+    spec = importlib.util.spec_from_file_location("kvm_run", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def kvm_guests(root, tmp):
+    """Puts the images of tests/kvm into the bed; what runs them there, as a program."""
+    runner = load_kvm_runner()
+    steps = ""
+    for name in (g for g in runner.guests() if not g.startswith("cpu-")):
+        for bits in runner.head(name, "bits") or ["64"]:
+            path = "/kvm/%s-%s.bin" % (name, bits)
+            put(root, path, runner.build(name, tmp, int(bits)))
+            for smp in runner.head(name, "smp") or ["1"]:
+                for mode in runner.head(name, "modes") or [None]:
+                    cmd = runner.command("vireo", path, "/tmp/log", runner.accel(mode), smp,
+                                         runner.head(name, "options"))
+                    steps += "run '%s %s-bit smp=%s %s' %s\n" % (name, bits, smp, mode or "",
+                                                                shlex.join(cmd))
+    put(root, "/kvm/all", data=steps.encode())
+
+
+GUESTS = """
+run() {
+    title=$1
+    shift
+    rm -f /tmp/log
+    timeout 60 "$@" </dev/null >/tmp/err 2>&1
+    status=$?
+    case $status in 1|3) grep -q '^1\.\.' /tmp/log && status=0 ;; esac
+    say "STATUS $status"
+    say "FILE out"
+    echo "# $title"
+    cat /tmp/log /tmp/err
+    say "END"
+}
+. /kvm/all
+"""
+
 CASES = {
     "boot": ("to a prompt, compared with the interpreter", 500, to_prompt("-accel kvm -smp 1")),
     "boot-smp2": ("the same on 2 CPUs", 500, to_prompt("-accel kvm -smp 2")),
@@ -90,6 +133,7 @@ CASES = {
     "switch-smp2": ("the same on 2 CPUs", 900, switching("-accel kvm -smp 2")),
     "default": ("no -accel: KVM, which is fast here", 40, DEFAULT),
     "unit": ("the unit tests of KVM", 120, UNIT),
+    "guests": ("the guests of tests/kvm", 400, GUESTS),
 }
 
 
@@ -189,7 +233,7 @@ def firmware_dir():
     raise Skip("no SeaBIOS: install seabios")
 
 
-def bed(tmp, unit):
+def bed(tmp, unit, guests):
     """The outer VM's initial RAM disk but for /steps. Returns (kernel, initrd, guest's initrd)."""
     parts = media()
     root = os.path.join(tmp, "bed")
@@ -212,6 +256,8 @@ def bed(tmp, unit):
     for path in sorted(glob.glob(BUILD + "/tests/unit/test_kvm*")) if unit else []:
         if os.access(path, os.X_OK) and not path.endswith((".o", ".d")):
             put_program(root, "/tests/" + os.path.basename(path), path)
+    if guests:
+        kvm_guests(root, tmp)
     pack(root, os.path.join(tmp, "bed.cpio"))
     return parts + "/linux", os.path.join(tmp, "bed.cpio"), guest
 
@@ -337,7 +383,7 @@ def verdict(name, words, files, err):
     said = "\n".join(files.get("err", []))
     if name == "default" and not re.search(r"^vireo: running on kvm$", said, re.M):
         wrong.append("want 'vireo: running on kvm', got '%s'" % said.strip())
-    if name == "unit":
+    if name in ("unit", "guests"):
         for out in files.get("out", []):
             wrong += tap_failures(out)
     if name.startswith("switch"):
@@ -396,7 +442,7 @@ def main():
         try:
             if not shutil.which(QEMU):
                 raise Skip("no %s: install qemu-system-x86" % QEMU)
-            made = bed(tmp, args.steps or "unit" in names)
+            made = bed(tmp, args.steps or "unit" in names, args.steps or "guests" in names)
         except Skip as e:
             for number, name in enumerate(names, 1):
                 print("ok %d - %s # SKIP %s" % (number, name, e))
