@@ -128,6 +128,8 @@ void vcpus_pause(Machine *m);
 void vcpus_hold(Machine *m);
 void vcpus_release(Machine *m);
 void vcpus_destroy(Machine *m); /* joins the threads */
+/* Is it to park, or parked: by the run state, a hold, or for want of an engine that executes? */
+bool vcpu_must_park(const Vcpu *v);
 /* Runs fn in the thread of a parked vCPU, and returns when it is done. */
 void vcpu_call_parked(Vcpu *v, void (*fn)(Vcpu *v, void *arg), void *arg);
 /* Queues fn(cpu, arg) to run on that vCPU's thread between instructions, and kicks it. */

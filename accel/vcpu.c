@@ -166,7 +166,7 @@ static void load_state(Vcpu *v)
     }
 }
 
-static bool must_park(const Vcpu *v)
+bool vcpu_must_park(const Vcpu *v)
 {
     return (v->stop || v->hold || !v->engine->executes) && !v->quit;
 }
@@ -174,13 +174,13 @@ static bool must_park(const Vcpu *v)
 /* Parks while asked to; vm_lock held. */
 static void park(Vcpu *v)
 {
-    if (!must_park(v)) {
+    if (!vcpu_must_park(v)) {
         return;
     }
     if (v->engine->store_state) {
         v->engine->store_state(v);
     }
-    while (must_park(v)) {
+    while (vcpu_must_park(v)) {
         if (v->call) {
             v->call(v, v->call_arg);
             v->call = NULL;
@@ -492,7 +492,7 @@ static void wait_until_parked(Machine *m)
     }
     for (unsigned i = 0; i < m->nr_cpus; i++) {
         Vcpu *v = m->vcpu[i];
-        while (v->started && must_park(v) && !v->stopped) {
+        while (v->started && vcpu_must_park(v) && !v->stopped) {
             vm_cond_wait(&v->parked);
         }
     }

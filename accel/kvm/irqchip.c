@@ -368,12 +368,12 @@ void kvm_irqchip_forget(KvmVm *vm)
 
 /* ---- in and out ---- */
 
-/* Has every vCPU that is to run loaded its state? */
+/* Has every vCPU that is to run loaded its state, and has the kernel a LAPIC for each of the others? */
 static bool all_entered(const struct Machine *m)
 {
     for (unsigned i = 0; i < m->nr_cpus; i++) {
         const KvmVcpu *k = on_kvm(m, i);
-        if (k && !m->vcpu[i]->stop && !k->entered) {
+        if (k && !k->entered && (!vcpu_must_park(m->vcpu[i]) || k->fd < 0)) {
             return false;
         }
     }
@@ -389,6 +389,10 @@ bool kvm_irqchip_enter(KvmVcpu *k)
         return true;
     }
     vm_lock();
+    if (vcpu_must_park(k->v)) { /* so must others that have nothing in the kernel yet, maybe */
+        vm_unlock();
+        return false;
+    }
     k->entered = true;
     if (!vm->handed_over && all_entered(m)) {
         irqchip_hand_over(m, vm->irqchip == KVM_IRQCHIP_ON ? &ops_on : &ops_split);
@@ -440,12 +444,12 @@ void kvm_irqchip_leave(KvmVcpu *k)
     if (!vm->handed_over) {
         return;
     }
-    while (any_entered(vm->machine) && vm->handed_over && v->stop && !v->quit) {
+    while (any_entered(vm->machine) && vm->handed_over && vcpu_must_park(v)) {
         vm_cond_wait(&v->wake);
     }
     if (vm->handed_over && !any_entered(vm->machine)) {
         take_back(vm);
-    } else if (vm->handed_over && !v->stop) {
+    } else if (vm->handed_over && !vcpu_must_park(v)) {
         k->entered = true; /* resumed while it waited: the others never stopped */
     }
 }

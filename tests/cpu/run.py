@@ -11,7 +11,7 @@ guest's opening comment,
     smp: 1 2 4              numbers of CPUs it is run with, once each,
     bits: 64 32             a guest in C: what it is compiled as, and run once each.
 
-    run.py [-v VIREO] [-a ACCEL] [-c CPU] [--qemu] [GUEST...]
+    run.py [-v VIREO] [-a ACCEL] [-c CPU] [--qemu] [--switch ENGINES] [GUEST...]
 
 ACCEL: what vireo -accel takes, or a setting's name in tests/engines.py.
 """
@@ -29,6 +29,7 @@ TIMEOUT = 60 * float(os.environ.get("SLOW", "1"))
 
 sys.path.insert(0, os.path.dirname(HERE))
 import engines  # pylint: disable=wrong-import-position
+import hmp  # pylint: disable=wrong-import-position
 import signals  # pylint: disable=wrong-import-position
 
 C_FLAGS = ["-O2", "-ffreestanding", "-fno-pic", "-fno-stack-protector", "-mno-red-zone",
@@ -53,13 +54,14 @@ def head(name, key):
     return re.findall(r"^ \* %s: (.*)$" % key, comment, re.M)
 
 
-def compile_c(path, obj, bits, cc):
+def compile_c(path, obj, bits, cc, flags):
     """32-bit code goes into the same 64-bit objects as lib.S, behind a .code32."""
+    flags = C_FLAGS + list(flags)
     if bits == 64:
-        subprocess.run([cc, "-m64", "-mcmodel=small"] + C_FLAGS + ["-c", "-o", obj, path], check=True)
+        subprocess.run([cc, "-m64", "-mcmodel=small"] + flags + ["-c", "-o", obj, path], check=True)
         return
     asm = obj[:-2] + ".s"
-    subprocess.run([cc, "-m32", "-march=i686"] + C_FLAGS + ["-S", "-o", asm, path], check=True)
+    subprocess.run([cc, "-m32", "-march=i686"] + flags + ["-S", "-o", asm, path], check=True)
     with open(asm) as f:
         text = f.read()
     with open(asm, "w") as f:
@@ -67,8 +69,8 @@ def compile_c(path, obj, bits, cc):
     subprocess.run(["as", "--64", "-o", obj, asm], check=True)
 
 
-def build(name, out, cc, bits=64):
-    """Returns the path of NAME's 64 KiB image."""
+def build(name, out, cc, bits=64, flags=()):
+    """Returns the path of NAME's 64 KiB image. flags: more of them, for C."""
     # clang's own assembler does not know "offset 1b" for what it is
     use_as = ["-fno-integrated-as"] if "clang" in cc else []
     image = os.path.join(out, "%s-%d.bin" % (name, bits))
@@ -79,7 +81,7 @@ def build(name, out, cc, bits=64):
     for part in parts:
         path, obj = os.path.join(HERE, part), image[:-4] + "." + part[:-2] + ".o"
         if part.endswith(".c"):
-            compile_c(path, obj, bits, cc)
+            compile_c(path, obj, bits, cc, flags)
         else:
             subprocess.run([cc, "-m64", "-DBITS=%d" % bits, "-c", "-o", obj, path] + use_as,
                            check=True)
@@ -113,8 +115,15 @@ def run_guest(args, name, out, bits, smp):
     if os.path.exists(log):
         os.unlink(log)
     cmd = command(args, name, image, log, smp)
+    switcher = None
+    if args.switch:
+        socket = os.path.join(out, "monitor")
+        cmd += ["-monitor", "unix:%s,server=on,wait=off" % socket]
+        switcher = hmp.Switcher(socket, args.switch.split(":"), smp)
     if args.show:
         print("# " + " ".join(cmd))
+    if switcher:
+        switcher.start()
     try:
         env = signals.environment(out, args.signals) if args.signals else None
         done = subprocess.run(cmd, timeout=TIMEOUT, env=env, stdin=subprocess.DEVNULL,
@@ -122,6 +131,10 @@ def run_guest(args, name, out, bits, smp):
         status, said = done.returncode, done.stdout.decode(errors="replace").strip()
     except subprocess.TimeoutExpired:
         status, said = "no end within %d s" % TIMEOUT, ""
+    if switcher:
+        switcher.stop()
+        said += switcher.said
+        print("# %s: %d switches" % (name, switcher.count))
     text = ""
     if os.path.exists(log):
         with open(log, errors="replace") as f:
@@ -179,6 +192,8 @@ def main():
     parser.add_argument("--show", action="store_true", help="print the commands")
     parser.add_argument("--signals", type=int, metavar="N",
                         help="send every thread N signals a second (../signals.py)")
+    parser.add_argument("--switch", metavar="ENGINE:ENGINE",
+                        help="move the CPUs between these engines all the time")
     parser.add_argument("--keep", help="directory to leave images and logs in")
     parser.add_argument("--list", action="store_true", help="names of the guests")
     parser.add_argument("--list-smp", action="store_true", help="of those for several CPUs")
