@@ -58,13 +58,26 @@ static unsigned slot_of(const Translator *t, bool write)
     } else if (in->base == REG_RBP && in->index == INSN_REG_NONE) {
         n = 1;
     } else {
-        n = 2 + (unsigned)((t->gpa >> 5) * 7 + in->base * 3 + in->index * 5) % (NR_SLOTS / 2 - 2);
+        /* Operands far from each other lie in different pages, whatever their registers. */
+        uint32_t far = (uint32_t)in->disp >> 10;
+        n = 2 + ((unsigned)(t->gpa >> 5) * 7 + in->base * 3 + in->index * 5 + far * 11) %
+                    (NR_SLOTS / 2 - 2);
     }
     unsigned slot = n + (t->user ? NR_SLOTS / 2 : 0);
     while (share_slot_taken(t, slot, write)) {
         slot = (slot & (NR_SLOTS / 2)) | ((slot + 1) & (NR_SLOTS / 2 - 1));
     }
     return slot;
+}
+
+static int32_t slot_tag(unsigned slot, bool write)
+{
+    return (write ? OFF(write_slots.tag) : OFF(read_slots.tag)) + 8 * (int32_t)slot;
+}
+
+static int32_t slot_addend(unsigned slot, bool write)
+{
+    return (write ? OFF(write_slots.addend) : OFF(read_slots.addend)) + 8 * (int32_t)slot;
 }
 
 static uint32_t describe(const Translator *t, unsigned slot, unsigned size, uint32_t access)
@@ -134,8 +147,7 @@ static void check_slot(Translator *t, bool simple, const Rm *ea, unsigned slot, 
 {
     Emit *e = t->e;
     const bool write = desc & MEM_WRITE;
-    int32_t tag = (write ? OFF(write_slots.tag) : OFF(read_slots.tag)) + 8 * (int32_t)slot;
-    int32_t addend = (write ? OFF(write_slots.addend) : OFF(read_slots.addend)) + 8 * (int32_t)slot;
+    const int32_t tag = slot_tag(slot, write), addend = slot_addend(slot, write);
     bool aligned = desc & MEM_ALIGNED, trial = roam_on_trial(t, write);
     if (trial) {
         roam_count(t, ROAM_HIT);
@@ -183,8 +195,8 @@ static void check_slot(Translator *t, bool simple, const Rm *ea, unsigned slot, 
 }
 
 /* The same for an operand that roams. */
-static void check_tlb(Translator *t, bool simple, const Rm *ea, uint32_t desc, unsigned size,
-                      uint32_t need, BodyFn *body)
+static void check_tlb(Translator *t, bool simple, const Rm *ea, unsigned slot, uint32_t desc,
+                      unsigned size, uint32_t need, BodyFn *body)
 {
     Emit *e = t->e;
     const bool write = desc & MEM_WRITE, aligned = desc & MEM_ALIGNED;
@@ -202,6 +214,10 @@ static void check_tlb(Translator *t, bool simple, const Rm *ea, uint32_t desc, u
         mem.scale = 0;
     } else {
         emit_load(e, S1, addend);
+        if (!t->cs64) { /* no shared checks: this slot may serve operands behind with the same base */
+            emit_store(e, rm_gs(slot_addend(slot, write)), S1);
+            emit_store(e, rm_gs(slot_tag(slot, write)), S0);
+        }
         roam_address(t, 0);
         emit_alu(e, EM_W, A_ADD, S0, rm_reg(S1));
     }
@@ -236,7 +252,7 @@ static uint32_t after_flags(const Translator *t, uint32_t desc)
 static int32_t addend_of(const Translator *t, const Share *s)
 {
     return s->roams ? OFF_WORD(JW_SHARE + (s - t->share))
-           : (s->write ? OFF(write_slots.addend) : OFF(read_slots.addend)) + 8 * (int32_t)s->slot;
+                    : slot_addend(s->slot, s->write);
 }
 
 /* The operand itself, checked before: ea is base + displacement. */
@@ -262,9 +278,8 @@ static uint8_t *check_range(Translator *t, const Share *s, const Rm *ea)
         emit_store(e, rm_gs(addend_of(t, s)), S0);
         return cold;
     }
-    int32_t tag = (s->write ? OFF(write_slots.tag) : OFF(read_slots.tag)) + 8 * (int32_t)s->slot;
     emit_lea(e, S1, rm_mem(ea->base, (int32_t)s->lo));
-    emit_alu(e, EM_W, A_XOR, S1, rm_gs(tag));
+    emit_alu(e, EM_W, A_XOR, S1, rm_gs(slot_tag(s->slot, s->write)));
     emit_alu_imm(e, EM_W, A_CMP, rm_reg(S1), PAGE_SIZE - (int32_t)(s->hi - s->lo));
     return emit_jcc(e, CC_A);
 }
@@ -322,7 +337,7 @@ void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, Bo
         return;
     }
     if (roams(t, write)) {
-        check_tlb(t, simple, &ea, desc, size, need, body);
+        check_tlb(t, simple, &ea, slot, desc, size, need, body);
         return;
     }
     if (!simple) {
@@ -428,11 +443,11 @@ void gen_cold_access(Translator *t, Cold *c)
 uint8_t *gen_stack_check(Translator *t, int32_t disp, unsigned size, bool write)
 {
     Emit *e = t->e;
-    int32_t slot = 8 * (t->user ? NR_SLOTS / 2 : 0);
+    unsigned slot = t->user ? NR_SLOTS / 2 : 0;
     emit_lea(e, S1, rm_mem(H_RSP, disp));
-    emit_alu(e, EM_W, A_XOR, S1, rm_gs((write ? OFF(write_slots.tag) : OFF(read_slots.tag)) + slot));
+    emit_alu(e, EM_W, A_XOR, S1, rm_gs(slot_tag(slot, write)));
     emit_alu_imm(e, EM_W, A_CMP, rm_reg(S1), PAGE_SIZE - (int32_t)size);
     uint8_t *split = emit_jcc(e, CC_A);
-    emit_load(e, S0, rm_gs((write ? OFF(write_slots.addend) : OFF(read_slots.addend)) + slot));
+    emit_load(e, S0, rm_gs(slot_addend(slot, write)));
     return split;
 }
