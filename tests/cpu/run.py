@@ -54,7 +54,7 @@ def head(name, key):
     return re.findall(r"^ \* %s: (.*)$" % key, comment, re.M)
 
 
-def compile_c(path, obj, bits, cc, flags):
+def compile_c(path, obj, bits, cc, flags=()):
     """32-bit code goes into the same 64-bit objects as lib.S, behind a .code32."""
     flags = C_FLAGS + list(flags)
     if bits == 64:
