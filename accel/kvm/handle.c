@@ -121,6 +121,10 @@ static bool rescue(KvmVcpu *k, ExitRescue why)
 {
     CpuState *cpu = &k->v->cpu;
     kvm_sync_state(k);
+    if (log_on(LOG_KVM)) {
+        log_printf("kvm: cpu %u: the interpreter steps at %llx\n", cpu->index,
+                   (unsigned long long)cpu_code_lin(cpu));
+    }
     cpu->engine_data = k->interp;
     interp_step(cpu, 1);
     interp_flush(cpu);
