@@ -70,9 +70,7 @@ def build(name, out, bits=64, cc="gcc"):
         path = os.path.join(HERE if part == name + ".c" else CPU, part)
         objects.append(image[:-4] + "." + part[:-2] + ".o")
         if part.endswith(".c"):
-            cpu_run.C_FLAGS.append("-I" + CPU)
-            cpu_run.compile_c(path, objects[-1], bits, cc)
-            cpu_run.C_FLAGS.pop()
+            cpu_run.compile_c(path, objects[-1], bits, cc, ["-I" + CPU])
         else:
             subprocess.run([cc, "-m64", "-DBITS=%d" % bits, "-c", "-o", objects[-1], path] +
                            (["-fno-integrated-as"] if "clang" in cc else []), check=True)
