@@ -131,6 +131,9 @@ static void add(Table *t, uint32_t leaf, uint32_t subleaf, bool indexed)
         return; /* no model comes near */
     }
     cpu_cpuid(t->cpu, leaf, subleaf, out);
+    if (!indexed && !(out[CPUID_EAX] | out[CPUID_EBX] | out[CPUID_ECX] | out[CPUID_EDX])) {
+        return; /* the kernel answers zeros for what is missing, too */
+    }
     t->c->entries[t->c->nent++] = (struct kvm_cpuid_entry2) {
         .function = leaf,
         .index = subleaf,

@@ -67,6 +67,12 @@ static const uint32_t acting[] = {
     MSR_KVM_PV_EOI_EN,
 };
 
+/* Hyper-V's are not offered, and writing one of them switches KVM's own EOI flag off. */
+static bool is_hyperv(uint32_t msr)
+{
+    return msr >> 12 == 0x40000;
+}
+
 /* Others' business; other names of the same (11h, 12h); and what only ever acts: the wall clock's
  * writes a structure at a place that may be something else by now. */
 static const uint32_t not_kept[] = {
@@ -194,7 +200,8 @@ static bool allocate(KvmVcpu *k)
     }
     for (size_t i = 0; i < s->nr_list; i++) {
         uint32_t msr = s->list[i];
-        if (!find_field(msr) && !in_list(not_kept, ARRAY_SIZE(not_kept), msr)) {
+        if (!find_field(msr) && !is_hyperv(msr) &&
+            !in_list(not_kept, ARRAY_SIZE(not_kept), msr)) {
             s->kept[s->nr_kept++].msr = msr;
         }
     }

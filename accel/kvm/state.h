@@ -31,6 +31,7 @@ typedef struct KvmState {
     struct kvm_msrs *buffer; /* room for all */
 
     uint64_t tsc_loaded; /* the TSC offset load gave to the kernel */
+    uint64_t adjust_loaded; /* and IA32_TSC_ADJUST */
     struct kvm_nested_state *nested;
     size_t nested_size; /* 0: the kernel has none */
 } KvmState;

@@ -81,13 +81,21 @@ bool kvm_tsc_fits(const KvmVm *vm, const CpuState *cpu, Error **errp)
                      cpu->tsc_khz, host_khz, cpu_model_name(cpu->model), host_khz);
 }
 
-/* Some hosts run guests without virtualization extensions and take an offset to no effect. */
-static bool shifts_tsc(KvmVcpu *k)
+/* Where the host's own TSC is unstable the kernel moves offsets by itself. */
+static bool keeps_offset(KvmVcpu *k)
 {
     uint64_t want = cpu_tsc_host_offset(&k->v->cpu), got = 0;
-    tsc_attr(k, KVM_SET_DEVICE_ATTR, &want);
-    tsc_attr(k, KVM_GET_DEVICE_ATTR, &got);
-    return want == got;
+    return tsc_attr(k, KVM_SET_DEVICE_ATTR, &want) == 0 &&
+           tsc_attr(k, KVM_GET_DEVICE_ATTR, &got) == 0 && want == got;
+}
+
+/* Some hosts run guests without virtualization extensions and take an offset to no effect: a guest
+ * reads their TSC, whatever was written. */
+static bool shows_host_tsc(KvmVcpu *k)
+{
+    uint64_t val = 1ull << 60, before = host_tsc();
+    return tsc_msr(k, KVM_SET_MSRS, &val) == 0 && tsc_msr(k, KVM_GET_MSRS, &val) == 0 &&
+           val >= before && val <= host_tsc();
 }
 
 bool kvm_tsc_init(KvmVcpu *k, Error **errp)
@@ -111,9 +119,10 @@ bool kvm_tsc_init(KvmVcpu *k, Error **errp)
         }
         s->has_tsc_offset = false;
     } else {
-        cpu_tsc_follow_host(m);
-        if (s->has_tsc_offset && !shifts_tsc(k)) {
-            s->has_tsc_offset = false;
+        s->has_tsc_offset = s->has_tsc_offset && keeps_offset(k);
+        if (s->has_tsc_offset) {
+            cpu_tsc_follow_host(m);
+        } else if (shows_host_tsc(k)) {
             cpu_tsc_be_host(m);
         }
     }
@@ -128,6 +137,7 @@ void kvm_tsc_load(KvmVcpu *k)
     if (cpu->machine->tsc.is_host) {
         return;
     }
+    s->adjust_loaded = cpu->tsc_adjust;
     if (s->has_tsc_offset) {
         s->tsc_loaded = cpu_tsc_host_offset(cpu);
         r = tsc_attr(k, KVM_SET_DEVICE_ATTR, &s->tsc_loaded);
@@ -154,12 +164,10 @@ void kvm_tsc_store(KvmVcpu *k)
             cpu->tsc_offset += val - s->tsc_loaded;
             s->tsc_loaded = val;
         }
-    } else if (tsc_msr(k, KVM_GET_MSRS, &val) == 0) {
-        /* What is left of the time between two calls is no write: equal offsets stay equal. */
-        int64_t moved = (int64_t)(val - cpu_tsc(cpu));
-        int64_t slack = cpu->tsc_khz; /* 1 ms */
-        if (moved > slack || moved < -slack) {
-            cpu->tsc_offset += (uint64_t)moved;
-        }
+    } else {
+        /* The kernel counts what the guest adds by either register in this one; how much time a call
+         * takes does not come into it. */
+        cpu->tsc_offset += cpu->tsc_adjust - s->adjust_loaded;
+        s->adjust_loaded = cpu->tsc_adjust;
     }
 }

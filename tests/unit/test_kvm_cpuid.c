@@ -249,6 +249,7 @@ static void test_round_trip(void **state)
         Error *err = NULL;
         CpuState *cpu = apply(f, models[i]);
         assert_true(kvm_set_cpuid(&f->k, &err));
+        memset(c->entries, 0, 256 * sizeof(c->entries[0]));
         c->nent = 256;
         assert_int_equal(kvm_ioctl(f->k.fd, KVM_GET_CPUID2, c), 0);
         assert_true(c->nent > 10);
@@ -256,6 +257,9 @@ static void test_round_trip(void **state)
             const struct kvm_cpuid_entry2 *e = &c->entries[n];
             const uint32_t got[4] = { e->eax, e->ebx, e->ecx, e->edx };
             uint32_t want[4];
+            if (n && !e->function) {
+                break; /* old kernels do not say how many they filled in */
+            }
             cpu_cpuid(cpu, e->function, e->index, want);
             for (unsigned reg = 0; reg < 4; reg++) {
                 bool features = e->function == 1 || e->function == 7 || e->function == 0xd ||

