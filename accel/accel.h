@@ -93,6 +93,7 @@ struct Vcpu {
     pthread_cond_t wake, parked; /* with vm_lock: to and from a parked vCPU */
     List work;                   /* of vcpu_run_on, under work_lock */
     pthread_mutex_t work_lock;
+    struct KvmVcpu *kvm;  /* what KVM has of it, for others to kick; NULL: runs elsewhere */
     bool halts_inside;    /* run() itself waits for what ends HLT and for SIPIs */
     bool asleep;          /* atomic: halted, waits on sleep_cond */
     pthread_mutex_t sleep_lock;

@@ -11,6 +11,20 @@
 #include "accel/kvm/kvm.h"
 #include "cpu/kvm_pv.h"
 #include "cpu/model.h"
+#include "util/timer.h"
+
+enum { LONG_NS = 500000000 };
+
+/* A guest that has stood still should not take its CPUs for stuck (api.rst 4.70). One without
+ * kvmclock cannot be told. */
+void kvm_clock_tell_guest(KvmVcpu *k)
+{
+    unsigned pauses = __atomic_load_n(&k->vm->pauses, __ATOMIC_RELAXED);
+    if (k->pauses_seen != pauses) {
+        k->pauses_seen = pauses;
+        kvm_ioctl(k->fd, KVM_KVMCLOCK_CTRL, NULL);
+    }
+}
 
 void kvm_clock_stop(KvmVm *vm)
 {
@@ -19,6 +33,8 @@ void kvm_clock_stop(KvmVm *vm)
         return;
     }
     vm->clock_runs = false;
+    vm->stopped_host_ns = host_clock_ns();
+    vm->stopped_guest_ns = guest_clock_ns();
     if (kvm_ioctl(vm->fd, KVM_GET_CLOCK, &c) == 0) {
         bool knows_when = c.flags & KVM_CLOCK_HOST_TSC;
         kvm_pv_clock_set(vm->machine, c.clock, knows_when ? c.host_tsc : host_tsc());
@@ -32,5 +48,10 @@ void kvm_clock_start(KvmVm *vm)
     }
     struct kvm_clock_data c = { .clock = kvm_pv_clock_ns(vm->machine) };
     kvm_ioctl(vm->fd, KVM_SET_CLOCK, &c);
+    uint64_t host = host_clock_ns() - vm->stopped_host_ns;
+    uint64_t guest = guest_clock_ns() - vm->stopped_guest_ns;
+    if (vm->stopped_host_ns && host > guest + LONG_NS) {
+        __atomic_fetch_add(&vm->pauses, 1, __ATOMIC_RELAXED);
+    }
     vm->clock_runs = true;
 }

@@ -350,8 +350,7 @@ static bool kvm_vcpu_init(Vcpu *v, Error **errp)
     kvm_exits_new(k);
     /* For instructions that KVM leaves to us; other threads look at its caches from the start. */
     interp_cpu_init(&v->cpu);
-    k->interp = v->cpu.engine_data;
-    v->cpu.engine_data = k;
+    v->kvm = k;
     return true;
 }
 
@@ -365,7 +364,7 @@ static void kvm_vcpu_fini(Vcpu *v)
     vcpu_down(k);
     kvm_state_fini(k);
     v->halts_inside = false;
-    v->cpu.engine_data = k->interp;
+    v->kvm = NULL;
     interp_cpu_fini(&v->cpu);
     kvm_exits_free(k);
     free(k->debug);

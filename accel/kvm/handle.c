@@ -125,10 +125,8 @@ static bool rescue(KvmVcpu *k, ExitRescue why)
         log_printf("kvm: cpu %u: the interpreter steps at %llx\n", cpu->index,
                    (unsigned long long)cpu_code_lin(cpu));
     }
-    cpu->engine_data = k->interp;
     interp_step(cpu, 1);
     interp_flush(cpu);
-    cpu->engine_data = k;
     kvm_exits_rescued(k, why);
     return cpu->activity == CPU_ACTIVE;
 }
@@ -266,11 +264,31 @@ static bool handle_errno(KvmVcpu *k, int r)
     return give_up(k, strerror(-r), (uint64_t)-r);
 }
 
+static void log_exit(const KvmVcpu *k, int r)
+{
+    const struct kvm_run *run = k->run;
+    char more[64] = "";
+    if (r < 0) {
+        log_printf("kvm: cpu %u KVM_RUN: %s\n", k->v->cpu.index, strerror(-r));
+        return;
+    }
+    if (run->exit_reason == KVM_EXIT_IO) {
+        snprintf(more, sizeof(more), " %s 0x%x, %u times %u bytes",
+                 run->io.direction == KVM_EXIT_IO_IN ? "in" : "out", run->io.port, run->io.count,
+                 run->io.size);
+    } else if (run->exit_reason == KVM_EXIT_MMIO) {
+        snprintf(more, sizeof(more), " %s 0x%llx, %u bytes", run->mmio.is_write ? "write" : "read",
+                 (unsigned long long)run->mmio.phys_addr, run->mmio.len);
+    }
+    log_printf("kvm: cpu %u KVM_RUN: exit %u (%s)%s\n", k->v->cpu.index, run->exit_reason,
+               kvm_exit_name(run->exit_reason), more);
+}
+
 bool kvm_handle_exit(KvmVcpu *k, int r)
 {
     const struct kvm_run *run = k->run;
     if (log_on(LOG_KVM)) {
-        log_printf("kvm: cpu %u KVM_RUN = %d, exit %u\n", k->v->cpu.index, r, run->exit_reason);
+        log_exit(k, r);
     }
     if (r < 0) {
         return handle_errno(k, r);

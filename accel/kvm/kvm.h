@@ -52,12 +52,16 @@ typedef struct KvmVm {
     pthread_mutex_t gate_lock;
     pthread_cond_t gate_cond;
     bool handed_over;        /* the kernel's controllers work; written with vm_lock */
-    bool clock_runs;         /* the kernel's kvmclock is the guest's: clock.c */
+    /* clock.c */
+    bool clock_runs;         /* the kernel's kvmclock is the guest's */
+    uint64_t stopped_host_ns, stopped_guest_ns; /* when it stopped */
+    unsigned pauses;         /* atomic: of guest time, so long that a guest may find its CPUs stuck */
     bool alone;              /* KVM has vCPUs and no software engine has: nothing is guarded */
     bool stale;              /* the VM has a vCPU that is on another engine now */
 } KvmVm;
 
-/* CpuState.engine_data while KVM runs the vCPU. */
+/* Vcpu.kvm, while KVM runs it. CpuState.engine_data is the interpreter's, which executes what KVM
+ * leaves. */
 typedef struct KvmVcpu {
     Vcpu *v;
     KvmVm *vm;
@@ -65,10 +69,10 @@ typedef struct KvmVcpu {
     struct kvm_run *run;
     struct KvmState *state; /* state.c: MSR list, xsave buffer */
     struct KvmExits *exits; /* exits.c: counters */
-    void *interp;           /* CpuState.engine_data while the interpreter steps an instruction */
     struct KvmDebug *debug; /* debug.c; NULL: nobody debugs */
     bool debug_on;          /* the kernel knows of it */
     bool entered;           /* irqchip.c: may be in the guest; vm_lock */
+    unsigned pauses_seen;   /* that its guest was told of */
     bool loaded;            /* between load_state and store_state; vm_lock */
     bool in_kernel;         /* the kernel has the registers, CpuState does not */
     bool unfinished;        /* the last exit's instruction ends at the next KVM_RUN */
@@ -85,7 +89,7 @@ static inline bool kvm_halts_in_kernel(const KvmVcpu *k)
 
 static inline KvmVcpu *kvm_vcpu(const Vcpu *v)
 {
-    return v->cpu.engine_data;
+    return v->kvm;
 }
 
 /* ioctl() that repeats after EINTR (but for KVM_RUN), logs with -d kvm, and returns the result or
@@ -148,6 +152,7 @@ bool kvm_debug_exit(KvmVcpu *k);
 /* clock.c; vm_lock held. Once all vCPUs have stored, and before the first runs. */
 void kvm_clock_stop(KvmVm *vm);
 void kvm_clock_start(KvmVm *vm);
+void kvm_clock_tell_guest(KvmVcpu *k); /* own thread, state loaded */
 
 /* guard.c. mixed: some vCPU runs on a software engine; all vCPUs are parked. */
 void kvm_guard_set(KvmVm *vm, bool mixed);

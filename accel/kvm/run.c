@@ -237,6 +237,7 @@ static bool load(KvmVcpu *k)
     }
     kvm_load_state(k);
     kvm_debug_load(k);
+    kvm_clock_tell_guest(k);
     k->in_kernel = true;
     k->ready_for_interrupt = false;
     give_cr8(k);
