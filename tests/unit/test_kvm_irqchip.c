@@ -77,7 +77,7 @@ static void make_cpus(void)
         cpu_init(cpus[i], &machine, i);
         assert_true(cpu_model_apply(cpus[i], "max", &err));
         cpu_reset(cpus[i], false);
-        cpus[i]->vcpu->kvm = &kvcpu[i];
+        v->kvm = &kvcpu[i];
     }
 }
 
