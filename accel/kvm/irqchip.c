@@ -449,7 +449,7 @@ void kvm_irqchip_leave(KvmVcpu *k)
     }
     if (vm->handed_over && !any_entered(vm->machine)) {
         take_back(vm);
-    } else if (vm->handed_over && !vcpu_must_park(v)) {
+    } else if (vm->handed_over && !vcpu_must_park(v) && !v->quit) {
         k->entered = true; /* resumed while it waited: the others never stopped */
     }
 }
