@@ -31,6 +31,9 @@ static const struct {
     { "object", "-object is not built yet" },
     { "set readconfig writeconfig", "set properties with -device and -machine instead" },
     { "numa mem-path mem-prealloc", "memory options beyond -m are not built yet" },
+    { "no-kvm-irqchip", "use -M kernel-irqchip=off" },
+    { "no-kvm-pit", "use -M kernel-irqchip=split" },
+    { "kvm-shadow-memory", "use -M kvm-shadow-mem=SIZE" },
     { "realtime", "use -overcommit mem-lock=on" },
     { "icount singlestep tb-size plugin trace jitdump seed",
       "not built yet; -d logs what the guest does" },
@@ -40,7 +43,7 @@ static const struct {
     { "chroot runas run-with", "not built yet; start it as the user it shall run as" },
     { "balloon virtioconsole compat preconfig msg xen-attach xen-domid semihosting "
       "semihosting-config prom-env add-fd win2k-hack rtc-td-hack tdf enable-fips old-param "
-      "no-kvm-irqchip no-kvm-pit no-kvm-pit-reinjection kvm-shadow-memory cpu-throttle "
+      "no-kvm-pit-reinjection cpu-throttle "
       "hax no-fd-bootchk startdate async-teardown iscsi bt",
       "not built yet" },
 };

@@ -84,7 +84,10 @@ static bool read_unbuilt(const Dict *opts, Error **errp)
 static bool read_options(KvmVm *vm, const Dict *opts, Error **errp)
 {
     const Dict *machine = vm->machine->config.machine_opts;
+    /* Both spellings are about; the machine's comes first, so that -accel's counts. */
+    const char *old = machine ? dict_get(machine, "kernel_irqchip") : NULL;
     const char *irqchip = machine ? dict_get(machine, "kernel-irqchip") : NULL;
+    irqchip = irqchip ? irqchip : old;
     irqchip = dict_has(opts, "kernel-irqchip") ? dict_get(opts, "kernel-irqchip") : irqchip;
     if ((irqchip && !parse_irqchip(irqchip, &vm->wanted, errp)) ||
         (machine && !dict_get_size(machine, "kvm-shadow-mem", 1, &vm->options.shadow_mem, errp)) ||

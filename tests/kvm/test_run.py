@@ -150,6 +150,26 @@ def test_screen():
         check("stopped", first, dots())
 
 
+def refuses(want, *args):
+    done = subprocess.run([VIREO, "-display", "none"] + list(args), stdin=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, timeout=TIMEOUT, check=False)
+    said = done.stderr.decode(errors="replace")
+    check("exit status", 1, done.returncode)
+    if want not in said:
+        raise Failure("want ...%s..., got %r" % (want, said))
+
+
+def test_options():
+    if run.lacks():
+        skip(run.lacks())
+    refuses("did you mean kernel-irqchip?", "-accel", "kvm,kernel-irqchp=on")
+    refuses("kernel-irqchip=maybe: want on, split or off", "-accel", "kvm", "-M", "kernel-irqchip=maybe")
+    refuses("the dirty ring is not built", "-accel", "kvm,dirty-ring-size=4096")
+    refuses("notify-vmexit=x: want run", "-accel", "kvm,notify-vmexit=x")
+    refuses("use -accel kvm", "-accel", "interp", "-overcommit", "cpu-pm=on")
+    refuses("there are mem-lock and cpu-pm", "-overcommit", "mem-luck=on")
+
+
 def samples(vm):
     """The last pair of clocks, seconds."""
     pairs = re.findall(r"^T ([0-9a-f]+) ([0-9a-f]+)$", vm.said(), re.M)
