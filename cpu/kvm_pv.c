@@ -51,14 +51,17 @@ static void leave(bool entered)
     }
 }
 
+/* To RAM only, as a device would: the guest may have named any address. */
 static void put(CpuState *cpu, uint64_t gpa, uint64_t val, unsigned size)
 {
-    address_space_store(&cpu->machine->memory, gpa, val, size);
+    dma_write(&cpu->machine->memory, gpa, &val, size);
 }
 
 static uint32_t get32(CpuState *cpu, uint64_t gpa)
 {
-    return (uint32_t)address_space_load(&cpu->machine->memory, gpa, 4);
+    uint32_t val = 0;
+    dma_read(&cpu->machine->memory, gpa, &val, sizeof(val));
+    return val;
 }
 
 /* Readers see an odd version while the rest changes. x86 stores are in order. */

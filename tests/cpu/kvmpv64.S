@@ -83,6 +83,18 @@ main32:
     sub r12d, [clock]
     CHECK("switched off, it is left alone", r12, 0)
 
+    /* no memory: registers, a hole, the end of the address space */
+    TRY(WRMSR(SYSTEM_TIME, 0xfee00301))
+    EXPECT_OK("system time in a device")
+    TRY(WRMSR(SYSTEM_TIME, 0xd0000001))
+    EXPECT_OK("system time in a hole")
+    mov ecx, SYSTEM_TIME
+    mov eax, -7
+    mov edx, -1
+    TRY(wrmsr)
+    EXPECT_OK("system time nowhere")
+    WRMSR(SYSTEM_TIME, 0)
+
     TRY(WRMSR(WALL_CLOCK, offset wall))
     EXPECT_OK("wall clock")
     mov eax, [wall]
