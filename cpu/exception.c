@@ -226,8 +226,9 @@ static void finish_event(CpuState *cpu)
     if (event == CPU_EVENT_NMI) {
         cpu->nmi_blocked = true;
     }
-    cpu_deliver(cpu, event == CPU_EVENT_EXCEPTION ? EVENT_FAULT : EVENT_EXTERNAL,
-                cpu->event_vector, cpu->event_has_error, cpu->event_error);
+    bool fault = event == CPU_EVENT_EXCEPTION;
+    cpu_deliver(cpu, fault ? EVENT_FAULT : EVENT_EXTERNAL, cpu->event_vector,
+                fault && cpu->event_has_error, cpu->event_error);
 }
 
 bool cpu_take_events(CpuState *cpu)
