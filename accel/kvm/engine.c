@@ -152,7 +152,7 @@ static bool configure_vm(KvmVm *vm, Error **errp)
     if (kvm_cap(vm, KVM_CAP_SET_TSS_ADDR)) {
         kvm_ioctl(vm->fd, KVM_SET_TSS_ADDR, (void *)(uintptr_t)TSS_GPA);
     }
-    vm->exits_on_emulation_failure = enable(vm, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
+    enable(vm, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
     return (!vm->machine->config.cpu_pm || give_idle(vm, errp)) &&
            (!vm->options.shadow_mem || set_shadow_mem(vm, errp)) &&
            (!vm->options.notify || set_notify(vm, errp));

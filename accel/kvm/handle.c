@@ -249,9 +249,12 @@ static bool handle_hypercall(KvmVcpu *k)
 
 static bool handle_notify(KvmVcpu *k)
 {
-    return !(k->run->notify.flags & KVM_NOTIFY_CONTEXT_INVALID) ||
-           give_up(k, "the guest kept its CPU from all events, its state is lost",
-                   k->run->notify.flags);
+    if (k->run->notify.flags & KVM_NOTIFY_CONTEXT_INVALID) {
+        return give_up(k, "the guest kept its CPU from all events, its state is lost",
+                       k->run->notify.flags);
+    }
+    return !k->vm->options.notify_is_error ||
+           give_up(k, "the guest kept its CPU from all events", k->run->notify.flags);
 }
 
 /* ---- the door ---- */

@@ -46,7 +46,6 @@ typedef struct KvmVm {
     struct KvmRoutes *routes; /* irqchip.c, routes.c; NULL: all in user space */
     size_t run_size;         /* of struct kvm_run's mapping */
     bool mixed;              /* some vCPU runs on a software engine: guard.c, under its lock */
-    bool exits_on_emulation_failure;
     /* The gate before KVM_RUN, closed while slots change (run.c). */
     bool gate_closed;        /* atomic */
     pthread_mutex_t gate_lock;

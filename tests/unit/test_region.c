@@ -545,12 +545,78 @@ static void test_ioeventfd(void **state)
     close(seven);
 }
 
+/* What an engine hears that writes RAM without a word. */
+static struct {
+    RamBlock *ram;
+    unsigned syncs, tracks, guards;
+    uint64_t guarded;
+} heard;
+
+static void hear_sync(RamBlock *b, uint64_t offset, uint64_t len)
+{
+    heard.syncs++;
+    if (offset <= 0x2000 && 0x2000 < offset + len) { /* its log says that page 2 was written */
+        __atomic_fetch_or(&b->dirty[2], DIRTY_ALL, __ATOMIC_SEQ_CST);
+    }
+}
+
+static void hear_tracked(RamBlock *b)
+{
+    heard.tracks += b == heard.ram;
+}
+
+static void hear_guard(RamBlock *b, uint64_t offset)
+{
+    heard.guards++;
+    heard.guarded = offset;
+    assert_true(ram_write_is_tracked(b, offset)); /* the granules are there already */
+}
+
+static void test_engine_hooks(void **state)
+{
+    Error *err = NULL;
+    (void)state;
+    RamBlock *b = heard.ram = ram_block_new("ram", 0x4000, &err);
+    ram_dirty_sync_hook = hear_sync;
+    ram_tracked_hook = hear_tracked;
+    ram_guard_hook = hear_guard;
+    ram_track(b, DIRTY_DISPLAY, true);
+    assert_int_equal(heard.tracks, 1);
+    unsigned long bits = 0;
+    assert_true(ram_collect_dirty(b, 0, b->size, DIRTY_DISPLAY, &bits));
+    assert_int_equal(bits, 0xf);
+    bits = 0;
+    assert_true(ram_collect_dirty(b, 0, b->size, DIRTY_DISPLAY, &bits));
+    assert_int_equal(bits, 4);
+    assert_int_equal(heard.syncs, 2);
+    ram_track(b, DIRTY_DISPLAY, false);
+    assert_int_equal(heard.tracks, 2);
+
+    uint32_t stamp = ram_track_code(b, 0x1010, 16);
+    assert_int_equal(heard.guards, 1);
+    assert_int_equal(heard.guarded, 0x1000);
+    ram_track_code(b, 0x1800, 16); /* the page is guarded */
+    assert_int_equal(heard.guards, 1);
+    uint32_t other = *ram_code_stamp(b, 0x2000);
+    ram_forget_code(b);
+    assert_int_not_equal(*ram_code_stamp(b, 0x1000), stamp);
+    assert_int_equal(*ram_code_stamp(b, 0x2000), other);
+    assert_false(ram_write_is_tracked(b, 0x1000));
+    ram_track_code(b, 0x1010, 16);
+    assert_int_equal(heard.guards, 2);
+    ram_dirty_sync_hook = NULL;
+    ram_tracked_hook = NULL;
+    ram_guard_hook = NULL;
+    ram_block_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),      cmocka_unit_test(test_ram),
         cmocka_unit_test(test_two_decoders), cmocka_unit_test(test_decoded_while_written),
         cmocka_unit_test(test_random),     cmocka_unit_test(test_listener),
+        cmocka_unit_test(test_engine_hooks),
         cmocka_unit_test(test_concurrent), cmocka_unit_test(test_ioeventfd),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
