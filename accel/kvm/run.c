@@ -322,7 +322,7 @@ void kvm_vcpu_run(Vcpu *v)
         cpu->activity = CPU_ACTIVE; /* the kernel thinks so: it left us the wait */
         cpu->kvm.unhalted = false;
         cpu_clear_request(cpu, CPU_REQ_KICK);
-        k->ready_for_interrupt = true;
+        k->ready_for_interrupt = cpu->eflags & FLAG_IF; /* a kick ends a halt with IF clear, too */
     }
     for (;;) {
         if (!serve_requests(k)) {
