@@ -186,6 +186,7 @@ static void inject_smi(KvmVcpu *k)
 /* As a software engine would: pushes frames by way of the CPU's own translation cache. */
 static void take_events(CpuState *cpu)
 {
+    mmu_refresh_view(cpu); /* nobody told it of changes */
     __atomic_store_n(&cpu->guest_code, 1, __ATOMIC_SEQ_CST);
     cpu_take_events(cpu);
     __atomic_store_n(&cpu->guest_code, 0, __ATOMIC_SEQ_CST);
