@@ -80,6 +80,14 @@ static const uint32_t not_kept[] = {
     MSR_KVM_WALL_CLOCK, MSR_KVM_WALL_CLOCK_NEW, MSR_KVM_ASYNC_PF_ACK,
 };
 
+/* Without a LAPIC the kernel has no asynchronous page faults; what the guest asked for waits in CpuState
+ * until it has one. */
+static bool waits_for_apic(const KvmVcpu *k, uint32_t msr)
+{
+    return k->vm->irqchip == KVM_IRQCHIP_OFF &&
+           (msr == MSR_KVM_ASYNC_PF_EN || msr == MSR_KVM_ASYNC_PF_INT);
+}
+
 static const FieldMsr *find_field(uint32_t msr)
 {
     for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
@@ -328,7 +336,7 @@ static void each_field(KvmVcpu *k, void (*fn)(KvmVcpu *k, uint32_t msr, uint64_t
         const FieldMsr *f = &fields[i];
         bool mce = f->msr == MSR_MCG_STATUS || f->msr == MSR_MCG_CTL;
         if (in_list(s->list, s->nr_list, f->msr) && feature_has(&cpu->features, f->feature) &&
-            (!mce || s->has_mce)) {
+            (!mce || s->has_mce) && !waits_for_apic(k, f->msr)) {
             fn(k, f->msr, (uint64_t *)((char *)cpu + f->offset));
         }
     }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu/kvm_pv.h"
 #include "cpu/paging.h"
 #include "util/log.h"
 
@@ -446,6 +447,10 @@ static void forget_after_reset(KvmVcpu *k)
 void kvm_load_state(KvmVcpu *k)
 {
     forget_after_reset(k);
+    if (k->state->fresh && k->vm->irqchip == KVM_IRQCHIP_OFF) {
+        kvm_pv_take_over(&k->v->cpu); /* page faults another VM had in hand are nobody's now */
+    }
+    k->state->fresh = false;
     take_pending_db(&k->v->cpu);
     load_regs(k);
     kvm_xsave_load(k);
@@ -510,6 +515,7 @@ bool kvm_state_init(KvmVcpu *k, Error **errp)
         }
         k->state->resets = k->v->cpu.resets;
     }
+    k->state->fresh = true;
     find_caps(k);
     return kvm_tsc_init(k, errp) && kvm_xsave_init(k, errp) && kvm_msrs_init(k, errp) &&
            init_nested(k, errp);

@@ -21,6 +21,7 @@ typedef struct KvmState {
     bool has_triple_fault, has_smm, has_tsc_offset;
     uint64_t xfeatures; /* what KVM_SET_XSAVE takes */
     size_t ymm_offset;
+    bool fresh;         /* not loaded yet into this VM's vCPU */
     uint32_t resets;    /* CpuState.resets when kept state was last made initial */
 
     KvmMsrKept *kept;
