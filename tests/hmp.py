@@ -82,10 +82,12 @@ def moves(engines, cpus):
 
 
 class Switcher(threading.Thread):
-    """Switches until the process ends, or has done so often. monitor: an Hmp or its socket."""
+    """Switches until the process ends, or has done so often. monitor: an Hmp or its socket.
+    pause: seconds between two."""
 
-    def __init__(self, monitor, engines, cpus, often=None):
+    def __init__(self, monitor, engines, cpus, often=None, pause=0):
         super().__init__(daemon=True)
+        self.pause = pause
         self.monitor, self.engines, self.cpus, self.often = monitor, engines, cpus, often
         self.count, self.said = 0, ""
         self.ended = threading.Event()
@@ -104,5 +106,7 @@ class Switcher(threading.Thread):
                     break
                 self.said = hmp(line)
                 self.count += 1
+                if self.pause:
+                    self.ended.wait(self.pause)
         except (MonitorClosed, OSError):
             pass  # it has ended

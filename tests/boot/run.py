@@ -30,6 +30,7 @@ import pictures
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import engines  # pylint: disable=wrong-import-position
+import hmp  # pylint: disable=wrong-import-position
 import signals  # pylint: disable=wrong-import-position
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -122,6 +123,7 @@ class Run:
         emu = shlex.split(self.args.emu) if self.args.emu else [VIREO, "-accel", self.guest["accel"]]
         self.cmd = emu + words + [
             "-display", "none", "-serial", "stdio", "-monitor", "unix:%s,server=on,wait=off" % sock]
+        switcher = self.switcher()
         with open(os.path.join(self.dir, "cmd"), "w") as f:
             f.write(shlex.join(self.cmd) + "\n")
         with open(os.path.join(self.dir, "stderr"), "wb") as err:
@@ -129,6 +131,19 @@ class Run:
                                          stderr=err, start_new_session=True, env=self.environment())
         threading.Thread(target=self.reader, daemon=True).start()
         self.mon = Monitor(sock, self.proc)
+        if switcher:
+            switcher.start()
+
+    def switcher(self):
+        """With "switch": ENGINES: its vCPUs move between them, some twenty times a second."""
+        if "switch" not in self.guest:
+            return None
+        sock = os.path.join(self.dir, "switch")
+        self.cmd += ["-chardev", "socket,id=switch,path=%s,server=on,wait=off" % sock,
+                     "-mon", "chardev=switch"]
+        args = self.guest["args"]
+        cpus = int(args[args.index("-smp") + 1]) if "-smp" in args else 1
+        return hmp.Switcher(sock, self.guest["switch"].split(":"), cpus, pause=.05)
 
     def environment(self):
         """With "signals": N of them a second, to each thread."""
