@@ -158,7 +158,10 @@ static bool compare_exchange(CpuState *cpu, const Insn *in, unsigned size, Pair 
     }
     RamBlock *ram;
     uint64_t offset;
-    void *host = lin_host_tracked(cpu, lin, size, true, &ram, &offset);
+    void *host = NULL;
+    if (!lin_splits_line(lin, size)) {
+        host = lin_host_tracked(cpu, lin, size, true, &ram, &offset);
+    }
     if (!host) {
         return slow_cas(cpu, lin, size, expect, val);
     }

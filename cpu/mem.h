@@ -45,6 +45,14 @@ void *lin_host(CpuState *cpu, uint64_t lin, unsigned len, bool write);
 void *lin_host_tracked(CpuState *cpu, uint64_t lin, unsigned len, bool write, RamBlock **ram,
                        uint64_t *ram_offset);
 
+/* Do these bytes lie in two of the host's cache lines? A LOCKed instruction must not be executed on
+ * them as it is: hosts that detect split locks slow the process down, end it, or get stuck. */
+static inline bool lin_splits_line(uint64_t lin, unsigned size)
+{
+    enum { LINE = 64 };
+    return (lin & (LINE - 1)) + size > LINE;
+}
+
 /* Guest physical, for page walks and descriptor-free accesses. */
 uint64_t phys_load(CpuState *cpu, uint64_t gpa, unsigned size);
 void phys_store(CpuState *cpu, uint64_t gpa, uint64_t val, unsigned size);

@@ -216,7 +216,8 @@ const Op *slow_op(CpuState *cpu, const Op *op, uint64_t lin, unsigned how)
     if (write) {
         lin_check_store(cpu, lin, size);
     }
-    void *host = lin_host(cpu, lin, size, write);
+    bool split = (how & SLOW_LOCK) && lin_splits_line(lin, size);
+    void *host = split ? NULL : lin_host(cpu, lin, size, write);
     if (host) {
         const TlbEntry *e = tlb_entry(cpu->tlb, lin);
         if (write ? e->wtag == TLB_PAGE(lin) : e->rtag == TLB_PAGE(lin)) {
@@ -225,7 +226,8 @@ const Op *slow_op(CpuState *cpu, const Op *op, uint64_t lin, unsigned how)
     }
     RamBlock *ram;
     uint64_t at;
-    if ((host = lin_host_tracked(cpu, lin, size, write, &ram, &at)) != NULL) {
+    host = split ? NULL : lin_host_tracked(cpu, lin, size, write, &ram, &at);
+    if (host) {
         run_on(cpu, op, lin, size, host);
         if (write) {
             mmu_written(cpu, ram, at, size);

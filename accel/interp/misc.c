@@ -3,6 +3,7 @@
  * exec_get and exec_put, arithmetic by the host's own instruction.
  */
 #include "accel/interp/host_x86_64.h"
+#include "accel/interp/interp.h"
 #include "accel/interp/op.h"
 #include "cpu/exception.h"
 
@@ -233,8 +234,12 @@ static void bit_memory(CpuState *cpu, const Insn *in, unsigned size)
     uint64_t bit = 1ull << n, lin = seg_lin(cpu, in->seg, ea, size, write), at;
     bool cf = false;
     RamBlock *ram;
-    void *host = write ? lin_host_tracked(cpu, lin, size, true, &ram, &at) : NULL;
+    bool fast = write && !lin_splits_line(lin, size);
+    void *host = fast ? lin_host_tracked(cpu, lin, size, true, &ram, &at) : NULL;
     if (!host) {
+        if (in->prefixes & PFX_LOCK) {
+            interp_bus_lock(cpu);
+        }
         if (write) {
             lin_probe(cpu, lin, size, true, MEM_CPL);
         }
@@ -243,6 +248,7 @@ static void bit_memory(CpuState *cpu, const Insn *in, unsigned size)
         if (write) {
             lin_store(cpu, lin, bit_result(in->op, old, bit), size, MEM_CPL);
         }
+        interp_bus_unlock(cpu);
     } else {
 #define CASE(N, sfx)                                                                               \
     do {                                                                                           \

@@ -186,7 +186,8 @@ void interp_after_store(CpuState *cpu, const Op *op);
     const T *p = (const T *)(p##_entry->addend + (lin))
 #define MEM_WRITE(T, p, lin, how)                                                                  \
     const TlbEntry *p##_entry = tlb_entry(cpu->tlb, lin);                                          \
-    if (unlikely(p##_entry->wtag != TLB_PAGE((lin) + sizeof(T) - 1))) {                            \
+    if (unlikely(p##_entry->wtag != TLB_PAGE((lin) + sizeof(T) - 1) ||                             \
+                 (((how) & SLOW_LOCK) && lin_splits_line(p##_entry->addend + (lin), sizeof(T))))) { \
         return slow_op(cpu, op, lin, (how) | sizeof(T));                                           \
     }                                                                                              \
     T *p = (T *)(p##_entry->addend + (lin))

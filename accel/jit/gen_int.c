@@ -8,7 +8,7 @@
 static uint32_t access_of(const Translator *t, const Operand *m)
 {
     uint32_t access = (m->access & OPD_W ? MEM_WRITE : 0) | (m->access & OPD_R ? MEM_READ : 0);
-    bool lock = t->in->prefixes & PFX_LOCK || t->in->op == OP_XCHG;
+    bool lock = (t->in->prefixes & PFX_LOCK && !t->up) || t->in->op == OP_XCHG;
     return access | (lock ? MEM_LOCK : 0);
 }
 

@@ -148,7 +148,7 @@ static void check_slot(Translator *t, bool simple, const Rm *ea, unsigned slot, 
     Emit *e = t->e;
     const bool write = desc & MEM_WRITE;
     const int32_t tag = slot_tag(slot, write), addend = slot_addend(slot, write);
-    bool aligned = desc & MEM_ALIGNED, trial = roam_on_trial(t, write);
+    bool aligned = desc & (MEM_ALIGNED | MEM_LOCK), trial = roam_on_trial(t, write);
     if (trial) {
         roam_count(t, ROAM_HIT);
     }
@@ -199,7 +199,7 @@ static void check_tlb(Translator *t, bool simple, const Rm *ea, unsigned slot, u
                       unsigned size, uint32_t need, BodyFn *body)
 {
     Emit *e = t->e;
-    const bool write = desc & MEM_WRITE, aligned = desc & MEM_ALIGNED;
+    const bool write = desc & MEM_WRITE, aligned = desc & (MEM_ALIGNED | MEM_LOCK);
     uint8_t *again = e->p;
     roam_address(t, 0);
     roam_index(t);
@@ -310,7 +310,8 @@ static void begin_share(Translator *t, const Share *s, const Rm *ea, uint32_t de
 void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, BodyFn *body)
 {
     const bool write = access & MEM_WRITE;
-    const Share *s = access & MEM_ALIGNED ? NULL : share_covers(t, write);
+    const bool aligned = access & (MEM_ALIGNED | MEM_LOCK);
+    const Share *s = aligned ? NULL : share_covers(t, write);
     if (s) {
         Rm ea;
         t->way[t->i] |= WAY_SHARED;
@@ -332,7 +333,7 @@ void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, Bo
     if (simple && (int64_t)ea.disp + (int32_t)size - 1 != (int32_t)(ea.disp + (int32_t)size - 1)) {
         simple = false;
     }
-    if (simple && !(access & MEM_ALIGNED) && (s = share_begin(t, slot, write)) != NULL) {
+    if (simple && !aligned && (s = share_begin(t, slot, write)) != NULL) {
         begin_share(t, s, &ea, desc, need, body);
         return;
     }

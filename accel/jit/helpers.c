@@ -78,7 +78,11 @@ uint8_t *jit_mem_slow(CpuState *cpu, uint64_t lin, uint32_t desc)
     if (write) {
         lin_check_store(cpu, lin, size);
     }
-    void *host = jc->jit->use_table ? lin_host(cpu, lin, size, write) : NULL;
+    /* The in-line check sends LOCKed operands here that are not aligned. Across two cache lines they
+     * would lock the host's bus, which hosts punish or forbid. */
+    bool odd = (desc & MEM_LOCK) && (lin & (size - 1));
+    bool split = (desc & MEM_LOCK) && lin_splits_line(lin, size);
+    void *host = jc->jit->use_table && !odd ? lin_host(cpu, lin, size, write) : NULL;
     if (host && fill_slot(cpu, lin, desc)) {
         jc->slow_fills++;
         return NULL;
@@ -86,7 +90,7 @@ uint8_t *jit_mem_slow(CpuState *cpu, uint64_t lin, uint32_t desc)
     jc->lin = lin;
     jc->desc = desc;
     jc->ram = NULL;
-    host = lin_host_tracked(cpu, lin, size, write, &jc->ram, &jc->ram_offset);
+    host = split ? NULL : lin_host_tracked(cpu, lin, size, write, &jc->ram, &jc->ram_offset);
     if (host) {
         jc->slow_tracked++;
         return host;

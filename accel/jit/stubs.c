@@ -379,8 +379,9 @@ static void look_or_go_on(Emit *e, const JitStubs *s, bool beside)
     /* rcx: the page of the last byte */
     emit_rorx(e, false, RCX, R11, MEM_SIZE_SHIFT);
     emit_alu_imm(e, 0, A_AND, rm_reg(RCX), 31);
-    emit_op(e, 0x85, R11, rm_reg(R11)); /* the sign is MEM_ALIGNED */
-    uint8_t *any = emit_jcc(e, CC_NS);
+    emit_op(e, 0xf7, 0, rm_reg(R11)); /* test */
+    emit32(e, MEM_ALIGNED | MEM_LOCK);
+    uint8_t *any = emit_jcc(e, CC_E);
     emit_op(e, 0x85, RCX, rm_reg(R10));
     uint8_t *misaligned = emit_jcc(e, CC_NE);
     emit_link_here(e, any);
