@@ -46,7 +46,7 @@ def lacks():
 
 
 # Of tests/cpu: small, and right even where KVM emulates all code. As cpu-NAME.
-CPU_GUESTS = ["a20", "modes", "near16", "triple"]
+CPU_GUESTS = ["a20", "kvmclock64", "modes", "near16", "triple"]
 
 
 def guests():
