@@ -53,6 +53,24 @@ static void read_lapic(const KvmVcpu *k, LapicState *st)
     if (!kvm_get_msr(k, MSR_TSC_DEADLINE, &st->deadline)) {
         st->deadline = 0;
     }
+    kvm_lapic_expired(st, k->settled_count);
+}
+
+/* The kernel notes that a timer has expired and makes an interrupt of it at the end of KVM_RUN's next
+ * round; nothing tells of what it has noted. So the count is looked at, then the kernel gets its
+ * round, and what expires after that look shows in the count when the controllers are taken back. A
+ * one-shot that still runs needs only the look. */
+bool kvm_irqchip_must_settle(KvmVcpu *k)
+{
+    struct kvm_lapic_state regs;
+    k->settled_count = KVM_LAPIC_NO_COUNT;
+    if (!k->entered || !__atomic_load_n(&k->vm->handed_over, __ATOMIC_ACQUIRE) ||
+        kvm_ioctl(k->fd, KVM_GET_LAPIC, &regs) < 0) {
+        return false;
+    }
+    k->settled_count = kvm_lapic_count(&regs);
+    bool runs_once = k->settled_count && !kvm_lapic_is_periodic(&regs);
+    return k->settled_count != KVM_LAPIC_NO_COUNT && !runs_once;
 }
 
 /* The kernel reads registers as IA32_APIC_BASE says, and takes a deadline only in that timer mode. */
@@ -201,7 +219,9 @@ static void pit_in_phase(void *opaque)
     if (!same[1] || !same[2]) {
         return; /* counter 2 is measuring something: do not start it anew under its user */
     }
-    set_pit(vm, &pit);
+    if (is_periodic(now)) {
+        set_pit(vm, &pit);
+    }
     set_gsi(vm->machine, TIMER_GSI, true);
     set_gsi(vm->machine, TIMER_GSI, false);
 }
@@ -211,7 +231,8 @@ static void write_pit(KvmVm *vm, const PitState *st)
     struct kvm_pit_state2 pit;
     kvm_pit_from_state(st, &pit);
     set_pit(vm, &pit);
-    if (is_periodic(&pit.channels[0]) && st->next_irq_ns != UINT64_MAX) {
+    bool late = !st->next_irq_ns; /* it has just been due, to nobody's ears */
+    if (late || (is_periodic(&pit.channels[0]) && st->next_irq_ns != UINT64_MAX)) {
         timer_arm(&vm->routes->pit_phase, guest_clock_ns() + st->next_irq_ns);
     }
 }
@@ -394,6 +415,7 @@ bool kvm_irqchip_enter(KvmVcpu *k)
         return false;
     }
     k->entered = true;
+    k->settled_count = KVM_LAPIC_NO_COUNT;
     if (!vm->handed_over && all_entered(m)) {
         irqchip_hand_over(m, vm->irqchip == KVM_IRQCHIP_ON ? &ops_on : &ops_split);
         kvm_routes_send(vm);
@@ -421,7 +443,12 @@ static bool any_entered(const struct Machine *m)
 static void take_back(KvmVm *vm)
 {
     struct Machine *m = vm->machine;
-    timer_cancel(&vm->routes->pit_phase);
+    Timer *phase = &vm->routes->pit_phase;
+    bool tick = timer_armed(phase) && phase->deadline <= guest_clock_ns();
+    timer_cancel(phase);
+    if (tick) { /* due, but the main loop has been busy */
+        pit_in_phase(vm);
+    }
     irqchip_take_back(m);
     __atomic_store_n(&vm->handed_over, false, __ATOMIC_RELEASE);
     if (vm->irqchip == KVM_IRQCHIP_ON) { /* its ticks would go on */

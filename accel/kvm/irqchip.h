@@ -31,6 +31,12 @@ struct KvmRoutes {
 void kvm_lapic_from_state(const LapicState *st, struct kvm_lapic_state *k);
 /* st: as our device remembers it, for what the kernel was not told. */
 void kvm_lapic_to_state(const struct kvm_lapic_state *k, LapicState *st);
+/* The count of a timer that interrupts, one-shot or periodic; else KVM_LAPIC_NO_COUNT. */
+#define KVM_LAPIC_NO_COUNT UINT32_MAX
+uint32_t kvm_lapic_count(const struct kvm_lapic_state *k);
+bool kvm_lapic_is_periodic(const struct kvm_lapic_state *k);
+/* If the timer has expired since it counted that, it has interrupted. */
+void kvm_lapic_expired(LapicState *st, uint32_t before);
 void kvm_ioapic_from_state(const IoapicState *st, struct kvm_ioapic_state *k);
 void kvm_ioapic_to_state(const struct kvm_ioapic_state *k, IoapicState *st);
 void kvm_pic_from_state(const PicChipState *st, bool slave, struct kvm_pic_state *k);
@@ -50,6 +56,9 @@ void kvm_irqchip_forget(KvmVm *vm); /* the VM goes; every vCPU has left */
 /* Own thread, state loaded, without vm_lock: may it go into the guest? The controllers are handed
  * over as soon as all vCPUs have come so far; until then, false: look again. */
 bool kvm_irqchip_enter(KvmVcpu *k);
+/* Own thread, on the way out, outside KVM_RUN: is its timer one whose expiry may wait in the kernel,
+ * unseen, until the next KVM_RUN? Then one that does nothing else is due. */
+bool kvm_irqchip_must_settle(KvmVcpu *k);
 /* Own thread, parking, vm_lock held (dropped to wait): the controllers are taken back when no vCPU
  * is in the guest any more. Returns then. */
 void kvm_irqchip_leave(KvmVcpu *k);

@@ -50,6 +50,34 @@ void kvm_lapic_to_state(const struct kvm_lapic_state *k, LapicState *st)
     }
 }
 
+uint32_t kvm_lapic_count(const struct kvm_lapic_state *k)
+{
+    enum { MASKED = 1 << 16, DEADLINE = 2 << 17 };
+    uint32_t lvt, current;
+    memcpy(&lvt, k->regs + 16 * R_LVT_TIMER, sizeof(lvt));
+    memcpy(&current, k->regs + 16 * R_CURRENT, sizeof(current));
+    uint32_t initial;
+    memcpy(&initial, k->regs + 16 * R_INITIAL, sizeof(initial));
+    return lvt & (MASKED | DEADLINE) || !initial ? KVM_LAPIC_NO_COUNT : current;
+}
+
+bool kvm_lapic_is_periodic(const struct kvm_lapic_state *k)
+{
+    return k->regs[16 * R_LVT_TIMER + 2] & 2; /* bit 17 */
+}
+
+void kvm_lapic_expired(LapicState *st, uint32_t before)
+{
+    enum { R_SVR = 0x0f, R_IRR = 0x20, SVR_ENABLED = 1 << 8, BASE_EN = 1 << 11 };
+    uint32_t lvt = st->reg[R_LVT_TIMER], now = st->reg[R_CURRENT];
+    unsigned vector = lvt & 0xff;
+    bool wrapped = lvt & TIMER_MODE ? now > before : before && !now;
+    if (before != KVM_LAPIC_NO_COUNT && wrapped && (st->base & BASE_EN) &&
+        (st->reg[R_SVR] & SVR_ENABLED) && vector >= 16) {
+        st->reg[R_IRR + vector / 32] |= 1u << vector % 32;
+    }
+}
+
 /* ---- I/O APIC ---- */
 
 void kvm_ioapic_from_state(const IoapicState *st, struct kvm_ioapic_state *k)

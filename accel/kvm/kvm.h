@@ -70,6 +70,7 @@ typedef struct KvmVcpu {
     struct KvmExits *exits; /* exits.c: counters */
     struct KvmDebug *debug; /* debug.c; NULL: nobody debugs */
     bool debug_on;          /* the kernel knows of it */
+    uint32_t settled_count; /* irqchip.c: of the LAPIC timer, when the vCPU came out */
     bool entered;           /* irqchip.c: may be in the guest; vm_lock */
     unsigned pauses_seen;   /* that its guest was told of */
     bool loaded;            /* between load_state and store_state; vm_lock */

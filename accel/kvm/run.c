@@ -12,6 +12,8 @@
  * loads again.
  */
 #include <errno.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "accel/kvm/exits.h"
 #include "accel/kvm/doorbell.h"
@@ -315,6 +317,36 @@ static unsigned exit_reason(const KvmVcpu *k, int r)
     return r == -EINTR || r == -EAGAIN ? KVM_EXIT_INTR : r == -EFAULT ? EXIT_EFAULT : EXIT_ERROR;
 }
 
+static void run_nothing(KvmVcpu *k)
+{
+    go_inside(k, false);
+    int r = kick_run_nothing(k->fd);
+    go_outside(k);
+    kvm_coalesced_drain(k);
+    if (r == 0) { /* it had something to say before it saw the signal */
+        kvm_handle_exit(k, r);
+        finish_instruction(k);
+    }
+}
+
+/* On the way out: timers of the kernel's that have expired interrupt now, or would come late or
+ * twice. A KVM that emulates in software runs guest code in between: then it is tried again. */
+static void settle(KvmVcpu *k)
+{
+    enum { SETTLE_US = 2000 }; /* the count stands at zero before the kernel's own timer runs */
+    finish_instruction(k);
+    for (unsigned tries = 0; tries < 50 && k->in_kernel && kvm_irqchip_must_settle(k); tries++) {
+        struct kvm_regs before = { 0 }, after = { 0 };
+        usleep(SETTLE_US);
+        kvm_ioctl(k->fd, KVM_GET_REGS, &before);
+        run_nothing(k);
+        kvm_ioctl(k->fd, KVM_GET_REGS, &after);
+        if (!memcmp(&before, &after, sizeof(before))) {
+            break;
+        }
+    }
+}
+
 void kvm_vcpu_run(Vcpu *v)
 {
     KvmVcpu *k = kvm_vcpu(v);
@@ -327,6 +359,7 @@ void kvm_vcpu_run(Vcpu *v)
     }
     for (;;) {
         if (!serve_requests(k)) {
+            settle(k);
             break;
         }
         if (!load(k)) {

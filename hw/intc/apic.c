@@ -661,7 +661,9 @@ static void apic_refresh(Device *dev)
 
 void apic_wake(Apic *a)
 {
-    apic_timer_rearm(a);
+    if (!apic_is_silent(a)) { /* else it is armed until its state is saved */
+        apic_timer_resume(a);
+    }
     apic_refresh(&a->dev);
 }
 

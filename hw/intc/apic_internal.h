@@ -104,7 +104,9 @@ void apic_part_init(Apic *a);
 /* apic_timer.c */
 void apic_timer_init(Apic *a);
 void apic_timer_rearm(Apic *a); /* after any change of LVT, counts or deadline */
-void apic_timer_catch_up(Apic *a); /* runs an expiry that is due */
+/* The count now. What has expired by now has interrupted; nothing is armed any more. */
+uint32_t apic_timer_hand_over(Apic *a);
+void apic_timer_resume(Apic *a); /* the count was loaded: what has expired since then interrupts */
 uint32_t apic_timer_current(const Apic *a);
 void apic_timer_set_initial(Apic *a, uint32_t val);
 void apic_timer_set_divide(Apic *a, uint32_t val);

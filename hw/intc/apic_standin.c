@@ -11,18 +11,12 @@
 enum { LVT_STATE = LVT_VECTOR | LVT_MODE | 1 << 13 /* polarity */ | LVT_REMOTE_IRR | LVT_LEVEL |
                    LVT_MASKED | LVT_TIMER_MODE };
 
-/* An expiry that the main loop has not come to yet. */
-static void prepare(void *opaque)
-{
-    Apic *a = opaque;
-    apic_timer_catch_up(a);
-}
-
 static void save(void *opaque, void *state)
 {
-    const Apic *a = opaque;
+    Apic *a = opaque;
     LapicState *st = state;
     uint32_t id = a->cpu->apic_id;
+    uint32_t count = apic_timer_hand_over(a); /* before the rest: it may interrupt */
     st->base = a->base;
     st->deadline = a->deadline;
     st->level0 = a->lint[0];
@@ -40,7 +34,7 @@ static void save(void *opaque, void *state)
     reg[R_ICR2] = a->icr2;
     memcpy(&reg[R_LVT], a->lvt, sizeof(a->lvt));
     reg[R_INITIAL] = a->initial;
-    reg[R_CURRENT] = apic_timer_current(a);
+    reg[R_CURRENT] = count;
     reg[R_DIVIDE] = a->divide;
 }
 
@@ -80,7 +74,7 @@ static void wake(void *opaque)
 
 void apic_part_init(Apic *a)
 {
-    a->part = (IrqchipPart){ .kind = IRQCHIP_LAPIC, .cpu = a->cpu, .opaque = a, .prepare = prepare,
-                             .save = save, .load = load, .wake = wake };
+    a->part = (IrqchipPart){ .kind = IRQCHIP_LAPIC, .cpu = a->cpu, .opaque = a, .save = save,
+                             .load = load, .wake = wake };
     irqchip_part_add(a->cpu->machine, &a->part);
 }

@@ -25,17 +25,12 @@ static bool is_deadline(const Apic *a)
     return a->lvt[LVT_TIMER] & LVT_DEADLINE;
 }
 
-static uint64_t ticks_since_load(const Apic *a)
-{
-    return (guest_clock_ns() - a->count_ns) >> divide_shift(a);
-}
-
-uint32_t apic_timer_current(const Apic *a)
+static uint32_t count_at(const Apic *a, uint64_t now)
 {
     if (is_deadline(a) || !a->count) {
         return 0;
     }
-    uint64_t ticks = ticks_since_load(a);
+    uint64_t ticks = (now - a->count_ns) >> divide_shift(a);
     if (ticks < a->count) {
         return a->count - ticks;
     }
@@ -43,6 +38,11 @@ uint32_t apic_timer_current(const Apic *a)
         return 0;
     }
     return a->initial - (ticks - a->count) % a->initial;
+}
+
+uint32_t apic_timer_current(const Apic *a)
+{
+    return count_at(a, guest_clock_ns());
 }
 
 /* The first expiry after guest time t; UINT64_MAX if there is none. */
@@ -93,11 +93,27 @@ static void timer_expired(void *opaque)
     apic_update(a);
 }
 
-void apic_timer_catch_up(Apic *a)
+uint32_t apic_timer_hand_over(Apic *a)
 {
-    if (timer_armed(&a->timer) && a->timer.deadline <= guest_clock_ns()) {
-        timer_cancel(&a->timer);
+    uint64_t now = guest_clock_ns();
+    bool due = timer_armed(&a->timer) && a->timer.deadline <= now;
+    timer_cancel(&a->timer);
+    if (due) {
         timer_expired(a);
+    }
+    return count_at(a, now);
+}
+
+void apic_timer_resume(Apic *a)
+{
+    uint64_t first = a->count_ns + ((uint64_t)a->count << divide_shift(a));
+    bool due = !is_deadline(a) && a->count && first <= guest_clock_ns();
+    if (due && !is_periodic(a)) {
+        a->count = 0;
+    }
+    apic_timer_rearm(a);
+    if (due) {
+        apic_fire_lvt(a, LVT_TIMER);
     }
 }
 

@@ -482,7 +482,11 @@ static void part_save(void *opaque, void *state)
     st->replaced = s->replaced;
     uint64_t rise = s->replaced ? UINT64_MAX : next_rise(&s->counter[0], now);
     st->next_irq_ns = rise;
-    if (rise != UINT64_MAX) {
+    bool due = timer_armed(&s->tick) && s->tick.deadline <= guest_clock_ns();
+    timer_cancel(&s->tick);
+    if (due) {
+        st->next_irq_ns = 0;
+    } else if (rise != UINT64_MAX) {
         uint64_t at = tick_to_ns(rise), now_ns = guest_clock_ns();
         st->next_irq_ns = at > now_ns ? at - now_ns : 0;
     }
@@ -503,7 +507,9 @@ static void part_wake(void *opaque)
 {
     Pit *s = opaque;
     uint64_t now = pit_now();
-    rearm(s, now);
+    if (!is_silent(s)) { /* else it is armed until its state is saved */
+        rearm(s, now);
+    }
     if (is_silent(s) || !irq_level(s, now)) {
         irq_set(&s->irq, false);
     }

@@ -156,7 +156,7 @@ static void vm_free(void)
 static void enter(void)
 {
     for (unsigned i = 0; i < NR_CPUS; i++) {
-        vcpu[i]->stop = vcpu[i]->quit = false;
+        vcpu[i]->stop = false;
     }
     vm_unlock();
     for (unsigned i = 0; i < NR_CPUS; i++) {
@@ -168,10 +168,11 @@ static void enter(void)
 
 static void leave(void)
 {
-    for (unsigned i = 0; i < NR_CPUS; i++) {
-        vcpu[i]->stop = vcpu[i]->quit = true; /* quit: one thread cannot wait for itself */
-        kvm_irqchip_leave(&kvcpu[i]);
+    for (unsigned i = NR_CPUS; i-- > 0;) {
+        vcpu[i]->stop = true;
+        kvcpu[i].entered = !i; /* the others have left: one thread cannot wait for itself */
     }
+    kvm_irqchip_leave(&kvcpu[0]);
     assert_null(machine.irqchip.ops);
 }
 
@@ -571,11 +572,18 @@ static void test_deadline(void **state)
     }
     apic_write(R_SVR, 0x1ff);
     apic_write(R_LVT, 0x40051);
-    uint64_t far = cpu_tsc(cpus[0]) + (1ull << 50);
+    uint64_t far = cpu_tsc(cpus[0]) + (1ull << 40);
     assert_true(cpus[0]->apic_ops->write_msr(cpus[0]->apic, 0x6e0, far));
     enter();
-    leave();
     uint64_t now = 0;
+    bool kept = kvm_get_msr(&kvcpu[0], 0x6e0, &now) && now == far;
+    leave();
+    if (!kept) { /* seen where /dev/kvm emulates in software: any deadline reads as 1 */
+        print_message("skipped: the kernel does not keep TSC deadlines\n");
+        machine_reset_devices(&machine);
+        vm_free();
+        skip();
+    }
     assert_true(cpus[0]->apic_ops->read_msr(cpus[0]->apic, 0x6e0, &now));
     assert_true(now == far);
     All all;

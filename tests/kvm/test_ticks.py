@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""No timer tick is lost, none comes twice, while the machine is paused and goes on, or changes
+engines (ticks.c counts them)."""
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import run  # pylint: disable=wrong-import-position
+
+VIREO = os.environ.get("VIREO", "build/vireo")
+LIMIT = 120 * float(os.environ.get("SLOW", "1"))
+
+
+def storm(out, image, mode, commands):
+    """The guest's text, and how often the commands were given."""
+    log = os.path.join(out, "log")
+    if os.path.exists(log):
+        os.unlink(log)
+    cmd = run.command(VIREO, image, log, run.accel(mode), 1, ["-monitor", "stdio"])
+    vireo = subprocess.Popen(cmd, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+    end, times = time.monotonic() + LIMIT, 0
+    try:
+        while vireo.poll() is None and time.monotonic() < end:
+            for command in commands:
+                os.write(vireo.stdin.fileno(), command.encode() + b"\n")
+                time.sleep(0.004)
+            times += 1
+    except BrokenPipeError:
+        pass
+    vireo.kill()
+    vireo.wait()
+    with open(log, errors="replace") as f:
+        return f.read(), times
+
+
+def main():
+    why = run.lacks()
+    if why:
+        print("1..0 # SKIP " + why)
+        return 0
+    cases = [(mode, "pauses", ["stop", "cont"]) for mode in ("on", "split", "off")]
+    cases.append(("on", "engines", ["accel all interp", "accel all kvm"]))
+    out = tempfile.mkdtemp(prefix="vireo-ticks-")
+    image = run.build("ticks", out)
+    failed = 0
+    for number, (mode, what, commands) in enumerate(cases, 1):
+        text, times = storm(out, image, mode, commands)
+        ok = "1..3" in text and "not ok" not in text
+        failed += not ok
+        print("%sok %d - %s, kernel-irqchip=%s" % ("" if ok else "not ", number, what, mode))
+        print("# %d times" % times)
+        if not ok:
+            print("".join("# %s\n" % line for line in text.splitlines()), end="")
+            print("# rerun: tests/kvm/test_ticks.py")
+        sys.stdout.flush()
+    print("1..%d" % len(cases))
+    shutil.rmtree(out)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
