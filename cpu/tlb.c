@@ -213,7 +213,7 @@ static void slots_clear(TlbSlots *s, bool user)
 {
     uint64_t *tag = &s->tag[user ? NR_SLOTS / 2 : 0];
     for (unsigned i = 0; i < NR_SLOTS / 2; i++) {
-        tag[i] = SLOT_NONE;
+        __atomic_store_n(&tag[i], SLOT_NONE, __ATOMIC_RELAXED); /* others look: slots_revoke_write */
     }
 }
 

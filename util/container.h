@@ -16,6 +16,8 @@
 #define ROUND_DOWN(n, to) ((n) / (to) * (to))
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
+/* A function that reads counters which their owners are just changing: one may come a moment late. */
+#define READS_LIVE_COUNTERS __attribute__((no_sanitize("thread")))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 #define MUST_USE __attribute__((warn_unused_result))
 #define KiB (1ull << 10)

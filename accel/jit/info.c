@@ -61,7 +61,7 @@ static int by_count(const void *a, const void *b)
 }
 
 /* The instructions that most often ran as functions. */
-static void print_functions(const Printer *p, const JitCpu *jc)
+static READS_LIVE_COUNTERS void print_functions(const Printer *p, const JitCpu *jc)
 {
     enum { SHOWN = 12 };
     static Count c[NR_OPS];
@@ -74,7 +74,7 @@ static void print_functions(const Printer *p, const JitCpu *jc)
     }
 }
 
-static void print_cpu(const Printer *p, const CpuState *cpu)
+static READS_LIVE_COUNTERS void print_cpu(const Printer *p, const CpuState *cpu)
 {
     const JitCpu *jc = cpu->jit;
     const Mmu *m = cpu->mmu;

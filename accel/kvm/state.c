@@ -260,8 +260,9 @@ static void load_mp_state(KvmVcpu *k)
         if (cpu->activity == CPU_HALTED) {
             mp.mp_state = KVM_MP_STATE_HALTED;
         } else if (cpu->activity == CPU_WAIT_SIPI) {
-            mp.mp_state = cpu->request & CPU_REQ_SIPI ? KVM_MP_STATE_SIPI_RECEIVED
-                                                      : KVM_MP_STATE_INIT_RECEIVED;
+            uint32_t request = __atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST);
+            mp.mp_state = request & CPU_REQ_SIPI ? KVM_MP_STATE_SIPI_RECEIVED
+                                                 : KVM_MP_STATE_INIT_RECEIVED;
         }
     }
     if (k->state->has_mp_state) {
@@ -314,14 +315,15 @@ static void take_pending_db(CpuState *cpu)
 static void load_events(KvmVcpu *k)
 {
     CpuState *cpu = &k->v->cpu;
+    uint32_t request = __atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST);
     struct kvm_vcpu_events e = {
         .flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW,
         .interrupt.shadow = (cpu->shadow == SHADOW_STI ? KVM_SHADOW_STI : 0) |
                             (cpu->shadow == SHADOW_MOV_SS ? KVM_SHADOW_MOV_SS : 0),
-        .nmi.pending = !!(cpu->request & CPU_REQ_NMI),
+        .nmi.pending = !!(request & CPU_REQ_NMI),
         .nmi.masked = cpu->nmi_blocked,
     };
-    if (cpu->activity == CPU_WAIT_SIPI && (cpu->request & CPU_REQ_SIPI)) {
+    if (cpu->activity == CPU_WAIT_SIPI && (request & CPU_REQ_SIPI)) {
         e.sipi_vector = cpu->sipi_vector;
         e.flags |= KVM_VCPUEVENT_VALID_SIPI_VECTOR;
     }
@@ -342,15 +344,15 @@ static void load_events(KvmVcpu *k)
     if (k->state->has_smm) {
         e.flags |= KVM_VCPUEVENT_VALID_SMM;
         e.smi.smm = cpu->in_smm;
-        e.smi.pending = !!(cpu->request & CPU_REQ_SMI);
+        e.smi.pending = !!(request & CPU_REQ_SMI);
     }
     if (k->state->has_triple_fault) {
         e.flags |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
         e.triple_fault.pending = cpu->activity == CPU_SHUTDOWN;
     }
     if (call(k, KVM_SET_VCPU_EVENTS, &e, "KVM_SET_VCPU_EVENTS")) {
-        /* They are the kernel's now. */
-        cpu_clear_request(cpu, CPU_REQ_NMI | (k->state->has_smm ? CPU_REQ_SMI : 0));
+        /* They are the kernel's now; what came since is not. */
+        cpu_clear_request(cpu, request & (CPU_REQ_NMI | (k->state->has_smm ? CPU_REQ_SMI : 0)));
         cpu->event = CPU_EVENT_NONE;
     }
 }
