@@ -8,7 +8,11 @@
 
 #include "accel/accel.h"
 
-typedef enum KvmBreakKind { KVM_BREAK_EXEC = 0, KVM_BREAK_WRITE = 1, KVM_BREAK_ACCESS = 3 } KvmBreakKind;
+typedef enum KvmBreakKind {
+    KVM_BREAK_EXEC = 0,
+    KVM_BREAK_WRITE = 1,
+    KVM_BREAK_ACCESS = 3
+} KvmBreakKind;
 
 typedef struct KvmBreak {
     uint64_t lin;
@@ -23,8 +27,8 @@ typedef struct KvmDebugHit {
 } KvmDebugHit;
 
 typedef struct KvmDebug {
-    bool step;     /* stop after each instruction, interrupts held back */
-    bool int3;     /* INT3 is asked for first */
+    bool step; /* stop after each instruction, interrupts held back */
+    bool int3; /* INT3 is asked for first */
     KvmBreak hw[4];
     unsigned nr_hw;
     /* The vCPU's thread, vm_lock held; registers are not in CpuState yet. True: it is the debugger's,

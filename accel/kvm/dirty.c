@@ -24,7 +24,8 @@ static void clear_log(const KvmSlots *s, unsigned id, const uint64_t *bitmap, ui
     }
     uint64_t pages = s->slot[id].size >> PAGE_BITS;
     uint64_t end = MIN(last * WORD_BITS, pages);
-    struct kvm_clear_dirty_log c = { .slot = id, .first_page = first * WORD_BITS,
+    struct kvm_clear_dirty_log c = { .slot = id,
+                                     .first_page = first * WORD_BITS,
                                      .num_pages = (uint32_t)(end - first * WORD_BITS),
                                      .dirty_bitmap = (void *)(bitmap + first) };
     kvm_ioctl(s->vm->fd, KVM_CLEAR_DIRTY_LOG, &c);

@@ -14,9 +14,9 @@
 
 #include "accel/interp/interp.h"
 #include "accel/kvm/debug.h"
+#include "accel/kvm/doorbell.h"
 #include "accel/kvm/exits.h"
 #include "accel/kvm/host.h"
-#include "accel/kvm/doorbell.h"
 #include "accel/kvm/irqchip.h"
 #include "accel/kvm/kick.h"
 #include "accel/kvm/kvm.h"
@@ -72,8 +72,10 @@ static bool read_unbuilt(const Dict *opts, Error **errp)
         return false;
     }
     if (ring) {
-        return error_set(errp, "dirty-ring-size=%llu: the dirty ring is not built; without the option "
-                         "the dirty log is used", (unsigned long long)ring);
+        return error_set(errp,
+                         "dirty-ring-size=%llu: the dirty ring is not built; without the option "
+                         "the dirty log is used",
+                         (unsigned long long)ring);
     }
     if (dict_has(opts, "device") && strcmp(dict_get(opts, "device"), "/dev/kvm")) {
         return error_set(errp, "device=%s: only /dev/kvm is built", dict_get(opts, "device"));
@@ -101,8 +103,10 @@ static bool read_options(KvmVm *vm, const Dict *opts, Error **errp)
                                              "notify-window", NULL };
         const char *near = suggest(unknown, words);
         return near ? error_set(errp, "unknown option '%s', did you mean %s?", unknown, near)
-                    : error_set(errp, "unknown option '%s'; there are kernel-irqchip, "
-                                "kvm-shadow-mem, notify-vmexit and notify-window", unknown);
+                    : error_set(errp,
+                                "unknown option '%s'; there are kernel-irqchip, "
+                                "kvm-shadow-mem, notify-vmexit and notify-window",
+                                unknown);
     }
     return true;
 }
@@ -120,8 +124,9 @@ static bool give_idle(const KvmVm *vm, Error **errp)
 {
     int can = kvm_cap(vm, KVM_CAP_X86_DISABLE_EXITS);
     return enable(vm, KVM_CAP_X86_DISABLE_EXITS, (unsigned)can) ||
-           error_set(errp, "-overcommit cpu-pm=on: this host's KVM cannot leave HLT and MWAIT to the "
-                           "guest");
+           error_set(errp,
+                     "-overcommit cpu-pm=on: this host's KVM cannot leave HLT and MWAIT to the "
+                     "guest");
 }
 
 static bool set_shadow_mem(const KvmVm *vm, Error **errp)
@@ -130,8 +135,10 @@ static bool set_shadow_mem(const KvmVm *vm, Error **errp)
     int r = kvm_cap(vm, KVM_CAP_MMU_SHADOW_CACHE_CONTROL) > 0
                 ? kvm_ioctl(vm->fd, KVM_SET_NR_MMU_PAGES, (void *)(uintptr_t)pages)
                 : -ENOTTY;
-    return r == 0 || error_set_errno(errp, -r, "kvm-shadow-mem=%llu: this kernel's KVM does not take "
-                                     "it", (unsigned long long)vm->options.shadow_mem);
+    return r == 0 || error_set_errno(errp, -r,
+                                     "kvm-shadow-mem=%llu: this kernel's KVM does not take "
+                                     "it",
+                                     (unsigned long long)vm->options.shadow_mem);
 }
 
 static bool set_notify(const KvmVm *vm, Error **errp)
@@ -291,7 +298,8 @@ static bool open_machine(KvmVm *vm, const Dict *opts, Error **errp)
         return error_set(errp, "-accel kvm: this kernel's KVM is too old");
     }
     if (most && m->nr_cpus > (unsigned)most) {
-        return error_set(errp, "-smp %u: this kernel's KVM runs at most %d vCPUs", m->nr_cpus, most);
+        return error_set(errp, "-smp %u: this kernel's KVM runs at most %d vCPUs", m->nr_cpus,
+                         most);
     }
     vm->run_size = (size_t)size;
     kvm_tsc_setup(vm);

@@ -42,7 +42,8 @@ static void guard_all(KvmAlias *a)
     a->all_guarded = true;
     if (mprotect(a->host, a->ram->size, PROT_READ)) {
         warn_report("KVM: '%s' cannot be write-protected; guest code that is changed by a vCPU on "
-                    "KVM may run unchanged on others", a->ram->name);
+                    "KVM may run unchanged on others",
+                    a->ram->name);
     }
 }
 

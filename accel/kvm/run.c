@@ -15,8 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "accel/kvm/exits.h"
 #include "accel/kvm/doorbell.h"
+#include "accel/kvm/exits.h"
 #include "accel/kvm/irqchip.h"
 #include "accel/kvm/kick.h"
 #include "accel/kvm/kvm.h"

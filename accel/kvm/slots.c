@@ -43,7 +43,8 @@ static KvmAlias *alias_of(KvmSlots *s, RamBlock *b)
         return a;
     }
     size_t area_size = b->size + HUGE_PAGE;
-    void *area = mmap(NULL, area_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *area =
+        mmap(NULL, area_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (area == MAP_FAILED) {
         return NULL;
     }
@@ -55,7 +56,10 @@ static KvmAlias *alias_of(KvmSlots *s, RamBlock *b)
     }
     madvise(host, b->size, MADV_DONTDUMP);
     a = xcalloc(1, sizeof(*a));
-    *a = (KvmAlias){ .ram = b, .host = host, .area = area, .area_size = area_size,
+    *a = (KvmAlias){ .ram = b,
+                     .host = host,
+                     .area = area,
+                     .area_size = area_size,
                      .guarded = xcalloc(b->size >> PAGE_BITS, 1) };
     pthread_mutex_lock(&kvm_guard_lock);
     list_insert(&s->aliases, &a->node);
@@ -117,21 +121,23 @@ static KvmSlot slot_of(const KvmSlots *s, const FlatRange *fr)
 static bool same_place(const KvmSlot *a, const KvmSlot *b)
 {
     return a->gpa == b->gpa && a->size == b->size && a->ram == b->ram &&
-           a->ram_offset == b->ram_offset &&
-           !((a->flags ^ b->flags) & KVM_MEM_READONLY);
+           a->ram_offset == b->ram_offset && !((a->flags ^ b->flags) & KVM_MEM_READONLY);
 }
 
 static bool set_region(const KvmSlots *s, unsigned id, const KvmSlot *slot, const uint8_t *host,
                        Error **errp)
 {
-    struct kvm_userspace_memory_region r = { .slot = id, .flags = slot->flags,
+    struct kvm_userspace_memory_region r = { .slot = id,
+                                             .flags = slot->flags,
                                              .guest_phys_addr = slot->gpa,
                                              .memory_size = slot->size,
                                              .userspace_addr = (uintptr_t)host };
     int err = kvm_ioctl(s->vm->fd, KVM_SET_USER_MEMORY_REGION, &r);
-    return err == 0 || error_set_errno(errp, -err, "the kernel did not take %llu KiB of memory at "
-                                       "0x%llx", (unsigned long long)(slot->size >> 10),
-                                       (unsigned long long)slot->gpa);
+    return err == 0 ||
+           error_set_errno(errp, -err,
+                           "the kernel did not take %llu KiB of memory at "
+                           "0x%llx",
+                           (unsigned long long)(slot->size >> 10), (unsigned long long)slot->gpa);
 }
 
 static bool slot_set(KvmSlots *s, unsigned id, const KvmSlot *slot, Error **errp)

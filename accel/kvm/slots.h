@@ -43,8 +43,8 @@ extern List kvm_all_slots;
 
 /* dirty.c; vm_lock held. Collects the kernel's log of one slot into its block's dirty bytes. */
 void kvm_dirty_collect(KvmSlots *s, unsigned id);
-void kvm_dirty_start(KvmSlots *s); /* a VM has come */
-void kvm_dirty_init(void);         /* the hooks */
+void kvm_dirty_start(KvmSlots *s);   /* a VM has come */
+void kvm_dirty_init(void);           /* the hooks */
 void kvm_slots_retrack(KvmSlots *s); /* slots.c: some block's tracked has changed */
 
 /* guard.c */
