@@ -90,12 +90,11 @@ static bool keeps_offset(KvmVcpu *k)
 }
 
 /* Some hosts run guests without virtualization extensions and take an offset to no effect: a guest
- * reads their TSC, whatever was written. */
+ * reads their TSC, although another offset was just asked for. */
 static bool shows_host_tsc(KvmVcpu *k)
 {
-    uint64_t val = 1ull << 60, before = host_tsc();
-    return tsc_msr(k, KVM_SET_MSRS, &val) == 0 && tsc_msr(k, KVM_GET_MSRS, &val) == 0 &&
-           val >= before && val <= host_tsc();
+    uint64_t val = 0, before = host_tsc();
+    return tsc_msr(k, KVM_GET_MSRS, &val) == 0 && val >= before && val <= host_tsc();
 }
 
 bool kvm_tsc_init(KvmVcpu *k, Error **errp)
@@ -119,10 +118,11 @@ bool kvm_tsc_init(KvmVcpu *k, Error **errp)
         }
         s->has_tsc_offset = false;
     } else {
-        s->has_tsc_offset = s->has_tsc_offset && keeps_offset(k);
+        bool tried = s->has_tsc_offset;
+        s->has_tsc_offset = tried && !m->tsc.is_host && keeps_offset(k);
         if (s->has_tsc_offset) {
             cpu_tsc_follow_host(m);
-        } else if (shows_host_tsc(k)) {
+        } else if (tried && shows_host_tsc(k)) {
             cpu_tsc_be_host(m);
         }
     }
