@@ -172,7 +172,7 @@ def test_options():
 
 def samples(vm):
     """The last pair of clocks, seconds."""
-    pairs = re.findall(r"^T ([0-9a-f]+) ([0-9a-f]+)$", vm.said(), re.M)
+    pairs = re.findall(r"^T ([0-9a-f]+) ([0-9a-f]+)\n", vm.said(), re.M)
     return [int(x, 16) / 1e9 for x in pairs[-1]] if pairs else None
 
 
