@@ -12,6 +12,7 @@ $XDG_CACHE_HOME, else in ~/.cache); a guest whose media cannot be made here is s
 reason. What a run leaves (command, serial text, screen) lies in --run-dir.
 """
 import argparse
+import ctypes
 import fcntl
 import json
 import os
@@ -51,6 +52,11 @@ def keys_for(ch):
     if ch.isupper():
         return ["shift", ch.lower()]
     return [KEY_NAMES.get(ch, ch)]
+
+
+def die_with_parent():
+    """In the child: whoever ends this script, even by SIGKILL, ends the guest, too."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 class Fail(Exception):
@@ -128,7 +134,8 @@ class Run:
             f.write(shlex.join(self.cmd) + "\n")
         with open(os.path.join(self.dir, "stderr"), "wb") as err:
             self.proc = subprocess.Popen(self.cmd, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=err, start_new_session=True, env=self.environment())
+                                         stderr=err, start_new_session=True, env=self.environment(),
+                                         preexec_fn=die_with_parent)
         threading.Thread(target=self.reader, daemon=True).start()
         self.mon = Monitor(sock, self.proc)
         if switcher:

@@ -5,7 +5,6 @@
 A guest is a BIOS image that prints TAP to the debug port and leaves through isa-debug-exit. In a
 guest's opening comment,
     qemu: NAME              marks a check that QEMU's TCG is known to fail,
-    jit: NAME               the same for the translator: an open bug, listed in docs/limits.md,
     qemu: skip (REASON)     a guest that it cannot run at all,
     ends: reset             a guest whose last deed resets the machine, after its plan,
     smp: 1 2 4              numbers of CPUs it is run with, once each,
@@ -154,7 +153,7 @@ def report(args, name, out, bits, smp, totals):
         title = "%s %d-bit" % (name, bits)
     if head(name, "smp"):
         title += " smp=%d" % smp
-    known = head(name, "qemu") if args.qemu else head(name, "jit") if "jit" in args.accel else []
+    known = head(name, "qemu") if args.qemu else []
     skip = [k for k in known if k.startswith("skip")]
     if skip:
         totals[0] += 1
