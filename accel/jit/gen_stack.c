@@ -186,6 +186,7 @@ void gen_cold_run(Translator *t, Cold *c)
         t->i = c->insn + n;
         t->in = &t->insn[t->i];
         t->flags = FLAGS_MEMORY;
+        note_place(t, t->tb->nr_places++);
         switch (t->in->op) {
         case OP_PUSH: case OP_POP: gen_stack(t); break;
         case OP_RET:

@@ -253,7 +253,7 @@ bool jit_fault_at(Jit *j, const void *pc, uint32_t *off)
     const Tb *tb = tb_of_host(j, pc);
     if (tb) {
         uint32_t at = (uint32_t)((const uint8_t *)pc - tb->entry);
-        for (unsigned i = 0; i < tb->nr_insns && tb->insns[i].host <= at; i++) {
+        for (unsigned i = 0; i < tb->nr_places && tb->insns[i].host <= at; i++) {
             *off = tb->insns[i].desc;
             found = true;
         }

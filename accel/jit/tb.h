@@ -58,7 +58,9 @@ struct Tb {
     struct TbInsn {
         uint32_t host;        /* where its code starts, from entry */
         uint32_t desc;        /* for stubs.raise_gp */
-    } *insns;                 /* nr_insns of them */
+    } *insns;                 /* nr_insns of them, and behind them up to nr_places those of runs
+                                 in their rarely used form, gen_cold_run */
+    uint16_t nr_places;
     unsigned nr_exits;
     TbExit exits[];
 };

@@ -312,13 +312,30 @@ static void emit_cold(Translator *t)
     }
 }
 
+/* Is #SS what it raises for an address that is not canonical? */
+static bool is_stack_access(const Insn *in)
+{
+    for (unsigned n = 0; n < in->nr_opd; n++) {
+        if (in->opd[n].kind == OPD_MEM) {
+            return in->seg == SEG_SS;
+        }
+    }
+    return in->op == OP_PUSH || in->op == OP_POP || in->op == OP_CALL || in->op == OP_RET ||
+           in->op == OP_LEAVE;
+}
+
+void note_place(Translator *t, unsigned n)
+{
+    t->tb->insns[n].host = (uint32_t)(t->e->p + t->e->to_rx - t->tb->entry);
+    t->tb->insns[n].desc = page_off(t, t->off[t->i]) | (is_stack_access(t->in) ? MEM_STACK : 0);
+}
+
 static bool emit_block(Translator *t)
 {
     t->flags = FLAGS_MEMORY;
     for (t->i = 0; t->i < t->nr_insns && !t->done; t->i++) {
         t->in = &t->insn[t->i];
-        t->tb->insns[t->i].host = (uint32_t)(t->e->p + t->e->to_rx - t->tb->entry);
-        t->tb->insns[t->i].desc = page_off(t, t->off[t->i]) | (t->in->seg == SEG_SS ? MEM_STACK : 0);
+        note_place(t, t->i);
         t->flags_at[t->i] = (uint8_t)t->flags;
         unsigned run = gen_stack_run(t);
         if (run) {
@@ -342,7 +359,7 @@ static bool emit_block(Translator *t)
             gen_exit(t, t->off[t->i], false);
         }
     }
-    t->tb->nr_insns = (uint16_t)t->i;
+    t->tb->nr_insns = t->tb->nr_places = (uint16_t)t->i;
     t->tb->bytes = t->off[t->i];
     t->cold_at = (uint32_t)(t->e->p + t->e->to_rx - t->tb->entry);
     emit_cold(t);
@@ -390,7 +407,7 @@ static Tb *translate_locked(Translator *t, const ItlbEntry *page, uint32_t seen)
     *t->tb = (Tb){ .gpa = t->gpa, .mode = t->mode,
                    .stamp = ram_code_stamp(page->ram, page->ram_offset), .stamp2 = t->stamp2,
                    .span = t->off[t->nr_insns] };
-    t->tb->insns = jit_alloc(j, t->nr_insns * sizeof(*t->tb->insns));
+    t->tb->insns = jit_alloc(j, 2 * t->nr_insns * sizeof(*t->tb->insns));
     emit_entry(t);
     bool ok = emit_block(t) &&
               __atomic_load_n(t->tb->stamp, __ATOMIC_ACQUIRE) == seen &&

@@ -178,6 +178,8 @@ uint8_t *roam_compare(Translator *t, bool write, int32_t mask);
 /* ---- translate.c ---- */
 
 Cold *new_cold(Translator *t, ColdKind kind, uint8_t *from);
+/* Entry n of Tb.insns: the code of the instruction in hand starts here. */
+void note_place(Translator *t, unsigned n);
 /* A sequence of the engine's that destroys EFLAGS follows; live: those still wanted. */
 void flags_clobber(Translator *t, uint32_t live);
 /* Makes the flags in need valid in EFLAGS (S1 is lost). */

@@ -30,6 +30,12 @@ main32:
     TRY(lea rsp, [rbx + 64]; push rax)
     mov rsp, r15
     EXPECT("non-canonical push", SS_)
+    mov rax, cr3
+    mov cr3, rax /* nothing is known of the stack */
+    mov rdx, 0x8000000000000ff8
+    TRY(mov rsp, rdx; pop rcx; pop rsi; mov rax, [rdi])
+    mov rsp, r15
+    EXPECT("non-canonical pops across two pages", SS_)
     mov byte ptr [idt64 + 16 * SS_ + 4], 0
     mov byte ptr [idt64 + 16 * GP + 4], 0
     mov eax, 3
