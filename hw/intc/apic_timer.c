@@ -64,7 +64,8 @@ static uint64_t next_expiry(const Apic *a, uint64_t t)
     return period < MIN_PERIOD_NS ? MAX(next, t + MIN_PERIOD_NS) : next;
 }
 
-void apic_timer_rearm(Apic *a)
+/* Guest time now is the caller's: who has seen that the timer is not due yet must not be overtaken. */
+static void rearm_after(Apic *a, uint64_t now)
 {
     timer_cancel(&a->timer);
     if (!apic_on(a) || apic_is_silent(a) || (a->lvt[LVT_TIMER] & LVT_MASKED)) {
@@ -74,11 +75,16 @@ void apic_timer_rearm(Apic *a)
     if (is_deadline(a)) {
         at = a->deadline ? cpu_tsc_to_guest_ns(a->cpu, a->deadline) : UINT64_MAX;
     } else {
-        at = next_expiry(a, guest_clock_ns());
+        at = next_expiry(a, now);
     }
     if (at != UINT64_MAX) {
         timer_arm(&a->timer, at);
     }
+}
+
+void apic_timer_rearm(Apic *a)
+{
+    rearm_after(a, guest_clock_ns());
 }
 
 static void timer_expired(void *opaque)
@@ -107,11 +113,12 @@ uint32_t apic_timer_hand_over(Apic *a)
 void apic_timer_resume(Apic *a)
 {
     uint64_t first = a->count_ns + ((uint64_t)a->count << divide_shift(a));
-    bool due = !is_deadline(a) && a->count && first <= guest_clock_ns();
+    uint64_t now = guest_clock_ns();
+    bool due = !is_deadline(a) && a->count && first <= now;
     if (due && !is_periodic(a)) {
         a->count = 0;
     }
-    apic_timer_rearm(a);
+    rearm_after(a, now);
     if (due) {
         apic_fire_lvt(a, LVT_TIMER);
     }

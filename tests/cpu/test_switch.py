@@ -292,11 +292,13 @@ def test_names():
 
 
 def test_nothing_is_left():
-    """Open files, threads and mappings are the same after many switches."""
+    """No open file, thread or mapping stays behind at a switch: 50 would show. A few come and go, as
+    the vCPU threads open and close their part of an engine in their own time."""
     def held(pid):
         with open("/proc/%d/maps" % pid) as f:
             maps = len(f.readlines())
-        return len(os.listdir("/proc/%d/fd" % pid)), len(os.listdir("/proc/%d/task" % pid)), maps
+        return {"files": len(os.listdir("/proc/%d/fd" % pid)),
+                "threads": len(os.listdir("/proc/%d/task" % pid)), "mappings": maps}
 
     image = firmware("spin", SAY_A + SPIN)
     for kinds in pairs():
@@ -309,8 +311,8 @@ def test_nothing_is_left():
                 g.accel("all", kinds[1])
                 g.accel("all", kinds[0])
             after = held(g.proc.pid)
-            check("files and threads", before[:2], after[:2])
-            check("mappings: %s, then %s" % (before[2], after[2]), True, after[2] < before[2] + 10)
+            for what, n in before.items():
+                check("%s: %d, then %d" % (what, n, after[what]), True, after[what] < n + 10)
             g.quit()
 
 
