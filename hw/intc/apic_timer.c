@@ -64,7 +64,7 @@ static uint64_t next_expiry(const Apic *a, uint64_t t)
     return period < MIN_PERIOD_NS ? MAX(next, t + MIN_PERIOD_NS) : next;
 }
 
-/* Guest time now is the caller's: who has seen that the timer is not due yet must not be overtaken. */
+/* Guest time now is the caller's: an expiry between two looks at the clock would be in neither. */
 static void rearm_after(Apic *a, uint64_t now)
 {
     timer_cancel(&a->timer);
@@ -99,14 +99,20 @@ static void timer_expired(void *opaque)
     apic_update(a);
 }
 
+/* What the main loop has not come to yet is not forgotten when the timer is programmed anew. */
+static void fire_due(Apic *a, uint64_t now)
+{
+    if (timer_armed(&a->timer) && a->timer.deadline <= now) {
+        timer_cancel(&a->timer);
+        timer_expired(a);
+    }
+}
+
 uint32_t apic_timer_hand_over(Apic *a)
 {
     uint64_t now = guest_clock_ns();
-    bool due = timer_armed(&a->timer) && a->timer.deadline <= now;
+    fire_due(a, now);
     timer_cancel(&a->timer);
-    if (due) {
-        timer_expired(a);
-    }
     return count_at(a, now);
 }
 
@@ -125,10 +131,10 @@ void apic_timer_resume(Apic *a)
 }
 
 /* The counter goes on from its present value, under a new divisor or mode. */
-static void rebase(Apic *a)
+static void rebase(Apic *a, uint64_t now)
 {
-    a->count = apic_timer_current(a);
-    a->count_ns = guest_clock_ns();
+    a->count = count_at(a, now);
+    a->count_ns = now;
 }
 
 void apic_timer_set_initial(Apic *a, uint32_t val)
@@ -136,31 +142,37 @@ void apic_timer_set_initial(Apic *a, uint32_t val)
     if (is_deadline(a)) {
         return; /* SDM 3A 11.5.4.1: ignored */
     }
+    uint64_t now = guest_clock_ns();
+    fire_due(a, now);
     a->initial = a->count = val;
-    a->count_ns = guest_clock_ns();
-    apic_timer_rearm(a);
+    a->count_ns = now;
+    rearm_after(a, now);
 }
 
 void apic_timer_set_divide(Apic *a, uint32_t val)
 {
-    rebase(a);
+    uint64_t now = guest_clock_ns();
+    fire_due(a, now);
+    rebase(a, now);
     a->divide = val & 0xb;
-    apic_timer_rearm(a);
+    rearm_after(a, now);
 }
 
 void apic_timer_set_lvt(Apic *a, uint32_t val)
 {
+    uint64_t now = guest_clock_ns();
+    fire_due(a, now);
     uint32_t changed = a->lvt[LVT_TIMER] ^ val;
     if (changed & LVT_DEADLINE) {
         a->initial = a->count = 0; /* a change to or from deadline mode disarms */
         a->deadline = 0;
     } else if (changed & LVT_PERIODIC) {
-        rebase(a);
+        rebase(a, now);
     } else if (changed & LVT_MASKED) {
         apic_timer_deadline(a); /* one that passed while masked is gone */
     }
     a->lvt[LVT_TIMER] = val;
-    apic_timer_rearm(a);
+    rearm_after(a, now);
 }
 
 uint64_t apic_timer_deadline(Apic *a)
@@ -177,6 +189,7 @@ void apic_timer_set_deadline(Apic *a, uint64_t tsc)
     if (!is_deadline(a)) {
         return; /* ignored in the other modes */
     }
+    fire_due(a, guest_clock_ns());
     a->deadline = tsc;
     if (tsc && tsc <= cpu_tsc(a->cpu)) {
         timer_cancel(&a->timer);
