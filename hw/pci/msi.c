@@ -52,15 +52,9 @@ static unsigned vectors_granted(const PciDevice *pci)
     return 1u << MIN(has, granted);
 }
 
-static void send(PciDevice *pci, unsigned n)
+void pci_msi_send(PciDevice *pci, uint64_t addr, uint32_t data)
 {
     PciBus *bus = pci_bus(pci);
-    const uint8_t *cap = pci->config + pci->msi_cap;
-    uint64_t addr =
-        pci_get32(cap + MSI_ADDRESS) | (uint64_t)pci_get32(cap + MSI_ADDRESS_HIGH) << 32;
-    /* The device changes only the low bits that the number of vectors gives it. */
-    unsigned nr = vectors_granted(pci);
-    uint32_t data = (pci_get16(cap + MSI_DATA) & ~(nr - 1)) | (n & (nr - 1));
     if (addr >> 20 == 0xfee && bus->msi) {
         bus->msi(bus->msi_opaque, addr, data);
         return;
@@ -68,6 +62,17 @@ static void send(PciDevice *pci, unsigned n)
     uint8_t bytes[4];
     pci_put32(bytes, data);
     pci_dma_write(pci, addr, bytes, sizeof(bytes));
+}
+
+static void send(PciDevice *pci, unsigned n)
+{
+    const uint8_t *cap = pci->config + pci->msi_cap;
+    uint64_t addr =
+        pci_get32(cap + MSI_ADDRESS) | (uint64_t)pci_get32(cap + MSI_ADDRESS_HIGH) << 32;
+    /* The device changes only the low bits that the number of vectors gives it. */
+    unsigned nr = vectors_granted(pci);
+    uint32_t data = (pci_get16(cap + MSI_DATA) & ~(nr - 1)) | (n & (nr - 1));
+    pci_msi_send(pci, addr, data);
 }
 
 void pci_msi_notify(PciDevice *pci, unsigned n)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * The core of PCI Local Bus 3.0 (PCI): configuration space of type 0 headers, base address
- * registers, expansion ROMs, capabilities, shared INTx lines. MSI is in msi.c, `info pci` in
- * pci_info.c. Bridges to further buses, MSI-X and power management are not there yet.
+ * registers, expansion ROMs, capabilities, shared INTx lines. MSI is in msi.c, MSI-X in
+ * msix.c, `info pci` in pci_info.c. Bridges to further buses and power management are not there
+ * yet.
  */
 #include "hw/pci/pci.h"
 
@@ -12,6 +13,7 @@
 
 #include "hw/core/firmware.h"
 #include "hw/core/machine.h"
+#include "hw/pci/msix.h"
 #include "hw/pci/pci_internal.h"
 
 enum { ROM_BAR = 6, NR_BARS = 7, PCI_CAP_FIRST = 0x40 };
@@ -382,6 +384,9 @@ void pci_default_config_write(PciDevice *pci, unsigned reg, uint32_t val, unsign
     }
     if (pci->msi_cap && overlaps(reg, size, pci->msi_cap, PCI_MSI_MAX_LEN)) {
         pci_msi_written(pci);
+    }
+    if (pci->msix && overlaps(reg, size, pci->msix->cap, 4)) {
+        pci_msix_written(pci->msix);
     }
 }
 

@@ -53,6 +53,7 @@ struct PciDevice {
     uint8_t intx_line;    /* wiring: the chipset line intx_driven was counted on */
     uint8_t cap_len[PCI_CONFIG_SIZE / 4]; /* of the capability at that dword; 0: none */
     uint8_t msi_cap;      /* wiring: offset of the MSI capability; 0: none */
+    struct PciMsix *msix; /* wiring: hw/pci/msix.h; NULL: none */
     Region rom;
     RamBlock *rom_ram;
 };

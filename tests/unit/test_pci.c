@@ -14,16 +14,19 @@
 #include "hw/core/machine.h"
 #include "hw/isa/piix3.h"
 #include "hw/pci/i440fx.h"
+#include "hw/pci/msix.h"
 #include "hw/pci/pci.h"
 #include "util/main_loop.h"
 #include "util/vm_lock.h"
 
-enum { BAR_IO, BAR_MEM, BAR_MEM64, IO_SIZE = 0x20, MEM_SIZE = 0x1000, MEM64_SIZE = 0x10000 };
+enum { BAR_IO, BAR_MEM, BAR_MEM64, BAR_MSIX = 4, NR_VECTORS = 70, MSIX_PBA = 0x800 };
+enum { IO_SIZE = 0x20, MEM_SIZE = 0x1000, MEM64_SIZE = 0x10000 };
 enum { DEVFN_A = 3 << 3, DEVFN_B = 7 << 3, RAM = 4 << 20 };
 
 typedef struct Card {
     PciDevice pci;
-    Region io, mem, mem64;
+    PciMsix msix;
+    Region io, mem, mem64, msix_bar;
     unsigned moves;
 } Card;
 
@@ -61,20 +64,39 @@ static bool card_realize(Device *dev, Error **errp)
     pci_register_bar(&s->pci, BAR_MEM64, PCI_BAR_MEM64 | PCI_BAR_PREFETCH, &s->mem64);
     s->pci.config[0x80] = 0x5a;
     s->pci.wmask[0x80] = 0xf0;
-    return pci_msi_init(&s->pci, 4, true) || error_set(errp, "no room");
+    region_init_container(&s->msix_bar, "msix", MEM_SIZE);
+    pci_register_bar(&s->pci, BAR_MSIX, 0, &s->msix_bar);
+    return (pci_msix_init(&s->pci, &s->msix, NR_VECTORS, &s->msix_bar, BAR_MSIX, 0, MSIX_PBA) &&
+            pci_msi_init(&s->pci, 4, true)) ||
+           error_set(errp, "no room");
+}
+
+static void card_unrealize(Device *dev)
+{
+    pci_msix_fini(&container_of(dev, Card, pci.dev)->msix);
+}
+
+static void card_refresh(Device *dev)
+{
+    pci_msix_refresh(&container_of(dev, Card, pci.dev)->msix);
 }
 
 static const PciInfo card_info = {
     .vendor = 0x1234, .device = 0x5678, .class_code = 0xff0000, .intx_pin = 1,
     .bar_changed = bar_changed,
 };
-static const StateField card_state[] = { STATE_END };
+static const StateField card_state[] = {
+    STATE_STRUCT(Card, msix, PciMsix, pci_msix_state),
+    STATE_END,
+};
 
 DEVICE_TYPE(test_card) = {
     PCI_DEVICE_INFO("test-card", Card, "PCI device of test_pci", &card_info),
     .state = card_state,
     .state_version = 1,
     .realize = card_realize,
+    .unrealize = card_unrealize,
+    .refresh = card_refresh,
 };
 
 typedef struct Box {
@@ -162,7 +184,8 @@ static void test_sizing(void **state)
     } cases[] = {
         { PCI_BAR0, 0xffffffe1 },     { PCI_BAR0 + 4, 0xfffff000 },
         { PCI_BAR0 + 8, 0xffff000c }, { PCI_BAR0 + 12, 0xffffffff },
-        { PCI_BAR0 + 16, 0 },         { PCI_ROM_BAR, 0 },
+        { PCI_BAR0 + 16, 0xfffff000 }, { PCI_BAR0 + 20, 0 },
+        { PCI_ROM_BAR, 0 },
     };
     cfg_set(box, DEVFN_A, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY, 2);
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -282,6 +305,53 @@ static void test_msi(void **state)
     assert_int_equal(cfg(box, DEVFN_A, cap + 20, 4), 0);
 }
 
+static void test_msix(void **state)
+{
+    Box *box = *state;
+    AddressSpace *mem = &box->m.memory;
+    PciMsix *msix = &box->a->msix;
+    unsigned cap = msix->cap;
+    const uint64_t table = 0xe0000000, entry = table + 69 * 16;
+    assert_int_equal(cfg(box, DEVFN_A, cap, 1), PCI_CAP_MSIX);
+    assert_int_equal(cfg(box, DEVFN_A, cap + 2, 2), NR_VECTORS - 1);
+    assert_int_equal(cfg(box, DEVFN_A, cap + 4, 4), BAR_MSIX);
+    assert_int_equal(cfg(box, DEVFN_A, cap + 8, 4), MSIX_PBA | BAR_MSIX);
+    cfg_set(box, DEVFN_A, PCI_BAR0 + 4 * BAR_MSIX, table, 4);
+    cfg_set(box, DEVFN_A, PCI_COMMAND, PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY, 2);
+    uint32_t *ram = (uint32_t *)(box->m.ram->host + 0x8000);
+    *ram = 0;
+    assert_int_equal(address_space_load(mem, entry + 12, 4), 1); /* masked out of reset */
+    address_space_store(mem, entry, 0x8003, 8);
+    address_space_store(mem, entry + 8, 0x1234, 4);
+    assert_int_equal(address_space_load(mem, entry, 8), 0x8000);
+    pci_msix_notify(msix, 69); /* disabled: lost */
+    cfg_set(box, DEVFN_A, cap + 2, 0xc000, 2);
+    assert_true(pci_msix_enabled(msix));
+    address_space_store(mem, entry + 12, 0, 4);
+    pci_msix_notify(msix, 69);
+    pci_msix_notify(msix, NR_VECTORS); /* no such vector */
+    assert_int_equal(*ram, 0);
+    assert_int_equal(address_space_load(mem, table + MSIX_PBA + 8, 8), 1 << 5);
+    address_space_store(mem, table + MSIX_PBA + 8, 0, 8); /* read-only */
+    assert_int_equal(address_space_load(mem, table + MSIX_PBA + 8, 4), 1 << 5);
+    cfg_set(box, DEVFN_A, cap + 3, 0x80, 1); /* the function's mask goes */
+    assert_int_equal(*ram, 0x1234);
+    assert_int_equal(address_space_load(mem, table + MSIX_PBA + 8, 8), 0);
+    address_space_store(mem, entry + 12, 0xffffffff, 4);
+    assert_int_equal(address_space_load(mem, entry + 12, 4), 1);
+    *ram = 0;
+    pci_msix_notify(msix, 69);
+    assert_int_equal(*ram, 0);
+    address_space_store(mem, entry + 8, 0x4321, 4);
+    address_space_store(mem, entry + 12, 0, 4);
+    assert_int_equal(*ram, 0x4321);
+    pci_msix_notify(msix, 69);
+    machine_reset_devices(&box->m);
+    assert_false(pci_msix_enabled(msix));
+    assert_int_equal(msix->entry[69].control, 1);
+    assert_int_equal(msix->entry[69].addr, 0);
+}
+
 static void test_bus_master(void **state)
 {
     Box *box = *state;
@@ -331,6 +401,7 @@ int main(void)
         cmocka_unit_test_teardown(test_config, reset),
         cmocka_unit_test_teardown(test_shared_lines, reset),
         cmocka_unit_test_teardown(test_msi, reset),
+        cmocka_unit_test_teardown(test_msix, reset),
         cmocka_unit_test_teardown(test_bus_master, reset),
         cmocka_unit_test_teardown(test_slots, reset),
     };
