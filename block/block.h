@@ -53,6 +53,8 @@ bool drive_is_cdrom(const Drive *d);
 bool drive_has_media(const Drive *d);
 /* A CD drive takes any image, whatever its media= says; from then on it is a CD. */
 void drive_make_cdrom(Drive *d);
+/* So does a floppy drive; its media can be changed and ejected. */
+void drive_make_floppy(Drive *d);
 bool drive_is_readonly(const Drive *d);
 /* Where writes go on the host, for messages: the image, or the directory of a snapshot. */
 const char *drive_store(const Drive *d);

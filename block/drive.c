@@ -274,6 +274,7 @@ static bool drive_configure(Drive *d, const Dict *opts, Error **errp)
     }
     d->cdrom = !strcmp(media, "cdrom");
     d->readonly = d->cdrom;
+    d->floppy = dict_get(opts, "if") && !strcmp(dict_get(opts, "if"), "floppy");
     if (!dict_get_bool(opts, "readonly", &d->readonly, errp) ||
         !dict_get_bool(opts, "read-only", &d->readonly, errp) ||
         !dict_get_bool(opts, "auto-read-only", &d->auto_readonly, errp) ||
@@ -333,7 +334,7 @@ Drive *drive_create(const Dict *opts, Error **errp)
     bool ok = drive_configure(d, opts, errp);
     if (ok && file && *file) {
         ok = open_medium(d, file, format, errp);
-    } else if (ok && !d->cdrom) {
+    } else if (ok && !d->cdrom && !d->floppy) {
         ok = error_set(errp, "a disk needs file=IMAGE");
     }
     if (!ok) {
@@ -410,6 +411,11 @@ void drive_make_cdrom(Drive *d)
     d->cdrom = d->readonly = true;
 }
 
+void drive_make_floppy(Drive *d)
+{
+    d->floppy = true;
+}
+
 bool drive_wants_boot(const Drive *d)
 {
     return d->boot;
@@ -442,8 +448,8 @@ static void remove_medium(Drive *d)
 
 bool drive_eject(Drive *d, bool force, Error **errp)
 {
-    if (!d->cdrom) {
-        return error_set(errp, "drive '%s' is a disk; only a CD can be ejected", d->id);
+    if (!d->cdrom && !d->floppy) {
+        return error_set(errp, "drive '%s' is a disk; only a CD or a floppy can be ejected", d->id);
     }
     bool locked = d->user && d->user->is_locked && d->user->is_locked(d->user_opaque);
     if (locked && !force) {
@@ -461,21 +467,25 @@ bool drive_eject(Drive *d, bool force, Error **errp)
 
 bool drive_change(Drive *d, const char *filename, const char *format, bool readonly, Error **errp)
 {
-    if (!d->cdrom) {
-        return error_set(errp, "drive '%s' is a disk; only a CD can be changed", d->id);
+    if (!d->cdrom && !d->floppy) {
+        return error_set(errp, "drive '%s' is a disk; only a CD or a floppy can be changed", d->id);
     }
-    if (!readonly) {
+    if (d->cdrom && !readonly) {
         return error_set(errp, "a CD-ROM can only be read-only");
     }
     BlockNode *old = d->node;
+    bool was_readonly = d->readonly;
     d->node = NULL;
+    d->readonly = readonly;
     if (!open_medium(d, filename, format, errp)) { /* the old one stays in on failure */
         d->node = old;
+        d->readonly = was_readonly;
         return error_prefix(errp, "drive '%s': ", d->id);
     }
     BlockNode *fresh = d->node;
     d->node = old;
     if (old && !drive_eject(d, false, errp)) {
+        d->readonly = was_readonly;
         block_close(fresh);
         return false;
     }
@@ -511,6 +521,9 @@ static void drive_info(const Drive *d, bool verbose,
     }
     if (d->user) {
         info_line(print, opaque, "    Attached to:      %s", d->user_path);
+    }
+    if (d->floppy) {
+        info_line(print, opaque, "    Removable device: floppy disk");
     }
     if (d->cdrom) {
         bool locked = d->user && d->user->is_locked && d->user->is_locked(d->user_opaque);

@@ -14,6 +14,7 @@ struct Drive {
     char *id, *serial;
     BlockNode *node; /* NULL: no medium */
     bool cdrom, readonly, auto_readonly, snapshot;
+    bool floppy;     /* media change and may be missing, as a CD's, but are written to */
     bool no_lock;    /* file.locking=off */
     bool boot;       /* boot=on */
     bool direct;     /* cache=none, directsync */

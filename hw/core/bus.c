@@ -7,7 +7,7 @@
 static const char *const kind_names[NR_BUS_KINDS] = {
     [BUS_NONE] = "none", [BUS_SYSTEM] = "System", [BUS_ISA] = "ISA",       [BUS_PCI] = "PCI",
     [BUS_IDE] = "IDE",   [BUS_USB] = "USB",       [BUS_SCSI] = "SCSI",     [BUS_VIRTIO] = "virtio",
-    [BUS_I2C] = "i2c",
+    [BUS_I2C] = "i2c",   [BUS_FLOPPY] = "floppy",
 };
 
 const char *bus_kind_name(BusKind kind)

@@ -24,7 +24,8 @@ struct Machine;
 typedef enum BusKind {
     BUS_NONE,   /* wired by the board; not for -device */
     BUS_SYSTEM, /* on the machine itself: -device needs no bus */
-    BUS_ISA, BUS_PCI, BUS_IDE, BUS_USB, BUS_SCSI, BUS_VIRTIO, BUS_I2C, NR_BUS_KINDS
+    BUS_ISA, BUS_PCI, BUS_IDE, BUS_USB, BUS_SCSI, BUS_VIRTIO, BUS_I2C,
+    BUS_FLOPPY, NR_BUS_KINDS
 } BusKind;
 
 struct DeviceType {
