@@ -216,7 +216,32 @@ static void set_flag(Dict *d, const char *word)
     }
 }
 
+/* "key.N" for the next N if key is one of lists. */
+static void set_or_add(Dict *d, const char *key, const char *value, const char *const *lists)
+{
+    for (; lists && *lists; lists++) {
+        if (!strcmp(*lists, key)) {
+            char *name = NULL;
+            unsigned n = 0;
+            do {
+                free(name);
+                name = xasprintf("%s.%u", key, n++);
+            } while (dict_has(d, name));
+            dict_set(d, name, value);
+            free(name);
+            return;
+        }
+    }
+    dict_set(d, key, value);
+}
+
 Dict *dict_parse(const char *text, const char *implied_key, Error **errp)
+{
+    return dict_parse_lists(text, implied_key, NULL, errp);
+}
+
+Dict *dict_parse_lists(const char *text, const char *implied_key, const char *const *lists,
+                       Error **errp)
 {
     if (text[0] == '{') {
         return dict_parse_json(text, errp);
@@ -235,7 +260,7 @@ Dict *dict_parse(const char *text, const char *implied_key, Error **errp)
             char *key = xstrndup(p, len);
             p += len + 1;
             char *value = take_value(&p);
-            dict_set(d, key, value);
+            set_or_add(d, key, value, lists);
             free(key);
             free(value);
         } else {

@@ -18,6 +18,10 @@ Dict *dict_copy(const Dict *d);
  * first and implied_key is not NULL, else a boolean ("flag" = on, "noflag" = off). Text that
  * starts with '{' is JSON. A later key replaces an earlier one. NULL with *errp on failure. */
 Dict *dict_parse(const char *text, const char *implied_key, Error **errp);
+/* The same, but these keys may be given several times: they become "key.0", "key.1" and so on, as
+ * an array of JSON's does. lists: NULL-terminated. */
+Dict *dict_parse_lists(const char *text, const char *implied_key, const char *const *lists,
+                       Error **errp);
 Dict *dict_parse_json(const char *text, Error **errp);
 
 void dict_set(Dict *d, const char *key, const char *value); /* copies both */

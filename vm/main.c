@@ -10,6 +10,7 @@
 #include "block/block.h"
 #include "chardev/chardev.h"
 #include "monitor/monitor.h"
+#include "net/net.h"
 #include "ui/display.h"
 #include "util/alloc.h"
 #include "util/log.h"
@@ -235,6 +236,7 @@ static void end(Machine *m)
     signals_close();
     display_close();
     drives_close();
+    net_close();
     monitors_close();
     chardevs_close();
     pidfile_remove();

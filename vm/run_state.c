@@ -9,6 +9,7 @@
 #include "accel/accel.h"
 #include "block/block.h"
 #include "cpu/tsc.h"
+#include "net/net.h"
 #include "util/alloc.h"
 #include "util/main_loop.h"
 #include "util/timer.h"
@@ -39,6 +40,7 @@ void vm_start(void)
     drives_retry();
     guest_clock_start();
     cpu_tsc_start(run.machine);
+    net_set_running(true);
     vcpus_resume(run.machine);
 }
 
@@ -47,6 +49,7 @@ void vm_stop(RunState why)
     if (run.state == RUN_RUNNING) {
         vcpus_pause(run.machine);
         guest_clock_stop();
+        net_set_running(false);
         cpu_tsc_stop(run.machine);
         blk_drain(NULL);
     }
@@ -195,6 +198,7 @@ void run_state_init(Machine *m)
 {
     run.machine = m;
     run.state = RUN_PRELAUNCH;
+    net_set_running(false);
     bh_init(&run.work, do_requests, m);
     drives_stop_hook = drive_failed;
     m->run_ops = &run_ops;
