@@ -28,31 +28,6 @@ static void round_size(const Drive *d, BlockNode *n)
     }
 }
 
-/* Other formats' first bytes, for a clear word instead of an unbootable disk. */
-static const char *foreign_format(BlockNode *n)
-{
-    static const struct {
-        const char *magic, *name;
-        size_t len;
-    } formats[] = {
-        { "QFI\xfb", "qcow2", 4 },       { "KDMV", "vmdk", 4 },
-        { "# Disk Desc", "vmdk", 11 },   { "conectix", "vpc", 8 },
-        { "vhdxfile", "vhdx", 8 },       { "QED\0", "qed", 4 },
-        { "<<< Oracle VM V", "vdi", 15 }, { "WithoutFreeSpace", "parallels", 16 },
-    };
-    char head[512] = { 0 };
-    struct iovec v = { head, MIN(sizeof(head), n->size) };
-    if (n->driver->readv(n, 0, &v, 1, v.iov_len)) {
-        return NULL;
-    }
-    for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
-        if (!memcmp(head, formats[i].magic, formats[i].len)) {
-            return formats[i].name;
-        }
-    }
-    return NULL;
-}
-
 static uint32_t get_le32(const uint8_t *p)
 {
     return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
@@ -63,10 +38,8 @@ static uint32_t get_le32(const uint8_t *p)
 static void check_iso_complete(const Drive *d, BlockNode *n)
 {
     uint8_t volume[CD_SECTOR] = { 0 };
-    struct iovec v = { volume, sizeof(volume) };
     if (!d->cdrom || n->size < 17 * CD_SECTOR ||
-        n->driver->readv(n, 16 * CD_SECTOR, &v, 1, sizeof(volume)) ||
-        memcmp(volume, "\1CD001", 6)) {
+        block_pread(n, 16 * CD_SECTOR, volume, sizeof(volume)) || memcmp(volume, "\1CD001", 6)) {
         return;
     }
     uint64_t want = (uint64_t)get_le32(volume + 80) * CD_SECTOR;
@@ -77,64 +50,36 @@ static void check_iso_complete(const Drive *d, BlockNode *n)
     }
 }
 
-static bool check_format(const char *format, Error **errp)
+/* The user says raw, and means it, or forgot that the image is of another format. */
+static void warn_of_foreign(const Drive *d, BlockNode *n)
 {
-    static const char *const later[] = { "qcow2", "qcow", "vmdk", "vdi", "vpc", "vhdx", "qed",
-                                         "parallels", "luks", "dmg", "cloop", "bochs", NULL };
-    if (!format || !strcmp(format, "raw") || !strcmp(format, "host_device") ||
-        !strcmp(format, "host_cdrom")) {
-        return true;
+    uint8_t head[512] = { 0 };
+    size_t len = MIN(sizeof(head), n->size);
+    const char *foreign = block_pread(n, 0, head, len) ? NULL : block_foreign_format(head, len);
+    if (foreign && !d->cdrom && !strcmp(n->driver->name, "raw")) {
+        warn_report("drive '%s': '%s' looks like %s, but is used as raw as you say", d->id,
+                    n->filename, foreign);
     }
-    for (const char *const *f = later; *f; f++) {
-        if (!strcmp(format, *f)) {
-            return error_set(errp,
-                             "format '%s' is not built yet, only raw is; convert the image with: "
-                             "qemu-img convert -O raw IMAGE IMAGE.raw",
-                             format);
-        }
-    }
-    static const char *const names[] = { "raw", "qcow2", "vmdk", "vdi", NULL };
-    const char *near = suggest(format, names);
-    return error_set(errp, "there is no image format '%s'%s%s%s", format,
-                     near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 static bool open_medium(Drive *d, const char *filename, const char *format, Error **errp)
 {
-    if (!check_format(format, errp)) {
-        return false;
-    }
-    bool direct = d->direct, readonly = d->readonly || d->snapshot;
-    if (!readonly && d->auto_readonly && access(filename, W_OK) && access(filename, R_OK) == 0) {
-        warn_report("drive '%s': '%s' may only be read, and so the guest may (auto-read-only)",
-                    d->id, filename);
-        d->readonly = readonly = true;
-    }
-    BlockNode *n = block_file_open(filename, readonly, !d->no_lock, &direct, errp);
+    BlockFlags flags = { .readonly = d->readonly || d->snapshot, .direct = d->direct,
+                         .auto_readonly = d->auto_readonly && !d->snapshot,
+                         .no_flush = d->no_flush, .discard = d->discard, .no_lock = d->no_lock };
+    BlockNode *n = block_open_image(filename, format, &flags, errp);
     if (!n) {
         return false;
     }
-    const char *foreign = foreign_format(n);
-    if (foreign && !format) {
-        error_set(errp,
-                  "image '%s' looks like %s, which is not built yet; convert it (qemu-img convert "
-                  "-O raw %s NEW.img), or give format=raw if the guest shall see these very bytes",
-                  filename, foreign, filename);
-    } else if (foreign && !d->cdrom) {
-        warn_report("drive '%s': '%s' looks like %s, but is used as raw as you say", d->id,
-                    filename, foreign);
-    }
-    if (*errp) {
-        block_close(n);
-        return false;
-    }
-    if (d->direct && !direct) {
+    if (d->direct && !n->flags.direct) {
         warn_report("drive '%s': '%s' lies where there is no direct I/O, the host's page cache is "
                     "used",
                     d->id, filename);
         d->direct = false;
     }
+    d->readonly = d->readonly || (n->readonly && !d->snapshot);
     round_size(d, n);
+    warn_of_foreign(d, n);
     check_iso_complete(d, n);
     if (d->snapshot && !d->readonly) {
         n = block_overlay_open(n, errp);
@@ -300,7 +245,7 @@ static bool drive_configure(Drive *d, const Dict *opts, Error **errp)
 
 static void drive_free(Drive *d)
 {
-    block_close(d->node);
+    block_unref(d->node);
     free(d->id);
     free(d->serial);
     free(d->user_path);
@@ -439,7 +384,7 @@ const char *drive_serial(const Drive *d)
 static void remove_medium(Drive *d)
 {
     blk_drain(d);
-    block_close(d->node);
+    block_unref(d->node);
     d->node = NULL;
     if (d->user && d->user->media_changed) {
         d->user->media_changed(d->user_opaque, false);
@@ -486,7 +431,7 @@ bool drive_change(Drive *d, const char *filename, const char *format, bool reado
     d->node = old;
     if (old && !drive_eject(d, false, errp)) {
         d->readonly = was_readonly;
-        block_close(fresh);
+        block_unref(fresh);
         return false;
     }
     d->node = fresh;
@@ -509,13 +454,23 @@ static void info_line(void (*print)(void *opaque, const char *line), void *opaqu
     free(line);
 }
 
+static const char *drive_format(const Drive *d)
+{
+    const BlockNode *n = d->node;
+    while (n->driver->kind == BLOCK_FILTER && n->file) {
+        n = n->file;
+    }
+    return n->driver->name;
+}
+
 static void drive_info(const Drive *d, bool verbose,
                        void (*print)(void *opaque, const char *line), void *opaque)
 {
     if (!d->node) {
         info_line(print, opaque, "%s: [not inserted]", d->id);
     } else {
-        info_line(print, opaque, "%s: %s (raw%s%s)", d->id, d->node->filename,
+        info_line(print, opaque, "%s: %s (%s%s%s)", d->id, d->node->filename,
+                  drive_format(d),
                   d->readonly ? ", read-only" : "",
                   d->snapshot && !d->readonly ? ", snapshot" : "");
     }
@@ -581,7 +536,7 @@ void drives_close(void)
     blk_drain(NULL);
     list_for_each_safe(pos, &block_drives) {
         Drive *d = container_of(pos, Drive, node_list);
-        int error = d->node && !d->readonly && !d->no_flush ? d->node->driver->flush(d->node) : 0;
+        int error = d->node ? block_flush(d->node) : 0;
         if (error) {
             warn_report("drive '%s': the last flush of '%s' failed: %s", d->id, d->node->filename,
                         strerror(error));

@@ -25,33 +25,8 @@ typedef struct FileNode {
     unsigned align;   /* direct I/O: of offsets, lengths and memory; 0: through the page cache */
     pthread_rwlock_t direct_lock; /* whole blocks are written shared, parts of one exclusively */
     int flush_failed; /* atomic: EIO after a failure; what it lost no later flush brings back */
-    bool no_punch; /* the file system cannot deallocate: zeroes are written */
+    bool no_punch, no_zero_range; /* atomic: the file system cannot, zeroes are written */
 } FileNode;
-
-uint64_t iov_total(const struct iovec *iov, int niov)
-{
-    uint64_t total = 0;
-    for (int i = 0; i < niov; i++) {
-        total += iov[i].iov_len;
-    }
-    return total;
-}
-
-int iov_slice(struct iovec *dst, const struct iovec *src, int niov, uint64_t skip, uint64_t len)
-{
-    int n = 0;
-    for (int i = 0; i < niov && len; i++) {
-        if (skip >= src[i].iov_len) {
-            skip -= src[i].iov_len;
-            continue;
-        }
-        uint64_t part = MIN(src[i].iov_len - skip, len);
-        dst[n++] = (struct iovec){ (char *)src[i].iov_base + skip, part };
-        len -= part;
-        skip = 0;
-    }
-    return n;
-}
 
 /* Short transfers and EINTR go on where they stopped; reading past the end gives zeroes, since a
  * file may be cut while it is open. */
@@ -127,23 +102,6 @@ static int direct_pwrite(const FileNode *f, uint64_t offset, const uint8_t *buf,
     return 0;
 }
 
-static void copy_iov(const struct iovec *iov, int niov, uint64_t skip, uint8_t *buf, uint64_t len,
-                     bool to_buf)
-{
-    for (int i = 0; i < niov && len; i++) {
-        if (skip >= iov[i].iov_len) {
-            skip -= iov[i].iov_len;
-            continue;
-        }
-        uint64_t n = MIN(iov[i].iov_len - skip, len);
-        uint8_t *at = (uint8_t *)iov[i].iov_base + skip;
-        memcpy(to_buf ? buf : at, to_buf ? at : buf, n);
-        buf += n;
-        len -= n;
-        skip = 0;
-    }
-}
-
 /* One chunk of at most DIRECT_CHUNK bytes by way of buf. Blocks written in part are read first. */
 static int direct_chunk(FileNode *f, uint64_t offset, const struct iovec *iov, int niov,
                         uint64_t skip, uint64_t len, uint8_t *buf, bool write)
@@ -154,13 +112,13 @@ static int direct_chunk(FileNode *f, uint64_t offset, const struct iovec *iov, i
     if (!write) {
         int r = direct_pread(f, lo, buf, hi - lo);
         if (!r) {
-            copy_iov(iov, niov, skip, buf + (offset - lo), len, false);
+            iov_from_buf(iov, niov, skip, buf + (offset - lo), len);
         }
         return r;
     }
     int r = whole ? 0 : direct_pread(f, lo, buf, hi - lo);
     if (!r) {
-        copy_iov(iov, niov, skip, buf + (offset - lo), len, true);
+        iov_to_buf(iov, niov, skip, buf + (offset - lo), len);
         r = direct_pwrite(f, lo, buf, hi - lo);
     }
     return r;
@@ -213,6 +171,58 @@ static int any_transfer(BlockNode *n, uint64_t offset, const struct iovec *iov, 
     FileNode *f = container_of(n, FileNode, node);
     return f->align ? direct_transfer(f, offset, iov, niov, len, write)
                     : transfer(f, offset, iov, niov, len, write);
+}
+
+/* ---- who else uses it ---- */
+
+static int lock_fd(int fd, bool readonly)
+{
+    struct flock lock = { .l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
+    return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+static bool process_has_open(const char *pid, const struct stat *st)
+{
+    char path[300];
+    snprintf(path, sizeof(path), "/proc/%s/fd", pid);
+    DIR *d = opendir(path);
+    bool found = false;
+    for (struct dirent *e; d && !found && (e = readdir(d)) != NULL;) {
+        struct stat other;
+        found = fstatat(dirfd(d), e->d_name, &other, 0) == 0 && other.st_ino == st->st_ino &&
+                other.st_dev == st->st_dev;
+    }
+    if (d) {
+        closedir(d);
+    }
+    return found;
+}
+
+/* Who else has the file open, as far as /proc tells: "process 123 (vireo)". */
+static void find_holder(const struct stat *st, char *text, size_t size)
+{
+    DIR *d = opendir("/proc");
+    snprintf(text, size, "another drive of this guest, or a program that cannot be seen from here");
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
+        if (e->d_name[0] < '1' || e->d_name[0] > '9' || atoi(e->d_name) == getpid() ||
+            !process_has_open(e->d_name, st)) {
+            continue;
+        }
+        char path[300], name[64] = "?";
+        snprintf(path, sizeof(path), "/proc/%s/comm", e->d_name);
+        FILE *f = fopen(path, "re");
+        if (f && fgets(name, sizeof(name), f)) {
+            name[strcspn(name, "\n")] = 0;
+        }
+        if (f) {
+            fclose(f);
+        }
+        snprintf(text, size, "process %.10s (%.60s)", e->d_name, name);
+        break;
+    }
+    if (d) {
+        closedir(d);
+    }
 }
 
 /* ---- driver ---- */
@@ -277,17 +287,126 @@ static int file_discard(BlockNode *n, uint64_t offset, uint64_t len)
     return r == 0 || errno == EOPNOTSUPP || errno == ENOTTY ? 0 : errno; /* only a hint */
 }
 
-static int file_write_zeroes(BlockNode *n, uint64_t offset, uint64_t len)
+static int file_write_zeroes(BlockNode *n, uint64_t offset, uint64_t len, bool may_unmap)
 {
     FileNode *f = container_of(n, FileNode, node);
-    if (!f->block_device && !__atomic_load_n(&f->no_punch, __ATOMIC_RELAXED)) {
-        if (fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
-                      (off_t)len) == 0) {
+    int mode = (may_unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE;
+    bool *no = may_unmap ? &f->no_punch : &f->no_zero_range;
+    bool grows = offset + len > (uint64_t)lseek(f->fd, 0, SEEK_END);
+    if (!f->block_device && !grows && !__atomic_load_n(no, __ATOMIC_RELAXED)) {
+        if (fallocate(f->fd, mode, (off_t)offset, (off_t)len) == 0) {
             return 0;
         }
-        __atomic_store_n(&f->no_punch, true, __ATOMIC_RELAXED);
+        if (errno == ENOSPC || errno == EIO) {
+            return errno;
+        }
+        __atomic_store_n(no, true, __ATOMIC_RELAXED);
     }
     return write_zero_bytes(f, offset, len);
+}
+
+static int file_status(BlockNode *n, uint64_t offset, uint64_t len, BlockExtent *out)
+{
+    FileNode *f = container_of(n, FileNode, node);
+    *out = (BlockExtent){ .len = len, .allocated = true, .data = true, .has_offset = true,
+                          .offset = offset };
+    if (f->block_device) {
+        return 0;
+    }
+    off_t data = lseek(f->fd, (off_t)offset, SEEK_DATA);
+    if (data < 0 && errno != ENXIO) {
+        return 0; /* the file system does not tell */
+    }
+    if (data < 0 || (uint64_t)data > offset) { /* a hole, or past the last data */
+        out->data = false;
+        out->zero = true;
+        out->len = data < 0 ? len : MIN(len, (uint64_t)data - offset);
+        return 0;
+    }
+    off_t hole = lseek(f->fd, (off_t)offset, SEEK_HOLE);
+    if (hole > (off_t)offset) {
+        out->len = MIN(len, (uint64_t)hole - offset);
+    }
+    return 0;
+}
+
+static bool preallocate(int fd, const char *filename, uint64_t from, uint64_t to, const char *how,
+                        Error **errp)
+{
+    if (!strcmp(how, "off") || to <= from) {
+        return true;
+    }
+    if (!strcmp(how, "falloc")) {
+        int error = posix_fallocate(fd, (off_t)from, (off_t)(to - from));
+        return !error || error_set_errno(errp, error, "no room for '%s'", filename);
+    }
+    if (strcmp(how, "full")) {
+        return error_set(errp, "preallocation=%s: for a plain file it is off, falloc or full", how);
+    }
+    static const char zeroes[64 * 1024];
+    while (from < to) {
+        ssize_t r = pwrite(fd, zeroes, MIN(to - from, sizeof(zeroes)), (off_t)from);
+        if (r <= 0 && errno != EINTR) {
+            return error_set_errno(errp, r ? errno : ENOSPC, "no room for '%s'", filename);
+        }
+        from += r > 0 ? (uint64_t)r : 0;
+    }
+    return fdatasync(fd) == 0 || error_set_errno(errp, errno, "'%s'", filename);
+}
+
+static bool file_resize(BlockNode *n, uint64_t size, const char *prealloc, Error **errp)
+{
+    FileNode *f = container_of(n, FileNode, node);
+    if (f->block_device) {
+        return size == n->size || error_set(errp, "'%s' is a block device, it has the size it has",
+                                            n->filename);
+    }
+    if (ftruncate(f->fd, (off_t)size)) {
+        return error_set_errno(errp, errno, "'%s' cannot be resized", n->filename);
+    }
+    if (!preallocate(f->fd, n->filename, n->size, size, prealloc, errp)) {
+        if (ftruncate(f->fd, (off_t)n->size)) {
+            warn_report("'%s' keeps the size it got", n->filename);
+        }
+        return false;
+    }
+    n->size = size;
+    return true;
+}
+
+/* A block device keeps its size, which has to do. */
+static bool file_create(const char *filename, const Dict *opts, Error **errp)
+{
+    uint64_t size = 0;
+    const char *prealloc = dict_get(opts, "preallocation");
+    if (!dict_get_size(opts, "size", 1, &size, errp)) {
+        return false;
+    }
+    struct stat st;
+    bool is_device = stat(filename, &st) == 0 && S_ISBLK(st.st_mode);
+    int fd = open(filename, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        return error_set_errno(errp, errno, "'%s' cannot be created", filename);
+    }
+    bool ok = true;
+    if (lock_fd(fd, false)) {
+        char holder[128];
+        ok = fstat(fd, &st) == 0;
+        find_holder(&st, holder, sizeof(holder));
+        error_set(errp, "'%s' is in use by %s", filename, holder);
+        ok = false;
+    } else if (is_device) {
+        ok = (uint64_t)lseek(fd, 0, SEEK_END) >= size ||
+             error_set(errp, "the block device '%s' is too small", filename);
+    } else {
+        ok = ftruncate(fd, 0) == 0 && ftruncate(fd, (off_t)size) == 0;
+        if (!ok) {
+            error_set_errno(errp, errno, "'%s' cannot get that size", filename);
+        }
+        ok = ok && preallocate(fd, filename, 0, size, prealloc ? prealloc : "off", errp);
+    }
+    close(fd);
+    return ok;
 }
 
 static void file_close(BlockNode *n)
@@ -295,62 +414,6 @@ static void file_close(BlockNode *n)
     FileNode *f = container_of(n, FileNode, node);
     close(f->fd);
     pthread_rwlock_destroy(&f->direct_lock);
-    free(n->filename);
-    free(f);
-}
-
-static const BlockDriver file_driver = {
-    "file", file_readv, file_writev, file_flush, file_discard, file_write_zeroes, file_close,
-};
-
-static int lock_fd(int fd, bool readonly)
-{
-    struct flock lock = { .l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
-    return fcntl(fd, F_OFD_SETLK, &lock);
-}
-
-static bool process_has_open(const char *pid, const struct stat *st)
-{
-    char path[300];
-    snprintf(path, sizeof(path), "/proc/%s/fd", pid);
-    DIR *d = opendir(path);
-    bool found = false;
-    for (struct dirent *e; d && !found && (e = readdir(d)) != NULL;) {
-        struct stat other;
-        found = fstatat(dirfd(d), e->d_name, &other, 0) == 0 && other.st_ino == st->st_ino &&
-                other.st_dev == st->st_dev;
-    }
-    if (d) {
-        closedir(d);
-    }
-    return found;
-}
-
-/* Who else has the file open, as far as /proc tells: "process 123 (vireo)". */
-static void find_holder(const struct stat *st, char *text, size_t size)
-{
-    DIR *d = opendir("/proc");
-    snprintf(text, size, "another drive of this guest, or a program that cannot be seen from here");
-    for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
-        if (e->d_name[0] < '1' || e->d_name[0] > '9' || atoi(e->d_name) == getpid() ||
-            !process_has_open(e->d_name, st)) {
-            continue;
-        }
-        char path[300], name[64] = "?";
-        snprintf(path, sizeof(path), "/proc/%s/comm", e->d_name);
-        FILE *f = fopen(path, "re");
-        if (f && fgets(name, sizeof(name), f)) {
-            name[strcspn(name, "\n")] = 0;
-        }
-        if (f) {
-            fclose(f);
-        }
-        snprintf(text, size, "process %.10s (%.60s)", e->d_name, name);
-        break;
-    }
-    if (d) {
-        closedir(d);
-    }
 }
 
 static bool check_open(const char *filename, int fd, bool readonly, bool lock, struct stat *st,
@@ -374,27 +437,6 @@ static bool check_open(const char *filename, int fd, bool readonly, bool lock, s
                          filename, holder);
     }
     return true;
-}
-
-/* "nbd://host", "fat:dir": what other programs open by such a word and this one does not. */
-static bool is_protocol(const char *filename, Error **errp)
-{
-    static const char *const known[] = { "nbd", "http", "https", "ftp", "ftps", "ssh", "iscsi", "fat",
-                                         "rbd", "gluster", "nfs", "blkdebug", "null-co", "null-aio",
-                                         "nvme", "json", NULL };
-    size_t len = strcspn(filename, ":/");
-    if (filename[len] != ':' || access(filename, F_OK) == 0) {
-        return false;
-    }
-    for (const char *const *k = known; *k; k++) {
-        if (strlen(*k) == len && !strncmp(*k, filename, len)) {
-            error_set(errp, "'%s': the protocol '%s:' is not built yet, only files and block devices "
-                            "are",
-                      filename, *k);
-            return true;
-        }
-    }
-    return false;
 }
 
 static void say_open_failed(const char *filename, bool readonly, int err, Error **errp)
@@ -440,48 +482,97 @@ static int open_image(const char *filename, bool readonly, bool *direct, Error *
     return fd;
 }
 
-BlockNode *block_file_open(const char *filename, bool readonly, bool lock, bool *direct,
-                           Error **errp)
+static bool get_locking(const Dict *opts, bool *lock, Error **errp)
 {
-    if (is_protocol(filename, errp)) {
-        return NULL;
+    const char *text = dict_get(opts, "locking");
+    if (text && strcmp(text, "auto") && !parse_bool(text, lock)) {
+        return error_set(errp, "locking=%s: it is auto, on or off", text);
     }
-    if (!strncmp(filename, "file:", 5)) {
-        filename += strncmp(filename, "file:///", 8) ? 5 : 7;
+    return true;
+}
+
+/* An image nobody may write is shown readonly, if that was allowed. */
+static void adapt_to_permission(BlockNode *n, const char *filename)
+{
+    if (!n->readonly && n->flags.auto_readonly && access(filename, W_OK) &&
+        access(filename, R_OK) == 0) {
+        warn_report("'%s' may only be read, and so the guest may (auto-read-only)", filename);
+        n->readonly = n->flags.readonly = true;
     }
-    int fd = open_image(filename, readonly, direct, errp);
+}
+
+static bool file_open(BlockNode *n, const Dict *opts, Error **errp)
+{
+    FileNode *f = container_of(n, FileNode, node);
+    const char *filename = dict_get(opts, "filename");
+    bool lock = !n->flags.no_lock;
+    if (!filename) {
+        return error_set(errp, "a file node needs filename=");
+    }
+    if (!get_locking(opts, &lock, errp)) {
+        return false;
+    }
+    adapt_to_permission(n, filename);
+    bool *direct = &n->flags.direct;
+    int fd = open_image(filename, n->readonly, direct, errp);
     if (fd < 0) {
-        return NULL;
+        return false;
     }
     struct stat st;
-    if (!check_open(filename, fd, readonly, lock, &st, errp)) {
-        close(fd);
-        return NULL;
+    off_t size = 0;
+    bool ok = check_open(filename, fd, n->readonly, lock, &st, errp);
+    if (ok) {
+        size = lseek(fd, 0, SEEK_END);
+        ok = size >= 0 || error_set_errno(errp, errno, "the size of '%s'", filename);
     }
-    off_t size = lseek(fd, 0, SEEK_END);
-    if (size < 0) {
-        error_set_errno(errp, errno, "the size of '%s'", filename);
+    if (!ok) {
         close(fd);
-        return NULL;
+        return false;
     }
-    unsigned align = *direct ? probe_align(fd, (uint64_t)size) : 0;
-    if (*direct && !align) {
+    f->align = *direct ? probe_align(fd, (uint64_t)size) : 0;
+    if (*direct && !f->align) {
         *direct = false;
         fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_DIRECT);
     }
-    FileNode *f = xcalloc(1, sizeof(*f));
-    f->node = (BlockNode){ .driver = &file_driver, .size = (uint64_t)size, .readonly = readonly,
-                           .filename = xstrdup(filename) };
+    n->filename = xstrdup(filename);
+    n->size = (uint64_t)size;
+    n->request_align = f->align;
     f->fd = fd;
     f->block_device = S_ISBLK(st.st_mode);
-    f->align = align;
     pthread_rwlock_init(&f->direct_lock, NULL);
-    return &f->node;
+    return true;
 }
 
-void block_close(BlockNode *n)
-{
-    if (n) {
-        n->driver->close(n);
-    }
-}
+static const BlockOption file_options[] = {
+    { "filename", BLOCK_OPT_TEXT, "the file or block device" },
+    { "locking", BLOCK_OPT_TEXT, "auto, on or off: keep other writers out" },
+    BLOCK_OPTION_END,
+};
+
+static const BlockOption file_create_options[] = {
+    { "size", BLOCK_OPT_SIZE, "of the file" },
+    { "preallocation", BLOCK_OPT_TEXT, "off, falloc, full" },
+    BLOCK_OPTION_END,
+};
+
+static const char *const file_aliases[] = { "host_device", "host_cdrom", NULL };
+
+BLOCK_DRIVER(file) = {
+    .name = "file",
+    .desc = "a file or a block device of the host",
+    .kind = BLOCK_PROTOCOL,
+    .size = sizeof(FileNode),
+    .options = file_options,
+    .create_options = file_create_options,
+    .aliases = file_aliases,
+    .open = file_open,
+    .close = file_close,
+    .readv = file_readv,
+    .writev = file_writev,
+    .flush = file_flush,
+    .discard = file_discard,
+    .write_zeroes = file_write_zeroes,
+    .status = file_status,
+    .resize = file_resize,
+    .create = file_create,
+};

@@ -16,8 +16,7 @@
 enum { CLUSTER = 64 * 1024 };
 
 typedef struct Overlay {
-    BlockNode node;
-    BlockNode *base;
+    BlockNode node; /* file: the image */
     int fd;
     pthread_rwlock_t lock; /* writers: the bitmap and copying up; readers: everything else */
     uint8_t *present;      /* one bit a cluster */
@@ -61,7 +60,7 @@ static int copy_up(Overlay *o, uint64_t cluster)
     uint64_t len = MIN((uint64_t)CLUSTER, o->node.size - at);
     char *buf = xmalloc(CLUSTER);
     struct iovec v = { buf, len };
-    int r = o->base->driver->readv(o->base, at, &v, 1, len);
+    int r = block_readv(o->node.file, at, &v, 1, len);
     if (!r) {
         r = own_transfer(o, at, buf, len, true);
     }
@@ -84,7 +83,7 @@ static int overlay_io(Overlay *o, uint64_t offset, const struct iovec *iov, int 
                 r = own_transfer(o, offset, buf, n, write);
             } else {
                 struct iovec v = { buf, n };
-                r = o->base->driver->readv(o->base, offset, &v, 1, n);
+                r = block_readv(o->node.file, offset, &v, 1, n);
             }
             buf += n;
             offset += n;
@@ -135,46 +134,33 @@ static int overlay_flush(BlockNode *n)
     return 0;
 }
 
-static int overlay_write_zeroes(BlockNode *n, uint64_t offset, uint64_t len)
-{
-    char *zeroes = xcalloc(1, CLUSTER);
-    int r = 0;
-    while (len && !r) {
-        struct iovec v = { zeroes, MIN(len, (uint64_t)CLUSTER) };
-        r = overlay_writev(n, offset, &v, 1, v.iov_len);
-        offset += v.iov_len;
-        len -= v.iov_len;
-    }
-    free(zeroes);
-    return r;
-}
-
 static int overlay_discard(BlockNode *n, uint64_t offset, uint64_t len)
 {
     (void)n, (void)offset, (void)len;
     return 0;
 }
 
+static int overlay_status(BlockNode *n, uint64_t offset, uint64_t len, BlockExtent *out)
+{
+    Overlay *o = container_of(n, Overlay, node);
+    uint64_t part = CLUSTER - offset % CLUSTER;
+    pthread_rwlock_rdlock(&o->lock);
+    bool present = is_present(o, offset / CLUSTER);
+    pthread_rwlock_unlock(&o->lock);
+    *out = (BlockExtent){ .len = MIN(len, part), .allocated = present, .data = true };
+    return present ? 0 : block_status(n->file, offset, out->len, out);
+}
+
 static void overlay_close(BlockNode *n)
 {
     Overlay *o = container_of(n, Overlay, node);
     close(o->fd);
-    block_close(o->base);
     pthread_rwlock_destroy(&o->lock);
     free(o->present);
-    free(n->filename);
-    free(n->store);
-    free(o);
 }
 
-static const BlockDriver overlay_driver = {
-    "overlay",       overlay_readv,        overlay_writev, overlay_flush,
-    overlay_discard, overlay_write_zeroes, overlay_close,
-};
-
-BlockNode *block_overlay_open(BlockNode *base, Error **errp)
+static int open_temporary(const char *dir)
 {
-    const char *dir = getenv("TMPDIR") ? getenv("TMPDIR") : "/var/tmp";
     int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0) {
         char path[4096];
@@ -184,26 +170,61 @@ BlockNode *block_overlay_open(BlockNode *base, Error **errp)
             unlink(path);
         }
     }
-    if (fd < 0) {
-        error_set_errno(errp, errno, "snapshot=on: no temporary file in '%s' (set TMPDIR)", dir);
-        block_close(base);
-        return NULL;
+    return fd;
+}
+
+static bool overlay_open(BlockNode *n, const Dict *opts, Error **errp)
+{
+    Overlay *o = container_of(n, Overlay, node);
+    const char *dir = getenv("TMPDIR") ? getenv("TMPDIR") : "/var/tmp";
+    if (!block_open_child(n, opts, "file", &n->flags, false, &n->file, errp)) {
+        return false;
     }
-    uint8_t *present = calloc(1, base->size / CLUSTER / 8 + 1);
-    if (!present) {
-        error_set(errp, "snapshot=on: '%s' is too large: no memory for a map of it",
-                  base->filename);
-        close(fd);
-        block_close(base);
-        return NULL;
+    o->present = calloc(1, n->file->size / CLUSTER / 8 + 1);
+    if (!o->present) {
+        return error_set(errp, "snapshot=on: '%s' is too large: no memory for a map of it",
+                         n->file->filename);
     }
-    Overlay *o = xcalloc(1, sizeof(*o));
-    o->node = (BlockNode){ .driver = &overlay_driver, .size = base->size,
-                           .filename = xstrdup(base->filename),
-                           .store = xasprintf("the snapshot's file in %s", dir) };
-    o->base = base;
-    o->fd = fd;
-    o->present = present;
+    o->fd = open_temporary(dir);
+    if (o->fd < 0) {
+        free(o->present);
+        return error_set_errno(errp, errno, "snapshot=on: no temporary file in '%s' (set TMPDIR)",
+                               dir);
+    }
+    n->size = n->file->size;
+    n->readonly = n->flags.readonly = false;
+    n->store = xasprintf("the snapshot's file in %s", dir);
     pthread_rwlock_init(&o->lock, NULL);
-    return &o->node;
+    return true;
+}
+
+static const BlockOption overlay_options[] = {
+    { "file", BLOCK_OPT_NODE, "the image" },
+    BLOCK_OPTION_END,
+};
+
+BLOCK_DRIVER(overlay) = {
+    .name = "overlay",
+    .desc = "keeps what is written in a temporary file",
+    .kind = BLOCK_FILTER,
+    .size = sizeof(Overlay),
+    .options = overlay_options,
+    .open = overlay_open,
+    .close = overlay_close,
+    .readv = overlay_readv,
+    .writev = overlay_writev,
+    .flush = overlay_flush,
+    .discard = overlay_discard,
+    .status = overlay_status,
+};
+
+BlockNode *block_overlay_open(BlockNode *base, Error **errp)
+{
+    Dict *opts = dict_new();
+    dict_set(opts, "driver", "overlay");
+    dict_set(opts, "file", base->name);
+    BlockNode *n = block_open(opts, &base->flags, errp);
+    dict_free(opts);
+    block_unref(base);
+    return n;
 }

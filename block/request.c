@@ -57,31 +57,24 @@ static bool is_zero(const struct iovec *iov, int niov)
     return true;
 }
 
-static int flush(const Drive *d)
-{
-    return d->no_flush ? 0 : d->node->driver->flush(d->node);
-}
-
 static int write_data(const Job *j)
 {
     const Drive *d = j->drive;
-    BlockNode *n = d->node;
     if (d->detect_zeroes != ZEROES_OFF && is_zero(j->iov, j->niov)) {
-        return n->driver->write_zeroes(n, j->offset, j->len);
+        return block_write_zeroes(d->node, j->offset, j->len, d->detect_zeroes == ZEROES_UNMAP);
     }
-    return n->driver->writev(n, j->offset, j->iov, j->niov, j->len);
+    return block_writev(d->node, j->offset, j->iov, j->niov, j->len);
 }
 
 static int run(const Job *j)
 {
-    const Drive *d = j->drive;
-    BlockNode *n = d->node;
+    BlockNode *n = j->drive->node;
     switch (j->op) {
-    case BLK_READ: return n->driver->readv(n, j->offset, j->iov, j->niov, j->len);
+    case BLK_READ: return block_readv(n, j->offset, j->iov, j->niov, j->len);
     case BLK_WRITE: return write_data(j);
-    case BLK_FLUSH: return flush(d);
-    case BLK_DISCARD: return d->discard ? n->driver->discard(n, j->offset, j->len) : 0;
-    default: return n->driver->write_zeroes(n, j->offset, j->len);
+    case BLK_FLUSH: return block_flush(n);
+    case BLK_DISCARD: return block_discard(n, j->offset, j->len);
+    default: return block_write_zeroes(n, j->offset, j->len, true);
     }
 }
 
@@ -100,7 +93,7 @@ static void job_work(void *opaque)
     j->error = run(j);
     bool through = j->fua || !j->drive->writeback;
     if (!j->error && through && (j->op == BLK_WRITE || j->op == BLK_WRITE_ZEROES)) {
-        j->error = flush(j->drive);
+        j->error = block_flush(j->drive->node);
     }
     job_finished(j);
 }

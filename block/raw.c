@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * The raw format: the guest's bytes are the file's. offset= and size= show a part of the file.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "block/node.h"
+
+typedef struct RawNode {
+    BlockNode node;
+    uint64_t offset;
+    bool is_part; /* size= or offset= was given */
+} RawNode;
+
+static uint64_t raw_offset(const BlockNode *n)
+{
+    return container_of(n, RawNode, node)->offset;
+}
+
+static bool raw_open(BlockNode *n, const Dict *opts, Error **errp)
+{
+    RawNode *r = container_of(n, RawNode, node);
+    uint64_t size = 0;
+    if (!dict_get_size(opts, "offset", 1, &r->offset, errp) ||
+        !dict_get_size(opts, "size", 1, &size, errp) ||
+        !block_open_child(n, opts, "file", &n->flags, false, &n->file, errp)) {
+        return false;
+    }
+    uint64_t whole = n->file->size;
+    if (r->offset > whole || size > whole - r->offset) {
+        return error_set(errp,
+                         "offset=%" PRIu64 " and size=%" PRIu64 " reach past the end of '%s', which has %" PRIu64
+                         " bytes",
+                         r->offset, size, n->file->filename, whole);
+    }
+    r->is_part = size || r->offset;
+    n->size = size ? size : whole - r->offset;
+    n->flags = n->file->flags;
+    n->readonly |= n->file->readonly;
+    n->request_align = n->file->request_align;
+    return true;
+}
+
+static int raw_readv(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov, uint64_t len)
+{
+    return block_readv(n->file, offset + raw_offset(n), iov, niov, len);
+}
+
+static int raw_writev(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov,
+                      uint64_t len)
+{
+    return block_writev(n->file, offset + raw_offset(n), iov, niov, len);
+}
+
+static int raw_flush(BlockNode *n)
+{
+    return block_flush(n->file);
+}
+
+static int raw_discard(BlockNode *n, uint64_t offset, uint64_t len)
+{
+    return block_discard(n->file, offset + raw_offset(n), len);
+}
+
+static int raw_write_zeroes(BlockNode *n, uint64_t offset, uint64_t len, bool may_unmap)
+{
+    return block_write_zeroes(n->file, offset + raw_offset(n), len, may_unmap);
+}
+
+static int raw_status(BlockNode *n, uint64_t offset, uint64_t len, BlockExtent *out)
+{
+    int error = block_status(n->file, offset + raw_offset(n), len, out);
+    out->allocated = true;
+    out->has_offset = true;
+    out->offset = offset + raw_offset(n);
+    return error;
+}
+
+static void raw_event(BlockNode *n, const char *event)
+{
+    block_event(n->file, event);
+}
+
+static bool raw_resize(BlockNode *n, uint64_t size, const char *prealloc, Error **errp)
+{
+    if (container_of(n, RawNode, node)->is_part) {
+        return error_set(errp, "'%s' is shown in part (offset=, size=), it cannot be resized",
+                         n->filename);
+    }
+    if (!block_resize(n->file, size, prealloc, errp)) {
+        return false;
+    }
+    n->size = n->file->size;
+    return true;
+}
+
+static bool raw_create(const char *filename, const Dict *opts, Error **errp)
+{
+    return block_driver_find("file")->create(filename, opts, errp);
+}
+
+static bool raw_measure(const Dict *opts, uint64_t data_bytes, uint64_t *required, uint64_t *full,
+                        Error **errp)
+{
+    (void)data_bytes;
+    uint64_t size = 0;
+    bool ok = dict_get_size(opts, "size", 1, &size, errp);
+    *required = *full = size;
+    return ok;
+}
+
+static const BlockOption raw_options[] = {
+    { "file", BLOCK_OPT_NODE, "the protocol below" },
+    { "offset", BLOCK_OPT_SIZE, "where in the file the guest's bytes begin" },
+    { "size", BLOCK_OPT_SIZE, "how many of them there are" },
+    BLOCK_OPTION_END,
+};
+
+static const BlockOption raw_create_options[] = {
+    { "size", BLOCK_OPT_SIZE, "virtual disk size" },
+    { "preallocation", BLOCK_OPT_TEXT, "off, falloc, full" },
+    BLOCK_OPTION_END,
+};
+
+BLOCK_DRIVER(raw) = {
+    .name = "raw",
+    .desc = "the bytes as they are",
+    .kind = BLOCK_FORMAT,
+    .size = sizeof(RawNode),
+    .options = raw_options,
+    .create_options = raw_create_options,
+    .open = raw_open,
+    .readv = raw_readv,
+    .writev = raw_writev,
+    .flush = raw_flush,
+    .discard = raw_discard,
+    .write_zeroes = raw_write_zeroes,
+    .status = raw_status,
+    .event = raw_event,
+    .resize = raw_resize,
+    .create = raw_create,
+    .measure = raw_measure,
+};
