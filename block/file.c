@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * The file protocol: an image file or a host block device, with pread and pwrite. An open-file
- * description lock keeps two writers apart, also across programs that lock the same way.
+ * The file protocol: an image file or a host block device, with pread and pwrite, locked against
+ * other programs (file_lock.h).
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -15,6 +14,7 @@
 #include <unistd.h>
 
 #include "block/block.h"
+#include "block/file_lock.h"
 #include "block/node.h"
 #include "util/alloc.h"
 
@@ -171,58 +171,6 @@ static int any_transfer(BlockNode *n, uint64_t offset, const struct iovec *iov, 
     FileNode *f = container_of(n, FileNode, node);
     return f->align ? direct_transfer(f, offset, iov, niov, len, write)
                     : transfer(f, offset, iov, niov, len, write);
-}
-
-/* ---- who else uses it ---- */
-
-static int lock_fd(int fd, bool readonly)
-{
-    struct flock lock = { .l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
-    return fcntl(fd, F_OFD_SETLK, &lock);
-}
-
-static bool process_has_open(const char *pid, const struct stat *st)
-{
-    char path[300];
-    snprintf(path, sizeof(path), "/proc/%s/fd", pid);
-    DIR *d = opendir(path);
-    bool found = false;
-    for (struct dirent *e; d && !found && (e = readdir(d)) != NULL;) {
-        struct stat other;
-        found = fstatat(dirfd(d), e->d_name, &other, 0) == 0 && other.st_ino == st->st_ino &&
-                other.st_dev == st->st_dev;
-    }
-    if (d) {
-        closedir(d);
-    }
-    return found;
-}
-
-/* Who else has the file open, as far as /proc tells: "process 123 (vireo)". */
-static void find_holder(const struct stat *st, char *text, size_t size)
-{
-    DIR *d = opendir("/proc");
-    snprintf(text, size, "another drive of this guest, or a program that cannot be seen from here");
-    for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
-        if (e->d_name[0] < '1' || e->d_name[0] > '9' || atoi(e->d_name) == getpid() ||
-            !process_has_open(e->d_name, st)) {
-            continue;
-        }
-        char path[300], name[64] = "?";
-        snprintf(path, sizeof(path), "/proc/%s/comm", e->d_name);
-        FILE *f = fopen(path, "re");
-        if (f && fgets(name, sizeof(name), f)) {
-            name[strcspn(name, "\n")] = 0;
-        }
-        if (f) {
-            fclose(f);
-        }
-        snprintf(text, size, "process %.10s (%.60s)", e->d_name, name);
-        break;
-    }
-    if (d) {
-        closedir(d);
-    }
 }
 
 /* ---- driver ---- */
@@ -389,11 +337,7 @@ static bool file_create(const char *filename, const Dict *opts, Error **errp)
         return error_set_errno(errp, errno, "'%s' cannot be created", filename);
     }
     bool ok = true;
-    if (lock_fd(fd, false)) {
-        char holder[128];
-        ok = fstat(fd, &st) == 0;
-        find_holder(&st, holder, sizeof(holder));
-        error_set(errp, "'%s' is in use by %s", filename, holder);
+    if (!file_lock(fd, filename, false, errp)) {
         ok = false;
     } else if (is_device) {
         ok = (uint64_t)lseek(fd, 0, SEEK_END) >= size ||
@@ -428,15 +372,7 @@ static bool check_open(const char *filename, int fd, bool readonly, bool lock, s
     if (!S_ISREG(st->st_mode) && !S_ISBLK(st->st_mode)) {
         return error_set(errp, "'%s' is neither a file nor a block device", filename);
     }
-    if (lock && lock_fd(fd, readonly) && (errno == EAGAIN || errno == EACCES)) {
-        char holder[128];
-        find_holder(st, holder, sizeof(holder));
-        return error_set(errp,
-                         "image '%s' is in use by %s; give each guest its own copy, or "
-                         "readonly=on to all",
-                         filename, holder);
-    }
-    return true;
+    return !lock || file_lock(fd, filename, readonly, errp);
 }
 
 static void say_open_failed(const char *filename, bool readonly, int err, Error **errp)

@@ -2,13 +2,14 @@
 """What users get wrong with drives: one line that says what and what to do, and status 1."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "hw"))
-from qtest import VIREO, Failure, QTest, check, main  # pylint: disable=wrong-import-position
+from qtest import VIREO, Failure, QTest, Skip, check, main  # pylint: disable=wrong-import-position
 
 DIR = tempfile.TemporaryDirectory(prefix="vireo-drives-")
 BASE = [VIREO, "-nodefaults", "-display", "none", "-accel", "test", "-S"]
@@ -65,6 +66,34 @@ def test_locked():
     with QTest("-M", "pc", "-drive", "readonly=on,format=raw,file=" + path):
         with QTest("-M", "pc", "-hda", path, "-snapshot"):
             pass
+
+
+def qemu_io(path, *args):
+    return subprocess.run(["qemu-io", "-f", "raw", *args, "-c", "read 0 512", path],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=20, check=False)
+
+
+def test_locks_are_qemus():
+    """QEMU's own tools and Vireo keep each other out."""
+    if not shutil.which("qemu-io"):
+        raise Skip("qemu-io is not installed")
+    path = image("c.img")
+    reader = "readonly=on,format=raw,file=" + path
+    with QTest("-M", "pc", "-hda", path):
+        check("qemu-io writes", 1, qemu_io(path).returncode)
+        check("qemu-io looks only", 0, qemu_io(path, "-r").returncode)
+    with QTest("-M", "pc", "-drive", reader):
+        check("qemu-io writes under a reader", 1, qemu_io(path).returncode)
+        check("qemu-io reads under a reader", 0, qemu_io(path, "-r").returncode)
+    with subprocess.Popen(["qemu-io", "-f", "raw", path], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as other:
+        other.stdin.write(b"read 0 512\n")
+        other.stdin.flush()
+        other.stdout.readline()
+        for args in (["-hda", path], ["-drive", reader]):
+            fails(*args, wants=["in use by process %d (qemu-io)" % other.pid])
+        other.communicate(b"quit\n")
 
 
 main()
