@@ -35,22 +35,6 @@ static bool has(const CpuState *cpu, CpuFeature id)
     return feature_has(&cpu->features, id);
 }
 
-static bool enter(void)
-{
-    if (vm_locked()) {
-        return false;
-    }
-    vm_lock();
-    return true;
-}
-
-static void leave(bool entered)
-{
-    if (entered) {
-        vm_unlock();
-    }
-}
-
 /* To RAM only, as a device would: the guest may have named any address. */
 static void put(CpuState *cpu, uint64_t gpa, uint64_t val, unsigned size)
 {
@@ -129,9 +113,9 @@ static void fill_clock(CpuState *cpu)
 void kvm_pv_tsc_written(CpuState *cpu)
 {
     if (cpu->kvm.system_time & 1) {
-        bool entered = enter();
+        bool taken = vm_lock_enter();
         fill_clock(cpu);
-        leave(entered);
+        vm_lock_leave(taken);
     }
 }
 
@@ -304,9 +288,9 @@ bool kvm_pv_wrmsr(CpuState *cpu, uint32_t msr, uint64_t val, bool *known)
     }
     memcpy((char *)cpu + r->offset, &val, sizeof(val));
     if (cpu->machine) {
-        bool entered = enter();
+        bool taken = vm_lock_enter();
         written(cpu, msr);
-        leave(entered);
+        vm_lock_leave(taken);
     }
     return true;
 }

@@ -144,30 +144,14 @@ static void ram_store(const FlatRange *fr, uint64_t addr, uint64_t val, unsigned
 
 /* ---- ranges ---- */
 
-static bool lock_if_needed(void)
-{
-    if (vm_locked()) {
-        return false;
-    }
-    vm_lock();
-    return true;
-}
-
-static void unlock_if(bool taken)
-{
-    if (taken) {
-        vm_unlock();
-    }
-}
-
 uint64_t flat_range_load(const FlatRange *fr, uint64_t addr, unsigned size)
 {
     if (fr->host) {
         return ram_load(fr->host + (addr - fr->start), size);
     }
-    bool taken = lock_if_needed();
+    bool taken = vm_lock_enter();
     uint64_t val = io_read(fr->region, fr->offset + (addr - fr->start), size);
-    unlock_if(taken);
+    vm_lock_leave(taken);
     return val;
 }
 
@@ -177,11 +161,11 @@ void flat_range_store(const FlatRange *fr, uint64_t addr, uint64_t val, unsigned
         ram_store(fr, addr, val, size);
         return;
     }
-    bool taken = lock_if_needed();
+    bool taken = vm_lock_enter();
     if (!fr->readonly) { /* behind a read-only alias writes get lost on the bus */
         io_write(fr->region, fr->offset + (addr - fr->start), val, size);
     }
-    unlock_if(taken);
+    vm_lock_leave(taken);
 }
 
 /* ---- address spaces ---- */
@@ -299,28 +283,28 @@ static const FlatRange *find_io(AddressSpace *as, uint64_t addr, unsigned size)
 unsigned address_space_load_string(AddressSpace *as, uint64_t addr, void *buf, unsigned size,
                                    unsigned n)
 {
-    bool taken = lock_if_needed();
+    bool taken = vm_lock_enter();
     const FlatRange *fr = find_io(as, addr, size);
     Region *r = fr ? fr->region : NULL;
     unsigned done = r && r->ops->read_string
                         ? r->ops->read_string(r->opaque, fr->offset + (addr - fr->start), buf,
                                               size, n)
                         : 0;
-    unlock_if(taken);
+    vm_lock_leave(taken);
     return done;
 }
 
 unsigned address_space_store_string(AddressSpace *as, uint64_t addr, const void *buf,
                                     unsigned size, unsigned n)
 {
-    bool taken = lock_if_needed();
+    bool taken = vm_lock_enter();
     const FlatRange *fr = find_io(as, addr, size);
     Region *r = fr && !fr->readonly && list_empty(&fr->region->ioeventfds) ? fr->region : NULL;
     unsigned done = r && r->ops->write_string
                         ? r->ops->write_string(r->opaque, fr->offset + (addr - fr->start), buf,
                                                size, n)
                         : 0;
-    unlock_if(taken);
+    vm_lock_leave(taken);
     return done;
 }
 

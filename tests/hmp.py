@@ -16,22 +16,27 @@ class MonitorClosed(Exception):
     pass
 
 
+def connect(path, give_up=lambda: False):
+    """Waits for the socket to be there."""
+    end = time.monotonic() + TIMEOUT
+    while True:
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(path)
+            sock.settimeout(TIMEOUT)
+            return sock
+        except OSError:
+            sock.close()
+            if give_up() or time.monotonic() > end:
+                raise
+            time.sleep(0.005)
+
+
 class Hmp:
     """As scripts use it: a line goes out, what it printed comes back."""
 
     def __init__(self, path, give_up=lambda: False):
-        end = time.monotonic() + TIMEOUT
-        while True:
-            try:
-                self.sock = socket.socket(socket.AF_UNIX)
-                self.sock.connect(path)
-                break
-            except OSError:
-                self.sock.close()
-                if give_up() or time.monotonic() > end:
-                    raise
-                time.sleep(0.005)
-        self.sock.settimeout(TIMEOUT)
+        self.sock = connect(path, give_up)
         self.prompt()
 
     def prompt(self):

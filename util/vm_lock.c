@@ -119,6 +119,22 @@ bool vm_locked(void)
     return held_here;
 }
 
+bool vm_lock_enter(void)
+{
+    if (held_here) {
+        return false;
+    }
+    vm_lock();
+    return true;
+}
+
+void vm_lock_leave(bool taken)
+{
+    if (taken) {
+        vm_unlock();
+    }
+}
+
 void vm_cond_wait(pthread_cond_t *cond)
 {
     assert(held_here);

@@ -13,6 +13,9 @@ void vm_lock(void);
 void vm_unlock(void);
 /* Does the calling thread hold it? */
 bool vm_locked(void);
+/* Takes it unless this thread holds it; vm_lock_leave(what vm_lock_enter said) ends that. */
+bool vm_lock_enter(void) __attribute__((warn_unused_result));
+void vm_lock_leave(bool taken);
 /* Called in a thread that has to wait for the lock, before (true) and after (false) the wait; set
  * by the accelerator layer: whoever holds the lock must not wait for such a thread in turn. */
 extern void (*vm_lock_wait_hook)(bool waiting);

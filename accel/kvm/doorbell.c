@@ -201,14 +201,9 @@ void kvm_coalesced_drain(const KvmVcpu *k)
                      __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE)) {
         return;
     }
-    bool held = vm_locked();
-    if (!held) {
-        vm_lock();
-    }
+    bool taken = vm_lock_enter();
     drain_locked(k->vm->doorbells, ring);
-    if (!held) {
-        vm_unlock();
-    }
+    vm_lock_leave(taken);
 }
 
 static void drain_hook(void)

@@ -299,14 +299,9 @@ void kvm_sync_state(KvmVcpu *k)
 
 void kvm_internal_error(KvmVcpu *k)
 {
-    bool held = vm_locked();
-    if (!held) {
-        vm_lock();
-    }
+    bool taken = vm_lock_enter();
     machine_request_internal_error(k->v->machine);
-    if (!held) {
-        vm_unlock();
-    }
+    vm_lock_leave(taken);
 }
 
 static unsigned exit_reason(const KvmVcpu *k, int r)

@@ -420,26 +420,10 @@ static void map_moved_page(Apic *a)
 
 /* ---- the CPU's side: called in its thread, mostly without vm_lock ---- */
 
-static bool enter(void)
-{
-    if (vm_locked()) {
-        return false;
-    }
-    vm_lock();
-    return true;
-}
-
-static void leave(bool entered)
-{
-    if (entered) {
-        vm_unlock();
-    }
-}
-
 static int cpu_ack(void *opaque)
 {
     Apic *a = opaque;
-    bool entered = enter();
+    bool taken = vm_lock_enter();
     int vector = apic_on(a) && !apic_is_silent(a) ? deliverable(a) : -1;
     if (vector >= 0) {
         put_bit(a->irr, vector, false);
@@ -449,7 +433,7 @@ static int cpu_ack(void *opaque)
         vector = a->cpu->pic_ack(a->cpu->pic_opaque);
     }
     apic_update(a);
-    leave(entered);
+    vm_lock_leave(taken);
     return vector;
 }
 
@@ -462,10 +446,10 @@ static uint64_t cpu_get_cr8(void *opaque)
 static void cpu_set_cr8(void *opaque, uint64_t tpr)
 {
     Apic *a = opaque;
-    bool entered = enter();
+    bool taken = vm_lock_enter();
     a->tpr = (tpr & 0xf) << 4;
     apic_update(a);
-    leave(entered);
+    vm_lock_leave(taken);
 }
 
 static uint64_t cpu_get_base(void *opaque)
@@ -494,7 +478,7 @@ static bool is_valid_base(const Apic *a, uint64_t val)
 static bool cpu_set_base(void *opaque, uint64_t val)
 {
     Apic *a = opaque;
-    bool entered = enter();
+    bool taken = vm_lock_enter();
     bool ok = is_valid_base(a, val);
     if (ok) {
         bool was_on = apic_on(a), was_x2 = apic_x2(a);
@@ -508,7 +492,7 @@ static bool cpu_set_base(void *opaque, uint64_t val)
         apic_timer_rearm(a);
         apic_update(a);
     }
-    leave(entered);
+    vm_lock_leave(taken);
     return ok;
 }
 
@@ -571,7 +555,7 @@ static bool x2apic_write(Apic *a, unsigned reg, uint64_t val)
 static bool cpu_read_msr(void *opaque, uint32_t msr, uint64_t *val)
 {
     Apic *a = opaque;
-    bool entered = enter();
+    bool taken = vm_lock_enter();
     bool ok = false;
     if (msr == MSR_TSC_DEADLINE) {
         ok = has_deadline(a);
@@ -579,14 +563,14 @@ static bool cpu_read_msr(void *opaque, uint32_t msr, uint64_t *val)
     } else if (apic_x2(a)) {
         ok = x2apic_read(a, msr - MSR_X2APIC, val);
     }
-    leave(entered);
+    vm_lock_leave(taken);
     return ok;
 }
 
 static bool cpu_write_msr(void *opaque, uint32_t msr, uint64_t val)
 {
     Apic *a = opaque;
-    bool entered = enter();
+    bool taken = vm_lock_enter();
     bool ok = false;
     if (msr == MSR_TSC_DEADLINE) {
         ok = has_deadline(a);
@@ -596,17 +580,17 @@ static bool cpu_write_msr(void *opaque, uint32_t msr, uint64_t val)
     } else if (apic_x2(a)) {
         ok = x2apic_write(a, msr - MSR_X2APIC, val);
     }
-    leave(entered);
+    vm_lock_leave(taken);
     return ok;
 }
 
 static void cpu_inject(void *opaque, uint8_t vector)
 {
-    bool entered = enter();
+    bool taken = vm_lock_enter();
     if (vector >= 16) {
         apic_accept(opaque, APIC_FIXED, vector, false);
     }
-    leave(entered);
+    vm_lock_leave(taken);
 }
 
 static const CpuApicOps cpu_ops = {

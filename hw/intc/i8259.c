@@ -155,12 +155,9 @@ static int i8259_ack_locked(I8259 *s)
 int i8259_ack(void *opaque)
 {
     I8259 *s = container_of((Device *)opaque, I8259, dev);
-    if (vm_locked()) {
-        return i8259_ack_locked(s);
-    }
-    vm_lock();
+    bool taken = vm_lock_enter();
     int vector = i8259_ack_locked(s);
-    vm_unlock();
+    vm_lock_leave(taken);
     return vector;
 }
 

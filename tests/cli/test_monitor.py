@@ -14,7 +14,9 @@ import tempfile
 import termios
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "hw"))
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [TESTS, os.path.join(TESTS, "hw")]
+from hmp import connect  # pylint: disable=wrong-import-position
 from qtest import VIREO, Failure, QTest, check, main  # pylint: disable=wrong-import-position
 
 TIMEOUT = float(os.environ.get("QTEST_TIMEOUT", "20"))
@@ -26,17 +28,7 @@ class Hmp:
     """A client of a monitor socket, as test harnesses write them."""
 
     def __init__(self, path):
-        end = time.monotonic() + TIMEOUT
-        while True:
-            try:
-                self.sock = socket.socket(socket.AF_UNIX)
-                self.sock.connect(path)
-                break
-            except OSError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.02)
-        self.sock.settimeout(TIMEOUT)
+        self.sock = connect(path)
 
     def prompt(self):
         text = b""
