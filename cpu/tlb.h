@@ -4,8 +4,9 @@
  *
  * A tag is the linear page with low bits clear when the access may go straight to host memory.
  * TLB_SLOW in a tag means: allowed, but the slow path must make it (registers, ROM, watched or
- * code pages); TLB_NONE never matches. Write tags of RAM pages are fast only while nobody needs to
- * hear of the write (memory/ram.h).
+ * code pages); TLB_NONE never matches. TLB_SLOW is above the bits by which an operand can be
+ * misaligned: the translator compares tags with addresses that still have those. Write tags of RAM
+ * pages are fast only while nobody needs to hear of the write (memory/ram.h).
  *
  * Caches come in sets, a set a PCID as far as NR_CONTEXTS goes (SDM 3A 4.10.1), so that a switch
  * of address spaces that the guest asks to keep things over keeps them. What a supervisor sees is
@@ -34,7 +35,7 @@
 enum { TLB_BITS = 12, TLB_FOLD = 9, TLB_SIZE = 1 << TLB_BITS, ITLB_SIZE = 256, TLB_LOG = 1024 };
 enum { NR_CONTEXTS = 12 };
 #define TLB_NONE (~0ull)
-#define TLB_SLOW 1ull
+#define TLB_SLOW (1ull << 11)
 #define TLB_PAGE(lin) ((lin) & ~(uint64_t)0xfff)
 
 typedef struct TlbEntry {

@@ -199,7 +199,7 @@ static void check_tlb(Translator *t, bool simple, const Rm *ea, unsigned slot, u
                       unsigned size, uint32_t need, BodyFn *body)
 {
     Emit *e = t->e;
-    const bool write = desc & MEM_WRITE, aligned = desc & MEM_ALIGNED;
+    const bool write = desc & MEM_WRITE, aligned = desc & (MEM_ALIGNED | MEM_LOCK);
     uint8_t *again = e->p;
     roam_address(t, 0);
     roam_index(t);
@@ -337,8 +337,7 @@ void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, Bo
         begin_share(t, s, &ea, desc, need, body);
         return;
     }
-    /* LOCKed ones keep to slots: what is misaligned there has to go to C. */
-    if (!(access & MEM_LOCK) && roams(t, write)) {
+    if (roams(t, write)) {
         check_tlb(t, simple, &ea, slot, desc, size, need, body);
         return;
     }

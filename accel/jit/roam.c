@@ -178,21 +178,28 @@ void roam_address(Translator *t, int32_t plus)
     }
 }
 
-void roam_index(Translator *t)
+void emit_tlb_index(Emit *e, unsigned to, unsigned lin, unsigned scratch)
 {
-    Emit *e = t->e;
-    emit_rorx(e, true, S1, S0, PAGE_BITS);
-    emit_rorx(e, true, S0, S0, PAGE_BITS + TLB_FOLD);
-    emit_alu(e, 0, A_ADD, S1, rm_reg(S0));
-    emit_alu_imm(e, 0, A_AND, rm_reg(S1), TLB_SIZE - 1);
-    emit_op(e, 0xc1, 4, rm_reg(S1)); /* shl */
+    emit_rorx(e, true, to, lin, PAGE_BITS);
+    emit_rorx(e, true, scratch, lin, PAGE_BITS + TLB_FOLD);
+    emit_alu(e, 0, A_ADD, to, rm_reg(scratch));
+    emit_alu_imm(e, 0, A_AND, rm_reg(to), TLB_SIZE - 1);
+    emit_op(e, 0xc1, 4, rm_reg(to)); /* shl */
     emit8(e, 5);
     _Static_assert(sizeof(TlbEntry) == 32, "");
-    emit_alu(e, EM_W, A_ADD, S1, rm_gs(OFF(tlb)));
+    emit_alu(e, EM_W, A_ADD, to, rm_gs(OFF(tlb)));
+}
+
+void roam_index(Translator *t)
+{
+    emit_tlb_index(t->e, S1, S0, S0);
 }
 
 uint8_t *roam_compare(Translator *t, bool write, int32_t mask)
 {
+    /* The mask may leave the low bits of an address that should be aligned: they must not make a
+     * page's tag the slow one of that page. */
+    _Static_assert(TLB_SLOW > sizeof(((JitCpu *)0)->bounce), "");
     int32_t tag = write ? offsetof(TlbEntry, wtag) : offsetof(TlbEntry, rtag);
     emit_alu_imm(t->e, EM_W, A_AND, rm_reg(S0), mask);
     emit_alu(t->e, EM_W, A_CMP, S0, rm_mem(S1, tag));

@@ -367,15 +367,7 @@ static void look_or_go_on(Emit *e, const JitStubs *s, bool beside)
     uint8_t *sample[2];
     push(e, RAX);
     push(e, RCX);
-    /* rax: the entry, as tlb_index() */
-    emit_rorx(e, true, RAX, R10, PAGE_BITS);
-    emit_rorx(e, true, RCX, R10, PAGE_BITS + TLB_FOLD);
-    emit_alu(e, 0, A_ADD, RAX, rm_reg(RCX));
-    emit_alu_imm(e, 0, A_AND, rm_reg(RAX), TLB_SIZE - 1);
-    emit_op(e, 0xc1, 4, rm_reg(RAX)); /* shl */
-    emit8(e, 5);
-    _Static_assert(sizeof(TlbEntry) == 32, "");
-    emit_alu(e, EM_W, A_ADD, RAX, rm_gs(OFF(tlb)));
+    emit_tlb_index(e, RAX, R10, RCX);
     /* rcx: the page of the last byte */
     emit_rorx(e, false, RCX, R11, MEM_SIZE_SHIFT);
     emit_alu_imm(e, 0, A_AND, rm_reg(RCX), 31);

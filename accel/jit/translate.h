@@ -170,6 +170,8 @@ enum { ROAM_HIT = -1, ROAM_MISS = 7 };
 void roam_count(Translator *t, int32_t n);
 /* Its linear address, plus so much, into S0; S1 is kept. */
 void roam_address(Translator *t, int32_t plus);
+/* The address of lin's entry in the Tlb, as tlb_entry(), to `to`. scratch may be lin. */
+void emit_tlb_index(Emit *e, unsigned to, unsigned lin, unsigned scratch);
 /* S0: an address; the place of its page in the Tlb to S1. S0 is lost. */
 void roam_index(Translator *t);
 /* Is S0, without the bits that mask lacks, the page that S1 points to? Returns the jump for no. */
