@@ -293,7 +293,9 @@ bool kvm_slots_fill(KvmVm *vm, Error **errp)
 void kvm_slots_clear(KvmVm *vm)
 {
     KvmSlots *s = vm->slots;
-    memset(s->slot, 0, s->nr * sizeof(KvmSlot));
+    if (s->nr) { /* another switch may come before any slot was made */
+        memset(s->slot, 0, s->nr * sizeof(KvmSlot));
+    }
     aliases_sweep(s);
 }
 

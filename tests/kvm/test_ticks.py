@@ -23,8 +23,8 @@ def storm(out, image, mode, commands):
     if os.path.exists(log):
         os.unlink(log)
     cmd = run.command(VIREO, image, log, run.accel(mode), 1, ["-monitor", "stdio"])
-    vireo = subprocess.Popen(cmd, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL)
+    with open(os.path.join(out, "stderr"), "w") as err:
+        vireo = subprocess.Popen(cmd, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=err)
     end, times = time.monotonic() + LIMIT, 0
     try:
         while vireo.poll() is None and time.monotonic() < end:
@@ -37,8 +37,11 @@ def storm(out, image, mode, commands):
         pass
     vireo.kill()
     vireo.wait()
-    with open(log, errors="replace") as f:
-        return f.read(), times
+    text = ""
+    for name in ("log", "stderr"):
+        with open(os.path.join(out, name), errors="replace") as f:
+            text += f.read()
+    return text, times
 
 
 def main():
