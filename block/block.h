@@ -42,7 +42,14 @@ typedef struct DriveUser {
 /* -drive: file=,if=,id=,index=,bus=,unit=,media=disk|cdrom,format=,readonly=,snapshot=,cache=,
  * aio=,discard=,werror=,rerror=... Opens the image. NULL with *errp: one line, says what. */
 Drive *drive_create(const Dict *opts, Error **errp);
+/* For a device's drive=: the drive of that id, else a new one on the -blockdev node of that name,
+ * which goes with drive_detach. NULL: neither, or the node is in use. */
 Drive *drive_find(const char *id);
+Drive *drive_need(const char *id, Error **errp); /* and says why not */
+Drive *drive_by_id(const char *id); /* only looks */
+/* -blockdev: a node of its own, opts as block_open() takes them; and away with it. */
+bool blockdev_add(const Dict *opts, Error **errp) MUST_USE;
+bool blockdev_del(const char *node_name, Error **errp) MUST_USE;
 const char *drive_id(const Drive *d);
 void drives_each(void (*fn)(Drive *d, void *opaque), void *opaque); /* in order of creation */
 /* A device claims the drive (one owner); detached at unrealize. */

@@ -11,7 +11,6 @@
 #include "block/drive_impl.h"
 #include "util/alloc.h"
 
-static const char *const on_error_names[] = { "report", "ignore", "stop", "enospc", NULL };
 List block_drives = LIST_INIT(block_drives);
 
 /* ---- opening ---- */
@@ -62,223 +61,102 @@ static void warn_of_foreign(const Drive *d, BlockNode *n)
     }
 }
 
-static bool open_medium(Drive *d, const char *filename, const char *format, Error **errp)
+/* Everything that opens an image for the drive; opts: of its nodes. */
+static bool open_medium(Drive *d, const char *filename, const Dict *opts, Error **errp)
 {
-    BlockFlags flags = { .readonly = d->readonly || d->snapshot, .direct = d->direct,
-                         .auto_readonly = d->auto_readonly && !d->snapshot,
-                         .no_flush = d->no_flush, .discard = d->discard, .no_lock = d->no_lock };
-    BlockNode *n = block_open_image(filename, format, &flags, errp);
+    BlockFlags flags = d->flags;
+    flags.readonly = d->readonly || d->snapshot;
+    flags.auto_readonly &= !d->snapshot;
+    BlockNode *n = block_open_words(filename, opts, &flags, errp);
     if (!n) {
         return false;
     }
-    if (d->direct && !n->flags.direct) {
+    if (flags.direct && !n->flags.direct && n->file) {
         warn_report("drive '%s': '%s' lies where there is no direct I/O, the host's page cache is "
                     "used",
-                    d->id, filename);
-        d->direct = false;
+                    d->id, n->filename);
     }
     d->readonly = d->readonly || (n->readonly && !d->snapshot);
     round_size(d, n);
     warn_of_foreign(d, n);
     check_iso_complete(d, n);
     if (d->snapshot && !d->readonly) {
+        DetectZeroes detect = n->detect_zeroes;
         n = block_overlay_open(n, errp);
+        if (n) {
+            n->detect_zeroes = detect;
+        }
     }
     d->node = n;
     return n != NULL;
 }
 
-static bool get_on_error(const Dict *opts, const char *key, OnError def, OnError *out,
-                         Error **errp)
+static void take_node(Drive *d)
 {
-    const char *text = dict_get(opts, key);
-    *out = def;
-    if (!text) {
-        return true;
+    if (d->node && !d->node->taken_by) {
+        d->node->taken_by = xasprintf("drive '%s'", d->id);
     }
-    for (unsigned i = 0; on_error_names[i]; i++) {
-        if (!strcmp(text, on_error_names[i])) {
-            *out = (OnError)i;
-            return true;
-        }
-    }
-    return error_set(errp, "%s=%s: it is one of report, ignore, stop, enospc", key, text);
 }
 
-static bool get_choice(const Dict *opts, const char *key, const char *const *choices,
-                       const char **out, Error **errp)
+static void drop_node(Drive *d)
 {
-    const char *text = dict_get(opts, key);
-    if (!text) {
-        return true;
+    if (d->node) {
+        free(d->node->taken_by);
+        d->node->taken_by = NULL;
+        block_unref(d->node);
     }
-    for (const char *const *c = choices; *c; c++) {
-        if (!strcmp(text, *c)) {
-            *out = text;
-            return true;
-        }
-    }
-    const char *near = suggest(text, choices);
-    return error_set(errp, "there is no %s=%s%s%s%s", key, text, near ? "; did you mean '" : "",
-                     near ? near : "", near ? "'?" : "");
+    d->node = NULL;
 }
 
-static const char *const drive_keys[] = {
-    "file", "if", "id", "index", "bus", "unit", "media", "format", "readonly", "read-only",
-    "auto-read-only", "snapshot", "cache", "cache.direct", "cache.no-flush", "cache.writeback",
-    "aio", "discard", "detect-zeroes", "werror", "rerror", "serial", "driver", "file.driver",
-    "file.filename", "file.locking", "boot", NULL,
-};
-
-/* Others that users of this kind of program know; a key "throttling.X" is found by its begin. */
-static const char *const unbuilt_keys[] = {
-    "throttling", "bps", "iops", "group", "copy-on-read", "backing", "node-name", "share-rw",
-    "l2-cache-size", "encrypt", "addr", "force-share", NULL,
-};
-
-static bool is_unbuilt(const char *key)
+/* An empty drive has no word about an image. */
+static bool names_image(const Drive *d, const char *file)
 {
-    for (const char *const *k = unbuilt_keys; *k; k++) {
-        size_t len = strlen(*k);
-        if (!strncmp(*k, key, len) && (!key[len] || strchr("._", key[len]))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool check_keys(const Dict *opts, Error **errp)
-{
-    for (size_t i = 0; i < dict_count(opts); i++) {
-        const char *const *k = drive_keys;
-        while (*k && strcmp(*k, dict_key(opts, i))) {
-            k++;
-        }
-        if (!*k && is_unbuilt(dict_key(opts, i))) {
-            return error_set(errp, "the option '%s' is not built yet", dict_key(opts, i));
-        }
-        if (!*k) {
-            const char *near = suggest(dict_key(opts, i), drive_keys);
-            return error_set(errp, "a drive has no option '%s'%s%s%s", dict_key(opts, i),
-                             near ? "; did you mean '" : "", near ? near : "",
-                             near ? "'?" : "");
-        }
-    }
-    return true;
-}
-
-/* file.locking=off is for who knows better; "auto" is what happens anyway. */
-static bool get_locking(const Dict *opts, Drive *d, Error **errp)
-{
-    static const char *const choices[] = { "auto", "on", "off", NULL };
-    const char *text = "auto";
-    bool ok = get_choice(opts, "file.locking", choices, &text, errp);
-    d->no_lock = !strcmp(text, "off");
-    return ok;
-}
-
-static bool check_protocol(const Dict *opts, Error **errp)
-{
-    const char *name = dict_get(opts, "file.driver");
-    if (!name || !strcmp(name, "file") || !strcmp(name, "host_device") ||
-        !strcmp(name, "host_cdrom")) {
-        return true;
-    }
-    return error_set(errp, "file.driver=%s is not built yet; only files and block devices are", name);
-}
-
-/* cache.direct and the others override what cache= stands for. */
-static bool get_cache(const Dict *opts, Drive *d, const char *cache, Error **errp)
-{
-    d->direct = !strcmp(cache, "none") || !strcmp(cache, "directsync");
-    d->no_flush = !strcmp(cache, "unsafe");
-    d->writeback = strcmp(cache, "writethrough") && strcmp(cache, "directsync");
-    return dict_get_bool(opts, "cache.direct", &d->direct, errp) &&
-           dict_get_bool(opts, "cache.no-flush", &d->no_flush, errp) &&
-           dict_get_bool(opts, "cache.writeback", &d->writeback, errp);
-}
-
-static bool drive_configure(Drive *d, const Dict *opts, Error **errp)
-{
-    static const char *const medias[] = { "disk", "cdrom", NULL };
-    static const char *const caches[] = { "none", "writeback", "unsafe", "directsync",
-                                          "writethrough", NULL };
-    static const char *const aios[] = { "threads", "native", "io_uring", NULL };
-    static const char *const discards[] = { "ignore", "off", "unmap", "on", NULL };
-    static const char *const zeroes[] = { "off", "on", "unmap", NULL };
-    const char *media = "disk", *cache = "writeback", *aio = "threads", *discard = "unmap";
-    const char *detect = "off";
-    if (!check_keys(opts, errp) || !get_choice(opts, "media", medias, &media, errp) ||
-        !get_choice(opts, "cache", caches, &cache, errp) ||
-        !get_choice(opts, "aio", aios, &aio, errp) ||
-        !get_choice(opts, "discard", discards, &discard, errp) ||
-        !get_choice(opts, "detect-zeroes", zeroes, &detect, errp) ||
-        !dict_get_bool(opts, "snapshot", &d->snapshot, errp) ||
-        !get_cache(opts, d, cache, errp)) {
-        return false;
-    }
-    d->cdrom = !strcmp(media, "cdrom");
-    d->readonly = d->cdrom;
-    d->floppy = dict_get(opts, "if") && !strcmp(dict_get(opts, "if"), "floppy");
-    if (!dict_get_bool(opts, "readonly", &d->readonly, errp) ||
-        !dict_get_bool(opts, "read-only", &d->readonly, errp) ||
-        !dict_get_bool(opts, "auto-read-only", &d->auto_readonly, errp) ||
-        !dict_get_bool(opts, "boot", &d->boot, errp) ||
-        !get_locking(opts, d, errp) || !check_protocol(opts, errp) ||
-        !get_on_error(opts, "werror", ON_ERROR_ENOSPC, &d->on_write_error, errp) ||
-        !get_on_error(opts, "rerror", ON_ERROR_REPORT, &d->on_read_error, errp)) {
-        return false;
-    }
-    if (d->cdrom && !d->readonly) {
-        return error_set(errp, "a CD-ROM can only be readonly=on");
-    }
-    if (strcmp(aio, "threads")) {
-        warn_report("drive '%s': aio=%s is not built yet, worker threads do the same", d->id, aio);
-    }
-    d->detect_zeroes = !strcmp(detect, "off") ? ZEROES_OFF
-                       : !strcmp(detect, "on") ? ZEROES_ON
-                                               : ZEROES_UNMAP;
-    d->discard = !strcmp(discard, "unmap") || !strcmp(discard, "on");
-    d->serial = xstrdup(dict_get(opts, "serial"));
-    return true;
+    const char *driver = dict_get(d->node_opts, "driver");
+    const BlockDriver *b = driver ? block_driver_find(driver) : NULL;
+    Dict *sub = dict_sub(d->node_opts, "file");
+    bool any = (file && *file) || dict_count(sub) || dict_has(d->node_opts, "filename") ||
+               (b && b->kind != BLOCK_FORMAT);
+    dict_free(sub);
+    return any;
 }
 
 static void drive_free(Drive *d)
 {
-    block_unref(d->node);
+    drop_node(d);
+    dict_free(d->node_opts);
     free(d->id);
     free(d->serial);
     free(d->user_path);
     free(d);
 }
 
+static Drive *drive_new(const char *id)
+{
+    Drive *d = xcalloc(1, sizeof(*d));
+    d->id = xstrdup(id);
+    list_init(&d->kept);
+    list_init(&d->node_list);
+    return d;
+}
+
 Drive *drive_create(const Dict *opts, Error **errp)
 {
     static unsigned next;
     const char *id = dict_get(opts, "id"), *file = dict_get(opts, "file");
-    const char *format = dict_get(opts, "format");
     char generated[32];
     if (!id) {
         snprintf(generated, sizeof(generated), "drive%u", next++);
         id = generated;
     }
-    if (!file) {
-        file = dict_get(opts, "file.filename");
-    }
-    if (!format) {
-        format = dict_get(opts, "driver");
-    }
-    if (drive_find(id)) {
-        error_set(errp, "there is a drive '%s' already", id);
+    if (drive_by_id(id) || block_find(id)) {
+        error_set(errp, "there is a drive or node '%s' already", id);
         return NULL;
     }
-    Drive *d = xcalloc(1, sizeof(*d));
-    d->id = xstrdup(id);
-    list_init(&d->kept);
-    list_init(&d->node_list);
+    Drive *d = drive_new(id);
     bool ok = drive_configure(d, opts, errp);
-    if (ok && file && *file) {
-        ok = open_medium(d, file, format, errp);
+    if (ok && names_image(d, file)) {
+        ok = open_medium(d, file && *file ? file : NULL, d->node_opts, errp);
+        take_node(d);
     } else if (ok && !d->cdrom && !d->floppy) {
         ok = error_set(errp, "a disk needs file=IMAGE");
     }
@@ -291,9 +169,26 @@ Drive *drive_create(const Dict *opts, Error **errp)
     return d;
 }
 
+/* Flushes and forgets it; nothing is in flight. */
+static void drive_close(Drive *d)
+{
+    int error = d->node ? block_flush(d->node) : 0;
+    if (error) {
+        warn_report("drive '%s': the last flush of '%s' failed: %s", d->id, d->node->filename,
+                    strerror(error));
+    }
+    if (!list_empty(&d->kept)) {
+        warn_report("drive '%s': the request that had failed is given up; the guest was never "
+                    "told that it was done",
+                    d->id);
+    }
+    list_remove(&d->node_list);
+    drive_free(d);
+}
+
 /* ---- what devices and the monitor ask ---- */
 
-Drive *drive_find(const char *id)
+Drive *drive_by_id(const char *id)
 {
     list_for_each(pos, &block_drives) {
         Drive *d = container_of(pos, Drive, node_list);
@@ -302,6 +197,43 @@ Drive *drive_find(const char *id)
         }
     }
     return NULL;
+}
+
+/* A drive that lives as long as a device uses it, on a node of -blockdev. */
+static Drive *drive_on_node(BlockNode *n)
+{
+    Drive *d = drive_new(n->name);
+    d->of_node = true;
+    d->node_opts = dict_new();
+    d->node = block_ref(n);
+    d->readonly = n->readonly;
+    d->flags = n->flags;
+    d->writeback = true;
+    d->on_write_error = ON_ERROR_ENOSPC;
+    take_node(d);
+    list_insert(&block_drives, &d->node_list);
+    return d;
+}
+
+Drive *drive_find(const char *id)
+{
+    Drive *d = drive_by_id(id);
+    BlockNode *n = d ? NULL : block_find(id);
+    return n && !block_user(n) ? drive_on_node(n) : d;
+}
+
+Drive *drive_need(const char *id, Error **errp)
+{
+    Drive *d = drive_find(id);
+    BlockNode *n = d ? NULL : block_find(id);
+    if (n) {
+        error_set(errp, "node '%s' is in use by %s already; a disk needs one of its own", id,
+                  block_user(n));
+    } else if (!d) {
+        error_set(errp, "there is no drive '%s' (-drive id=) and no node of that name (-blockdev "
+                        "node-name=)", id);
+    }
+    return d;
 }
 
 const char *drive_id(const Drive *d)
@@ -334,6 +266,9 @@ void drive_detach(Drive *d)
     blk_drain(d);
     d->user = NULL;
     d->user_opaque = NULL;
+    if (d->of_node) {
+        drive_close(d);
+    }
 }
 
 bool drive_is_cdrom(const Drive *d)
@@ -384,8 +319,7 @@ const char *drive_serial(const Drive *d)
 static void remove_medium(Drive *d)
 {
     blk_drain(d);
-    block_unref(d->node);
-    d->node = NULL;
+    drop_node(d);
     if (d->user && d->user->media_changed) {
         d->user->media_changed(d->user_opaque, false);
     }
@@ -410,6 +344,28 @@ bool drive_eject(Drive *d, bool force, Error **errp)
     return true;
 }
 
+/* What was said of the drive's nodes but for what names one image. */
+static Dict *change_options(const Drive *d, const char *format)
+{
+    static const char *const names[] = { "driver", "node-name", "filename", NULL };
+    Dict *opts = dict_new();
+    for (size_t i = 0; i < dict_count(d->node_opts); i++) {
+        const char *key = dict_key(d->node_opts, i);
+        bool keep = !strcmp(key, "file.locking") || !strcmp(key, "detect-zeroes") ||
+                    !strcmp(key, "force-share");
+        for (const char *const *n = names; *n; n++) {
+            keep = keep && strcmp(*n, key);
+        }
+        if (keep) {
+            dict_set(opts, key, dict_value(d->node_opts, i));
+        }
+    }
+    if (format) {
+        dict_set(opts, "driver", format);
+    }
+    return opts;
+}
+
 bool drive_change(Drive *d, const char *filename, const char *format, bool readonly, Error **errp)
 {
     if (!d->cdrom && !d->floppy) {
@@ -422,131 +378,35 @@ bool drive_change(Drive *d, const char *filename, const char *format, bool reado
     bool was_readonly = d->readonly;
     d->node = NULL;
     d->readonly = readonly;
-    if (!open_medium(d, filename, format, errp)) { /* the old one stays in on failure */
-        d->node = old;
+    Dict *opts = change_options(d, format);
+    bool ok = open_medium(d, filename, opts, errp);
+    dict_free(opts);
+    BlockNode *fresh = d->node;
+    d->node = old;
+    if (!ok) { /* the old one stays in on failure */
         d->readonly = was_readonly;
         return error_prefix(errp, "drive '%s': ", d->id);
     }
-    BlockNode *fresh = d->node;
-    d->node = old;
     if (old && !drive_eject(d, false, errp)) {
         d->readonly = was_readonly;
         block_unref(fresh);
         return false;
     }
     d->node = fresh;
+    take_node(d);
     if (d->user && d->user->media_changed) {
         d->user->media_changed(d->user_opaque, true);
     }
     return true;
 }
 
-static void info_line(void (*print)(void *opaque, const char *line), void *opaque,
-                      const char *fmt, ...) PRINTF_LIKE(3, 4);
-static void info_line(void (*print)(void *opaque, const char *line), void *opaque,
-                      const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    char *line = xvasprintf(fmt, ap);
-    va_end(ap);
-    print(opaque, line);
-    free(line);
-}
-
-static const char *drive_format(const Drive *d)
-{
-    const BlockNode *n = d->node;
-    while (n->driver->kind == BLOCK_FILTER && n->file) {
-        n = n->file;
-    }
-    return n->driver->name;
-}
-
-static void drive_info(const Drive *d, bool verbose,
-                       void (*print)(void *opaque, const char *line), void *opaque)
-{
-    if (!d->node) {
-        info_line(print, opaque, "%s: [not inserted]", d->id);
-    } else {
-        info_line(print, opaque, "%s: %s (%s%s%s)", d->id, d->node->filename,
-                  drive_format(d),
-                  d->readonly ? ", read-only" : "",
-                  d->snapshot && !d->readonly ? ", snapshot" : "");
-    }
-    if (d->user) {
-        info_line(print, opaque, "    Attached to:      %s", d->user_path);
-    }
-    if (d->floppy) {
-        info_line(print, opaque, "    Removable device: floppy disk");
-    }
-    if (d->cdrom) {
-        bool locked = d->user && d->user->is_locked && d->user->is_locked(d->user_opaque);
-        bool open = d->user && d->user->is_tray_open && d->user->is_tray_open(d->user_opaque);
-        info_line(print, opaque, "    Removable device: %slocked, tray %s", locked ? "" : "not ",
-                  open ? "open" : "closed");
-    }
-    if (!d->node) {
-        return;
-    }
-    info_line(print, opaque, "    Cache mode:       %s%s%s", d->writeback ? "writeback" : "writethrough",
-              d->direct ? ", direct" : "", d->no_flush ? ", ignore flushes" : "");
-    if (d->detect_zeroes != ZEROES_OFF) {
-        info_line(print, opaque, "    Detect zeroes:    %s",
-                  d->detect_zeroes == ZEROES_ON ? "on" : "unmap");
-    }
-    if (!list_empty(&d->kept)) {
-        info_line(print, opaque, "    I/O status:       failed, waits for cont");
-    }
-    if (verbose) {
-        info_line(print, opaque, "    Image size:       %" PRIu64 " bytes", d->node->size);
-        info_line(print, opaque, "    In flight:        %u", d->in_flight);
-    }
-}
-
-void drives_info(bool verbose, void (*print)(void *opaque, const char *line), void *opaque)
-{
-    list_for_each(pos, &block_drives) {
-        if (pos != block_drives.next) {
-            print(opaque, "");
-        }
-        drive_info(container_of(pos, Drive, node_list), verbose, print, opaque);
-    }
-}
-
-void drives_stats(void (*print)(void *opaque, const char *line), void *opaque)
-{
-    list_for_each(pos, &block_drives) {
-        const Drive *d = container_of(pos, Drive, node_list);
-        info_line(print, opaque,
-                  "%s: rd_bytes=%" PRIu64 " wr_bytes=%" PRIu64 " rd_operations=%" PRIu64
-                  " wr_operations=%" PRIu64 " flush_operations=%" PRIu64 " unmap_bytes=%" PRIu64
-                  " unmap_operations=%" PRIu64 " failed_rd_operations=%" PRIu64
-                  " failed_wr_operations=%" PRIu64 " failed_flush_operations=%" PRIu64,
-                  d->id, d->stats[BLK_READ].bytes, d->stats[BLK_WRITE].bytes,
-                  d->stats[BLK_READ].requests, d->stats[BLK_WRITE].requests,
-                  d->stats[BLK_FLUSH].requests, d->stats[BLK_DISCARD].bytes,
-                  d->stats[BLK_DISCARD].requests, d->stats[BLK_READ].failed,
-                  d->stats[BLK_WRITE].failed, d->stats[BLK_FLUSH].failed);
-    }
-}
+/* ---- the end ---- */
 
 void drives_close(void)
 {
     blk_drain(NULL);
     list_for_each_safe(pos, &block_drives) {
-        Drive *d = container_of(pos, Drive, node_list);
-        int error = d->node ? block_flush(d->node) : 0;
-        if (error) {
-            warn_report("drive '%s': the last flush of '%s' failed: %s", d->id, d->node->filename,
-                        strerror(error));
-        }
-        if (!list_empty(&d->kept)) {
-            warn_report("drive '%s': the request that had failed is given up; the guest was never "
-                        "told that it was done",
-                        d->id);
-        }
-        list_remove(pos);
-        drive_free(d);
+        drive_close(container_of(pos, Drive, node_list));
     }
+    block_nodes_close();
 }

@@ -8,20 +8,17 @@
 #include "block/node.h"
 
 typedef enum OnError { ON_ERROR_REPORT, ON_ERROR_IGNORE, ON_ERROR_STOP, ON_ERROR_ENOSPC } OnError;
-typedef enum DetectZeroes { ZEROES_OFF, ZEROES_ON, ZEROES_UNMAP } DetectZeroes;
 
 struct Drive {
     char *id, *serial;
     BlockNode *node; /* NULL: no medium */
-    bool cdrom, readonly, auto_readonly, snapshot;
+    Dict *node_opts; /* what was said of its nodes */
+    BlockFlags flags; /* of new media, but for readonly */
+    bool cdrom, readonly, snapshot;
     bool floppy;     /* media change and may be missing, as a CD's, but are written to */
-    bool no_lock;    /* file.locking=off */
     bool boot;       /* boot=on */
-    bool direct;     /* cache=none, directsync */
     bool writeback;  /* else each write is flushed */
-    bool no_flush;   /* cache=unsafe */
-    bool discard;
-    DetectZeroes detect_zeroes;
+    bool of_node;    /* on a node of -blockdev, for a device that named it */
     OnError on_write_error, on_read_error;
     const DriveUser *user;
     void *user_opaque;
@@ -33,6 +30,9 @@ struct Drive {
     } stats[BLK_WRITE_ZEROES + 1];
     List node_list;
 };
+
+/* drive_options.c: fills d as -drive's options say, but for the medium. */
+bool drive_configure(Drive *d, const Dict *opts, Error **errp) MUST_USE;
 
 extern List block_drives; /* all of them, in order of creation; vm_lock */
 

@@ -78,3 +78,15 @@ void iov_zero(const struct iovec *iov, int niov, uint64_t skip, uint64_t len)
 {
     each_part(iov, niov, skip, len, clear, NULL);
 }
+
+bool iov_is_zero(const struct iovec *iov, int niov)
+{
+    for (int i = 0; i < niov; i++) {
+        const char *p = iov[i].iov_base;
+        size_t len = iov[i].iov_len;
+        if (len && (p[0] || memcmp(p, p + 1, len - 1))) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -53,9 +53,9 @@ static const char *const unbuilt_formats[] = {
     "qcow", "qcow2", "vmdk", "vdi", "vpc", "vhdx", "qed", "parallels", "luks", "dmg", "cloop", "bochs",
     NULL,
 };
-static const char *const unbuilt_protocols[] = {
+const char *const block_unbuilt_protocols[] = {
     "nbd", "http", "https", "ftp", "ftps", "ssh", "iscsi", "vvfat", "fat", "rbd", "gluster", "nfs",
-    "nvme", "blkdebug", "null-co", "null-aio", NULL,
+    "nvme", NULL,
 };
 
 static bool is_in(const char *const *list, const char *name)
@@ -66,7 +66,7 @@ static bool is_in(const char *const *list, const char *name)
     return *list != NULL;
 }
 
-static const BlockDriver *find_driver(const char *name, Error **errp)
+const BlockDriver *block_driver_need(const char *name, Error **errp)
 {
     const BlockDriver *d = block_driver_find(name);
     if (d) {
@@ -79,7 +79,7 @@ static const BlockDriver *find_driver(const char *name, Error **errp)
                   name);
         return NULL;
     }
-    if (is_in(unbuilt_protocols, name)) {
+    if (is_in(block_unbuilt_protocols, name)) {
         error_set(errp, "the protocol '%s:' is not built yet, only files and block devices are", name);
         return NULL;
     }
@@ -135,9 +135,8 @@ static bool check_name(const char *name, Error **errp)
                            name);
 }
 
-static bool get_flags(BlockNode *n, const Dict *opts, Error **errp)
+bool block_flags_parse(BlockFlags *f, const Dict *opts, Error **errp)
 {
-    BlockFlags *f = &n->flags;
     const char *discard = dict_get(opts, "discard");
     if (discard) {
         f->discard = !strcmp(discard, "unmap") || !strcmp(discard, "on");
@@ -150,6 +149,20 @@ static bool get_flags(BlockNode *n, const Dict *opts, Error **errp)
            dict_get_bool(opts, "cache.direct", &f->direct, errp) &&
            dict_get_bool(opts, "cache.no-flush", &f->no_flush, errp) &&
            dict_get_bool(opts, "force-share", &f->no_lock, errp);
+}
+
+static bool get_detect_zeroes(BlockNode *n, const Dict *opts, Error **errp)
+{
+    static const char *const words[] = { [ZEROES_OFF] = "off", [ZEROES_ON] = "on",
+                                         [ZEROES_UNMAP] = "unmap" };
+    const char *text = dict_get(opts, "detect-zeroes");
+    for (unsigned i = 0; text && i < ARRAY_SIZE(words); i++) {
+        if (!strcmp(text, words[i])) {
+            n->detect_zeroes = (DetectZeroes)i;
+            return true;
+        }
+    }
+    return !text || error_set(errp, "detect-zeroes=%s: it is off, on or unmap", text);
 }
 
 static bool check_keys(const BlockDriver *d, const Dict *opts, Error **errp)
@@ -182,13 +195,14 @@ static void free_node(BlockNode *n)
     free(n->name);
     free(n->filename);
     free(n->store);
+    free(n->taken_by);
     free(n->backing_file);
     free(n->backing_format);
     free(n);
 }
 
-static BlockNode *open_driver(const BlockDriver *d, const Dict *opts, const BlockFlags *flags,
-                              Error **errp)
+BlockNode *block_open_driver(const BlockDriver *d, const Dict *opts, const BlockFlags *flags,
+                             Error **errp)
 {
     static unsigned number;
     const char *name = dict_get(opts, "node-name");
@@ -206,7 +220,7 @@ static BlockNode *open_driver(const BlockDriver *d, const Dict *opts, const Bloc
     n->name = name ? xstrdup(name) : xasprintf("#block%u", number++);
     list_init(&n->list);
     depth++;
-    bool ok = get_flags(n, opts, errp);
+    bool ok = block_flags_parse(&n->flags, opts, errp) && get_detect_zeroes(n, opts, errp);
     if (ok) {
         n->readonly = n->flags.readonly;
         ok = d->open(n, opts, errp);
@@ -236,123 +250,44 @@ BlockNode *block_open(const Dict *opts, const BlockFlags *flags, Error **errp)
         error_set(errp, "a block node needs driver=, for instance driver=qcow2");
         return NULL;
     }
-    const BlockDriver *d = find_driver(name, errp);
-    return d ? open_driver(d, opts, flags, errp) : NULL;
+    const BlockDriver *d = block_driver_need(name, errp);
+    return d ? block_open_driver(d, opts, flags, errp) : NULL;
 }
 
-/* The protocol's node of a file name. */
-static BlockNode *open_protocol(const char *filename, const BlockFlags *flags, Error **errp)
-{
-    size_t len = strcspn(filename, ":/");
-    Dict *d = dict_new();
-    if (filename[len] == ':' && access(filename, F_OK) != 0) {
-        char *name = xstrndup(filename, len);
-        const BlockDriver *driver = block_driver_find(name);
-        if ((driver && driver->kind == BLOCK_PROTOCOL) || is_in(unbuilt_protocols, name)) {
-            dict_set(d, "driver", name);
-            filename += len + 1;
-            if (!strcmp(name, "file") && !strncmp(filename, "///", 3)) {
-                filename += 2; /* a URL */
-            }
-        }
-        free(name);
-    }
-    if (!dict_has(d, "driver")) {
-        dict_set(d, "driver", "file");
-    }
-    dict_set(d, "filename", filename);
-    BlockNode *n = block_open(d, flags, errp);
-    dict_free(d);
-    return n;
-}
+/* ---- children ---- */
 
-static BlockNode *open_json(const char *text, const char *format, const BlockFlags *flags,
-                            Error **errp)
+const char *block_user(BlockNode *n)
 {
-    Dict *d = dict_parse_json(text, errp);
-    if (!d) {
-        return NULL;
+    if (n->taken_by) {
+        return n->taken_by;
     }
-    if (format && !dict_has(d, "driver")) {
-        dict_set(d, "driver", format);
-    }
-    BlockNode *n = block_open(d, flags, errp);
-    dict_free(d);
-    return n;
-}
-
-static const BlockDriver *probe_node(BlockNode *n, Error **errp)
-{
-    uint8_t head[2048] = { 0 };
-    size_t len = MIN(sizeof(head), n->size);
-    int error = block_pread(n, 0, head, len);
-    if (error) {
-        error_set_errno(errp, error, "image '%s' cannot be read", n->filename);
-        return NULL;
-    }
-    const BlockDriver *d = block_probe(head, len);
-    const char *foreign = block_foreign_format(head, len);
-    if (foreign && !strcmp(d->name, "raw")) {
-        error_set(errp,
-                  "image '%s' looks like %s, which is not built yet; convert it (qemu-img convert -O "
-                  "raw %s NEW), or give format=raw if the guest shall see these very bytes",
-                  n->filename, foreign, n->filename);
-        return NULL;
-    }
-    return d;
-}
-
-BlockNode *block_open_image(const char *filename, const char *format, const BlockFlags *flags,
-                            Error **errp)
-{
-    if (!strncmp(filename, "json:", 5)) {
-        return open_json(filename + 5, format, flags, errp);
-    }
-    const BlockDriver *d = format ? find_driver(format, errp) : NULL;
-    if (format && !d) {
-        return NULL;
-    }
-    BlockNode *file = open_protocol(filename, flags, errp);
-    if (!file || (d && d->kind == BLOCK_PROTOCOL)) {
-        return file;
-    }
-    BlockNode *n = NULL;
-    if (!d) {
-        d = probe_node(file, errp);
-    }
-    if (d) {
-        Dict *opts = dict_new();
-        dict_set(opts, "file", file->name);
-        n = open_driver(d, opts, &file->flags, errp);
-        dict_free(opts);
-    }
-    if (n) {
-        n->probed = !format;
-    }
-    block_unref(file);
-    return n;
-}
-
-const char *block_foreign_format(const uint8_t *head, size_t len)
-{
-    static const struct {
-        const char *magic, *name;
-        size_t len;
-    } formats[] = {
-        { "QFI\xfb", "qcow2", 4 },        { "KDMV", "vmdk", 4 },
-        { "# Disk Desc", "vmdk", 11 },    { "conectix", "vpc", 8 },
-        { "vhdxfile", "vhdx", 8 },        { "QED\0", "qed", 4 },
-        { "<<< Oracle VM V", "vdi", 15 }, { "WithoutFreeSpace", "parallels", 16 },
-    };
-    for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
-        if (len >= formats[i].len && !memcmp(head, formats[i].magic, formats[i].len)) {
-            return formats[i].name;
+    list_for_each(pos, &nodes) {
+        const BlockNode *p = container_of(pos, BlockNode, list);
+        if (p->file == n || p->backing == n) {
+            return p->name;
         }
     }
     return NULL;
 }
 
-/* ---- children ---- */
+/* Two that write to one node would not know of each other. */
+static BlockNode *refer_to(const BlockNode *n, const char *key, const char *name,
+                           const BlockFlags *flags, Error **errp)
+{
+    BlockNode *child = block_find(name);
+    const char *user = child ? block_user(child) : NULL;
+    if (!child) {
+        error_set(errp, "%s=%s: there is no node of that name", key, name);
+        return NULL;
+    }
+    if (user && !child->readonly && !flags->readonly) {
+        error_set(errp, "%s=%s: the node is used by '%s' already; a %s node that writes to it "
+                  "needs it for itself (read-only=on shares it)", key, name, user,
+                  n->driver->name);
+        return NULL;
+    }
+    return block_ref(child);
+}
 
 bool block_open_child(BlockNode *n, const Dict *opts, const char *key, const BlockFlags *flags,
                       bool optional, BlockNode **child, Error **errp)
@@ -361,12 +296,9 @@ bool block_open_child(BlockNode *n, const Dict *opts, const char *key, const Blo
     Dict *sub = dict_sub(opts, key);
     *child = NULL;
     if (name) {
-        *child = block_find(name) ? block_ref(block_find(name)) : NULL;
-        if (!*child) {
-            error_set(errp, "%s=%s: there is no node of that name", key, name);
-        }
+        *child = refer_to(n, key, name, flags, errp);
     } else if (dict_count(sub)) {
-        *child = block_open(sub, flags, errp);
+        *child = block_open_words(NULL, sub, flags, errp);
     } else if (!optional) {
         error_set(errp, "a %s node needs %s=, a node's name, or %s.driver= and so on",
                   n->driver->name, key, key);
@@ -435,6 +367,41 @@ void block_unref(BlockNode *n)
     free_node(n);
 }
 
+bool block_own(BlockNode *n, bool own, Error **errp)
+{
+    if (!own && !n->owned) {
+        return error_set(errp, "node '%s' was not made by -blockdev; it goes with its user",
+                         n->name);
+    }
+    if (!own && n->refs > 1) {
+        const char *user = block_user(n);
+        return error_set(errp, "node '%s' is in use%s%s", n->name, user ? " by " : "",
+                         user ? user : "");
+    }
+    bool was = n->owned;
+    n->owned = own;
+    if (was && !own) {
+        block_unref(n);
+    }
+    return true;
+}
+
+void block_nodes_close(void)
+{
+    for (bool again = true; again;) {
+        again = false;
+        list_for_each(pos, &nodes) {
+            BlockNode *n = container_of(pos, BlockNode, list);
+            if (n->owned) {
+                n->owned = false;
+                block_unref(n);
+                again = true;
+                break; /* it may have taken others along */
+            }
+        }
+    }
+}
+
 void block_nodes_each(void (*fn)(BlockNode *n, void *opaque), void *opaque)
 {
     list_for_each_safe(pos, &nodes) {
@@ -451,7 +418,13 @@ int block_readv(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov
 
 int block_writev(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov, uint64_t len)
 {
-    return n->readonly ? EROFS : len ? n->driver->writev(n, offset, iov, niov, len) : 0;
+    if (n->readonly || !len) {
+        return n->readonly ? EROFS : 0;
+    }
+    if (n->detect_zeroes != ZEROES_OFF && iov_is_zero(iov, niov)) {
+        return block_write_zeroes(n, offset, len, n->detect_zeroes == ZEROES_UNMAP);
+    }
+    return n->driver->writev(n, offset, iov, niov, len);
 }
 
 int block_pread(BlockNode *n, uint64_t offset, void *buf, size_t len)
@@ -492,8 +465,9 @@ int block_write_zeroes(BlockNode *n, uint64_t offset, uint64_t len, bool may_unm
         return error;
     }
     for (error = 0; len && !error;) {
-        size_t part = MIN(len, sizeof(zeroes));
-        error = block_pwrite(n, offset, zeroes, part);
+        struct iovec v = { (void *)zeroes, MIN(len, sizeof(zeroes)) };
+        uint64_t part = v.iov_len;
+        error = n->driver->writev(n, offset, &v, 1, part);
         offset += part;
         len -= part;
     }

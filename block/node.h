@@ -98,6 +98,10 @@ struct BlockDriver {
     /* A named point a request passes, for fault injection; filters below look at it. */
     void (*event)(BlockNode *n, const char *event);
 
+    /* Protocols and filters with a prefix of their own ("blkdebug:"): what follows it, to options. NULL: it is
+     * filename=. */
+    bool (*parse_filename)(const char *rest, Dict *opts, Error **errp);
+
     /* ---- images ---- */
     /* 0 to 100: how sure is it that a file that begins so is ours? */
     int (*probe)(const uint8_t *head, size_t len);
@@ -138,6 +142,8 @@ struct BlockDriver {
     BlockDriver block_driver_##sym
 #define BLOCK_OPTION_END { .name = NULL }
 
+typedef enum DetectZeroes { ZEROES_OFF, ZEROES_ON, ZEROES_UNMAP } DetectZeroes;
+
 struct BlockNode {
     const BlockDriver *driver;
     char *name;      /* node-name, or a generated "#block123" */
@@ -147,6 +153,9 @@ struct BlockNode {
     uint64_t size;   /* bytes; changes with vm_lock held and nothing in flight */
     bool readonly;
     bool probed;     /* nobody said which format this is */
+    bool owned;      /* by -blockdev: one of refs */
+    DetectZeroes detect_zeroes;
+    char *taken_by;  /* "drive 'x'", which writes to it or forbids others to; NULL else */
     unsigned refs;
     unsigned request_align; /* a child's wish; 0 or 1: none */
     unsigned cluster_size;  /* a format's; 0: none */
@@ -171,6 +180,17 @@ BlockNode *block_open(const Dict *opts, const BlockFlags *flags, Error **errp);
  * NULL: the image's first bytes decide, and n->probed is set. */
 BlockNode *block_open_image(const char *filename, const char *format, const BlockFlags *flags,
                             Error **errp);
+/* Everything people can say of an image, as -drive and -blockdev do: filename (as above, NULL: none)
+ * and opts of the format, of its protocol ("file.X") and its backing file. Without driver= the image's
+ * first bytes decide. */
+BlockNode *block_open_words(const char *filename, const Dict *opts, const BlockFlags *flags,
+                            Error **errp);
+/* The steps of these, for block/open.c. */
+const BlockDriver *block_driver_need(const char *name, Error **errp); /* finds, or says why not */
+bool block_flags_parse(BlockFlags *f, const Dict *opts, Error **errp) MUST_USE;
+BlockNode *block_open_driver(const BlockDriver *d, const Dict *opts, const BlockFlags *flags,
+                             Error **errp);
+extern const char *const block_unbuilt_protocols[]; /* ends with NULL */
 /* For open: the child of that key ("file"), a reference to a node by name or nested options. false
  * with *errp unless it is there; *child NULL if absent and optional. */
 bool block_open_child(BlockNode *n, const Dict *opts, const char *key, const BlockFlags *flags,
@@ -183,6 +203,12 @@ char *block_backing_path(const char *image, const char *backing);
 BlockNode *block_find(const char *node_name);
 BlockNode *block_ref(BlockNode *n);
 void block_unref(BlockNode *n); /* the last one closes; NULL allowed */
+/* Who uses the node: a drive, or a node's name; NULL: nobody. */
+const char *block_user(BlockNode *n);
+/* own: takes the caller's reference for -blockdev. Not own: gives it back, which fails while others
+ * have one. */
+bool block_own(BlockNode *n, bool own, Error **errp) MUST_USE;
+void block_nodes_close(void); /* at exit, after the drives: what -blockdev owns */
 /* In order of opening. */
 void block_nodes_each(void (*fn)(BlockNode *n, void *opaque), void *opaque);
 
@@ -221,6 +247,7 @@ uint64_t iov_total(const struct iovec *iov, int niov);
 /* Copies len bytes of the iov from skip on to buf, or back. */
 void iov_to_buf(const struct iovec *iov, int niov, uint64_t skip, void *buf, uint64_t len);
 void iov_from_buf(const struct iovec *iov, int niov, uint64_t skip, const void *buf, uint64_t len);
+bool iov_is_zero(const struct iovec *iov, int niov);
 void iov_zero(const struct iovec *iov, int niov, uint64_t skip, uint64_t len);
 
 #endif

@@ -45,33 +45,12 @@ static bool is_write(BlkOp op)
 
 /* ---- worker side: no vm_lock ---- */
 
-static bool is_zero(const struct iovec *iov, int niov)
-{
-    for (int i = 0; i < niov; i++) {
-        const char *p = iov[i].iov_base;
-        size_t len = iov[i].iov_len;
-        if (len && (p[0] || memcmp(p, p + 1, len - 1))) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static int write_data(const Job *j)
-{
-    const Drive *d = j->drive;
-    if (d->detect_zeroes != ZEROES_OFF && is_zero(j->iov, j->niov)) {
-        return block_write_zeroes(d->node, j->offset, j->len, d->detect_zeroes == ZEROES_UNMAP);
-    }
-    return block_writev(d->node, j->offset, j->iov, j->niov, j->len);
-}
-
 static int run(const Job *j)
 {
     BlockNode *n = j->drive->node;
     switch (j->op) {
     case BLK_READ: return block_readv(n, j->offset, j->iov, j->niov, j->len);
-    case BLK_WRITE: return write_data(j);
+    case BLK_WRITE: return block_writev(n, j->offset, j->iov, j->niov, j->len);
     case BLK_FLUSH: return block_flush(n);
     case BLK_DISCARD: return block_discard(n, j->offset, j->len);
     default: return block_write_zeroes(n, j->offset, j->len, true);

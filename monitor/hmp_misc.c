@@ -142,7 +142,7 @@ static void run_screendump(Monitor *mon, const Dict *args)
 
 static Drive *find_drive(Monitor *mon, const char *id)
 {
-    Drive *d = drive_find(id);
+    Drive *d = drive_by_id(id);
     if (!d) {
         monitor_printf(mon, "Error: there is no drive '%s'; info block lists them\n", id);
     }

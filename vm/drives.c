@@ -103,9 +103,25 @@ static bool open_one(MachineConfig *c, Dict *d, unsigned number, Error **errp)
     return error_set(errp, "if=%s is unknown; use if=ide or if=none", kind);
 }
 
+static bool open_nodes(const Options *o, Error **errp)
+{
+    for (size_t i = 0; i < o->blockdev.nr; i++) {
+        Dict *d = dict_parse(o->blockdev.str[i], "driver", errp);
+        bool ok = d && blockdev_add(d, errp);
+        dict_free(d);
+        if (!ok) {
+            return error_prefix(errp, "-blockdev %s: ", o->blockdev.str[i]);
+        }
+    }
+    return true;
+}
+
 bool drives_open(MachineConfig *c, const Options *o, Error **errp)
 {
     static const char *const cd_types[] = { "ide-cd", "ide-drive", "scsi-cd", NULL };
+    if (!open_nodes(o, errp)) {
+        return false;
+    }
     for (size_t i = 0; i < o->nr_drives; i++) {
         Dict *d = dict_copy(o->drive[i].opts);
         if (o->snapshot && !dict_has(d, "snapshot")) {

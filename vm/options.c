@@ -182,6 +182,8 @@ static const OptionRow table[] = {
     SECTION("Disks"),
     { "drive", NULL, "file=FILE[,if=ide|none][,format=raw][,media=disk|cdrom][,...]",
       "a disk or CD and its image", do_drive, 0, NULL },
+    LIST("blockdev", "driver=DRIVER,node-name=NAME[,...]", blockdev,
+         "a block node for -device X,drive=NAME; also as JSON"),
     { "hda", NULL, "FILE", "the first IDE disk", do_disk, 0, "0" },
     { "hdb", NULL, "FILE", "the second", do_disk, 0, "1" },
     { "hdc", NULL, "FILE", "the third (not with -cdrom)", do_disk, 0, "2" },

@@ -19,7 +19,7 @@ typedef struct DriveOption {
 } DriveOption;
 
 typedef struct Options {
-    StrList machine, accel, device, chardev, mon, serial, parallel, monitor, debugcon, smp,
+    StrList blockdev, machine, accel, device, chardev, mon, serial, parallel, monitor, debugcon, smp,
         memory, boot, firmware_dirs, global;
     DriveOption *drive;
     size_t nr_drives;

@@ -24,7 +24,6 @@ static const struct {
     { "loadvm", "snapshots are not built yet" },
     { "fda fdb", "floppy disks are not built yet; -hda and -cdrom take images" },
     { "pflash mtdblock sd", "only IDE disks are built yet; -bios takes firmware" },
-    { "blockdev", "use -drive instead; -blockdev is not built yet" },
     { "fsdev virtfs virtfs_synth", "sharing directories is not built yet" },
     { "s gdb", "the debugger stub is not built yet; the monitor has x, x/i and info registers" },
     { "smbios acpitable", "tables of one's own are not built yet" },

@@ -69,8 +69,8 @@ static bool attach(IdeDevice *d, const DriveUser *user, Error **errp)
 
 static bool find_drive(IdeDevice *d, Error **errp)
 {
-    d->drive = drive_find(d->drive_id);
-    return d->drive || error_set(errp, "there is no drive '%s'", d->drive_id);
+    d->drive = drive_need(d->drive_id, errp);
+    return d->drive != NULL;
 }
 
 /* ---- disk ---- */

@@ -297,7 +297,7 @@ static bool init_disk(PcMachine *pc, unsigned n, Error **errp)
     if (!id && !empty_cd) {
         return true;
     }
-    const Drive *drive = id ? drive_find(id) : NULL;
+    const Drive *drive = id ? drive_by_id(id) : NULL;
     const char *type = empty_cd || (drive && drive_is_cdrom(drive)) ? "ide-cd" : "ide-hd";
     const DeviceType *t = device_type_find(type);
     if (!t || !pc->ide) {

@@ -59,7 +59,7 @@ static void init_disks(PcMachine *pc)
     const MachineConfig *config = &pc->machine->config;
     unsigned types = 0, translation = 0;
     for (unsigned n = 0; n < ARRAY_SIZE(config->ide_drive); n++) {
-        const Drive *d = config->ide_drive[n] ? drive_find(config->ide_drive[n]) : NULL;
+        const Drive *d = config->ide_drive[n] ? drive_by_id(config->ide_drive[n]) : NULL;
         if (!d || drive_is_cdrom(d)) {
             continue;
         }

@@ -58,6 +58,35 @@ def test_plugs():
     fails("-hda", path, "-hdb", path, wants=["in use by another drive of this guest"])
 
 
+def test_blockdev():
+    path = image("n.img")
+    node = "driver=file,node-name=f,filename=" + path
+    raw = "driver=raw,node-name=r,file=f"
+    fails("-blockdev", "driver=raw,file=f", wants=["needs node-name="])
+    fails("-blockdev", "node-name=r", wants=["needs driver="])
+    fails("-blockdev", raw, wants=["file=f: there is no node of that name"])
+    fails("-blockdev", node + ",filenam=x", wants=["did you mean 'filename'?"])
+    fails("-blockdev", node, "-blockdev", node, wants=["there is a node 'f' already"])
+    fails("-blockdev", node, "-blockdev", raw, "-blockdev", "driver=raw,node-name=r2,file=f",
+          wants=["used by 'r' already", "read-only=on"])
+    both = ["-blockdev", node, "-blockdev", raw]
+    fails("-M", "pc", *both, "-device", "ide-hd,drive=f", wants=["node 'f' is in use by r"])
+    fails("-M", "pc", *both, "-device", "ide-hd,drive=x", wants=["no drive 'x'", "-blockdev"])
+    fails("-M", "pc", *both, "-device", "ide-hd,drive=r", "-device", "ide-hd,drive=r",
+          wants=["drive 'r' belongs to /machine/"])
+    fails("-drive", "file.driver=file,file.lockin=off,file.filename=" + path,
+          wants=["did you mean 'locking'?"])
+    fails("-drive", "driver=raw,format=qcow2,file=" + path, wants=["say the same"])
+    json = '{"driver": "raw", "node-name": "j", "read-only": true, ' \
+           '"file": {"driver": "file", "filename": "%s"}}' % path
+    with QTest("-M", "pc", *both, "-device", "ide-hd,drive=r"):
+        pass
+    with QTest("-M", "pc", "-blockdev", json, "-device", "ide-hd,drive=j"):
+        with QTest("-M", "pc", "-drive", "driver=raw,file.driver=file,file.filename=" + path +
+                   ",file.locking=off,node-name=x"):
+            pass
+
+
 def test_locked():
     path = image("b.img")
     with QTest("-M", "pc", "-hda", path) as vm:

@@ -289,6 +289,56 @@ static void test_detect_zeroes(void **state)
     free(path);
 }
 
+/* ---- nodes ---- */
+
+static void node_add(const char *options)
+{
+    Error *err = NULL;
+    Dict *d = dict_parse(options, "driver", &err);
+    if (!d || !blockdev_add(d, &err)) {
+        fail_msg("%s: %s", options, error_text(err));
+    }
+    dict_free(d);
+}
+
+static void test_nodes(void **state)
+{
+    (void)state;
+    char *path = make_image("node.img", 1 << 20);
+    char *file = xasprintf("file,node-name=f,filename=%s", path);
+    Error *err = NULL;
+    node_add(file);
+    node_add("raw,node-name=r,file=f,offset=4096,size=8192,detect-zeroes=unmap");
+    assert_false(blockdev_del("f", &err));
+    assert_non_null(strstr(error_text(err), "in use by r"));
+    error_free(err);
+    err = NULL;
+    assert_null(drive_by_id("r"));
+    Drive *d = drive_find("r");
+    assert_non_null(d);
+    assert_int_equal(drive_size(d), 8192);
+    assert_int_equal(read_byte(d, 513), (uint8_t)(4096 / 512 + 1 + 513));
+    uint8_t buf[512];
+    memset(buf, 0xa5, sizeof(buf));
+    assert_int_equal(request(d, BLK_WRITE, 0, buf, 512), 0);
+    assert_int_equal(file_byte(path, 4096), 0xa5);
+    memset(buf, 0, sizeof(buf));
+    assert_int_equal(request(d, BLK_WRITE, 0, buf, 512), 0);
+    assert_int_equal(file_byte(path, 4096), 0);
+    assert_false(blockdev_del("r", &err));
+    assert_non_null(strstr(error_text(err), "drive 'r'"));
+    error_free(err);
+    err = NULL;
+    static const DriveUser user = { 0 };
+    assert_true(drive_attach(d, &user, NULL, "/machine/x", &err));
+    drive_detach(d);
+    assert_null(drive_by_id("r"));
+    assert_true(blockdev_del("r", &err));
+    assert_true(blockdev_del("f", &err));
+    free(file);
+    free(path);
+}
+
 /* ---- snapshot ---- */
 
 static void test_snapshot(void **state)
@@ -702,7 +752,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         TEST(test_read_write), TEST(test_writethrough), TEST(test_direct), TEST(test_many_pieces),
-        TEST(test_bounds), TEST(test_readonly), TEST(test_odd_size), TEST(test_detect_zeroes),
+        TEST(test_bounds), TEST(test_readonly), TEST(test_odd_size), TEST(test_detect_zeroes), TEST(test_nodes),
         TEST(test_snapshot), TEST(test_no_room), TEST(test_policies), TEST(test_cancel_kept),
         TEST(test_cancel_in_flight), TEST(test_drain_from_thread),
         TEST(test_main_loop_completes), TEST(test_bad_images), TEST(test_permission),

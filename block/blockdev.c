@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * -blockdev: nodes that the user makes and names, and that stay until he takes them away.
+ */
+#include <string.h>
+
+#include "block/drive_impl.h"
+
+bool blockdev_add(const Dict *opts, Error **errp)
+{
+    const char *name = dict_get(opts, "node-name");
+    if (!name) {
+        return error_set(errp,
+                         "a block node needs node-name=, by which a -device or another node finds "
+                         "it");
+    }
+    if (drive_by_id(name)) {
+        return error_set(errp, "there is a drive '%s' already", name);
+    }
+    BlockNode *n = block_open(opts, &(BlockFlags){ 0 }, errp);
+    return n && block_own(n, true, errp);
+}
+
+bool blockdev_del(const char *node_name, Error **errp)
+{
+    BlockNode *n = block_find(node_name);
+    if (!n) {
+        return error_set(errp, "there is no node '%s'; info block -n lists them", node_name);
+    }
+    blk_drain(NULL);
+    if (block_user(n)) {
+        return error_set(errp, "node '%s' is in use by %s", node_name, block_user(n));
+    }
+    return block_own(n, false, errp);
+}
