@@ -243,7 +243,6 @@ static bool load(KvmVcpu *k)
     kvm_clock_tell_guest(k);
     k->in_kernel = true;
     k->ready_for_interrupt = false;
-    give_cr8(k);
     return true;
 }
 
@@ -255,6 +254,7 @@ static int enter(KvmVcpu *k, bool only_finish)
 {
     struct kvm_run *run = k->run;
     int r = -EINTR;
+    give_cr8(k); /* what the last exit wrote to the TPR, before KVM_RUN tells what it has */
     go_inside(k, only_finish);
     bool no_intr = run->request_interrupt_window || k->vm->irqchip == KVM_IRQCHIP_ON;
     uint32_t look = ~(no_intr ? (uint32_t)CPU_REQ_INTR : 0);
@@ -268,16 +268,34 @@ static int enter(KvmVcpu *k, bool only_finish)
     return r;
 }
 
-/* Until the last instruction is complete in the kernel: it may exit again for its next part. */
-static void finish_instruction(KvmVcpu *k)
+/* Until the last instruction is complete in the kernel: it may exit again for its next part. False:
+ * leave the engine. */
+static bool finish_instruction(KvmVcpu *k)
 {
     while (k->unfinished) {
         int r = enter(k, true);
         take_cr8(k);
         if (r != -EINTR && r != -EAGAIN && !kvm_handle_exit(k, r)) {
-            break;
+            return false;
         }
     }
+    return true;
+}
+
+/* An instruction may still fault when user space has done its half (a refused MSR, INS to a page that
+ * is not there), and the kernel then enters the guest with that exception in place of a vector it was
+ * given before: the vector would be lost and its ISR bit stay. So the instruction ends before the
+ * vector goes in, and if it has ended in an event, which Linux before 5.14 calls ready for an
+ * interrupt, the vector waits. */
+static bool finish_before_interrupt(KvmVcpu *k)
+{
+    struct kvm_vcpu_events e = { 0 };
+    bool go_on = finish_instruction(k);
+    if (k->in_kernel && (kvm_ioctl(k->fd, KVM_GET_VCPU_EVENTS, &e) < 0 || e.exception.pending ||
+                         e.exception.injected || e.nmi.injected || e.interrupt.injected)) {
+        k->ready_for_interrupt = false;
+    }
+    return go_on;
 }
 
 void kvm_sync_state(KvmVcpu *k)
@@ -365,6 +383,12 @@ void kvm_vcpu_run(Vcpu *v)
             break;
         }
         uint32_t request = __atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST);
+        if ((request & CPU_REQ_INTR) && k->unfinished && k->vm->irqchip != KVM_IRQCHIP_ON) {
+            if (!finish_before_interrupt(k)) {
+                break;
+            }
+            continue;
+        }
         if (request & CPU_REQ_NMI) {
             inject_nmi(k);
         }
@@ -372,7 +396,6 @@ void kvm_vcpu_run(Vcpu *v)
             inject_smi(k);
         }
         inject_interrupt(k, request);
-        give_cr8(k);
         uint64_t entered = host_clock_ns();
         int r = enter(k, false);
         uint64_t back = host_clock_ns();
