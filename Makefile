@@ -27,6 +27,11 @@ SRCS := $(wildcard $(foreach d,$(DIRS),$(d)/*.c $(d)/*.S))
 ifeq ($(HAVE_PNG),n)
 SRCS := $(filter-out ui/png.c,$(SRCS))
 endif
+ifeq ($(HAVE_SLIRP),n)
+SRCS := $(filter-out net/user.c net/user_poll.c net/user_fwd.c,$(SRCS))
+else
+SRCS := $(filter-out net/user_none.c,$(SRCS))
+endif
 ifeq ($(HAVE_SDL),n)
 SRCS := $(filter-out ui/sdl%.c,$(SRCS))
 endif

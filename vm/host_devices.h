@@ -15,6 +15,15 @@ bool streams_open(MachineConfig *c, const Options *o, Error **errp) MUST_USE;
 bool monitors_start(Machine *m, Error **errp) MUST_USE;
 /* -drive, -hda.., -cdrom and bare images; leaves IDE drives' ids in c. */
 bool drives_open(MachineConfig *c, const Options *o, Error **errp) MUST_USE;
+/* -netdev, -nic, -net, or the default network: back ends now, their NICs once there is a machine. */
+bool networks_open(const Options *o, bool has_default, Error **errp) MUST_USE;
+bool networks_attach(Machine *m, Error **errp) MUST_USE;
+/* -device NIC,vlan=N: makes it netdev=. */
+bool network_device_vlan(Dict *d, Error **errp) MUST_USE;
+/* Warns of what is not connected. */
+void networks_check(void);
+/* Did one of these options ask for a list? Then it has been printed. */
+bool networks_help(const Options *o, Error **errp);
 /* Is a device of one of these types (NULL-terminated) asked for with -device? */
 bool options_have_device(const Options *o, const char *const *types);
 

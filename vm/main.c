@@ -97,7 +97,7 @@ static bool print_and_exit(const Options *o, Error **errp)
     } else if (is_help(o->log_items)) {
         log_list(print_line, NULL);
     } else {
-        return machine_help(machine, errp) || device_help(o, errp);
+        return machine_help(machine, errp) || device_help(o, errp) || networks_help(o, errp);
     }
     return true;
 }
@@ -125,7 +125,7 @@ static bool create_devices(Machine *m, const Options *o, Error **errp)
 {
     for (size_t i = 0; i < o->device.nr; i++) {
         Dict *d = dict_parse(o->device.str[i], "driver", errp);
-        bool ok = d && device_create(m, d, errp);
+        bool ok = d && network_device_vlan(d, errp) && device_create(m, d, errp);
         dict_free(d);
         if (!ok) {
             return error_prefix(errp, "-device %s: ", o->device.str[i]);
@@ -193,7 +193,8 @@ static bool build(Machine *m, const Options *o, Error **errp)
     bool ok = choose_engines(m, o, &plan, errp) &&
               (!o->qtest || qtest_open(o->qtest, o->qtest_log, errp)) &&
               streams_open(c, o, errp) && drives_open(c, o, errp) &&
-              vcpus_create(m, &plan, errp) && machine_init(m, type, errp) &&
+              networks_open(o, type->max_cpus, errp) && vcpus_create(m, &plan, errp) &&
+              machine_init(m, type, errp) && networks_attach(m, errp) &&
               create_devices(m, o, errp) && machine_config_check_unused(c, type, errp);
     accel_plan_free(&plan);
     return ok;
@@ -217,6 +218,7 @@ static bool start(Machine *m, const Options *o, Error **errp)
         return false;
     }
     machine_config_warn_globals(&m->config);
+    networks_check();
     if (m->nr_cpus) {
         accel_report();
     }

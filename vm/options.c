@@ -102,15 +102,6 @@ static bool do_disk(Options *o, const OptionRow *row, const char *arg, Error **e
     return true;
 }
 
-/* No network exists yet, so "none" is what everybody gets. */
-static bool do_no_net(Options *o, const OptionRow *row, const char *arg, Error **errp)
-{
-    (void)o;
-    return !strcmp(arg, "none") ||
-           error_set(errp, "-%s %s: networks are not built yet; -%s none is accepted", row->name,
-                     arg, row->name);
-}
-
 static bool do_sandbox(Options *o, const OptionRow *row, const char *arg, Error **errp)
 {
     (void)o;
@@ -206,8 +197,13 @@ static const OptionRow table[] = {
     LIST("mon", "chardev=ID[,mode=readline]", mon, "a monitor on a -chardev"),
     LIST("debugcon", "STREAM", debugcon, "what a guest prints on port 0xe9"),
     TEXT("echr", "N", echr, "the escape character of mon:stdio, 1 is Ctrl-A"),
-    { "net", NULL, "none", "no network card", do_no_net, 0, NULL },
-    { "nic", NULL, "none", "no network card", do_no_net, 0, NULL },
+
+    SECTION("Network"),
+    LIST("nic", "TYPE[,model=NIC][,mac=ADDR][,...]", nic,
+         "a network and its card, such as user,hostfwd=tcp::2222-:22; none: no card"),
+    LIST("netdev", "TYPE,id=ID[,...]", netdev,
+         "a network for -device NIC,netdev=ID; 'help' lists types"),
+    LIST("net", "nic|TYPE[,vlan=N][,...]", net, "the old way: a card or a network on hub N"),
 
     SECTION("Running and debugging"),
     FLAG("daemonize", daemonize, "go to the background once all is set up"),
@@ -353,5 +349,5 @@ void options_print_help(void)
         }
     }
     printf("\nAn option's 'help' argument lists choices: -machine -accel -cpu -device -chardev "
-           "-d -display\n");
+           "-netdev -d -display\n");
 }

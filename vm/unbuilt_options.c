@@ -11,7 +11,9 @@ static const struct {
     const char *names; /* separated by blanks */
     const char *why;
 } unbuilt[] = {
-    { "netdev redir smb tftp bootp", "networks are not built yet; leave it away" },
+    { "redir", "use -nic user,hostfwd=tcp::HOSTPORT-:GUESTPORT" },
+    { "tftp bootp", "use -nic user,tftp=DIR,bootfile=FILE" },
+    { "smb", "sharing directories over SMB is not built; -nic user,tftp=DIR is" },
     { "vnc spice curses gtk alt-grab ctrl-grab no-frame portrait rotate g",
       "not built yet; -display sdl and -display none are" },
     { "k", "not built yet; the window passes on which keys are pressed, whatever their layout" },

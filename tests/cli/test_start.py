@@ -199,7 +199,7 @@ def test_errors():
     fails(["-rtc", "base=yesterday"], "utc")
     fails(["-rtc", "base=1600-01-01"], "1900 to 2150")
     fails(["-rtc", "base=9999-12-31T23:59:59"], "1900 to 2150")
-    fails(["-netdev", "user,id=n"], "not built")
+    fails(["-netdev", "vde,id=n"], "not built")
     fails(["-d", "guest_error"], "guest_errors")
     fails(["-D", "/nonexistent/log"], "/nonexistent/log")
     fails(["-pidfile", "/nonexistent/pid", "-display", "none"], "/nonexistent/pid")

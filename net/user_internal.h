@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * What the files of the user network share.
+ */
+#ifndef NET_USER_INTERNAL_H
+#define NET_USER_INTERNAL_H
+
+#include <slirp/libslirp.h>
+
+#include "chardev/chardev.h"
+#include "net/net.h"
+#include "net/offload.h"
+#include "net/user.h"
+#include "util/main_loop.h"
+#include "util/timer.h"
+
+/* A descriptor libslirp waits for. */
+typedef struct UserFd {
+    struct UserNet *u;
+    int fd;
+    FdWatch *watch;
+    unsigned events, ready; /* FD_READ, FD_WRITE */
+    bool wanted;            /* asked for since the last look */
+    List node;
+} UserFd;
+
+/* A port of the guest's network that ends in a character device. */
+typedef struct GuestFwd {
+    struct UserNet *u;
+    struct in_addr addr;
+    uint16_t port;
+    CharFrontend fe;
+    Chardev *own; /* made for it: goes with it */
+    List node;
+} GuestFwd;
+
+typedef struct UserNet {
+    NetClient nc;
+    Slirp *slirp;
+    List fds;        /* of UserFd */
+    UserFd **by_fd;  /* the same by number */
+    size_t nr_by_fd;
+    BottomHalf bh;   /* libslirp is to look at its sockets */
+    Timer timeout;   /* when it wants to look again */
+    bool in_slirp;   /* it may send: nothing can be put in meanwhile */
+    List guestfwds;
+    List node; /* on the list of user networks */
+    struct in_addr net, mask, host, dhcp, dns;
+    char *dnssearch_text;
+    uint8_t frame[NET_MAX_PACKET]; /* a packet of the guest in one piece */
+} UserNet;
+
+/* user_poll.c: libslirp in the main loop */
+void user_poll_init(UserNet *u);
+void user_poll_fini(UserNet *u);
+void user_poll_kick(UserNet *u); /* something changed: its descriptors may have, too */
+extern const SlirpCb user_slirp_callbacks;
+
+/* user_fwd.c */
+bool user_hostfwd(UserNet *u, const char *spec, bool add, Error **errp) MUST_USE;
+bool user_guestfwd_add(UserNet *u, const char *spec, unsigned index, Error **errp) MUST_USE;
+void user_guestfwds_close(UserNet *u);
+void user_guestfwds_notify(UserNet *u); /* they may be able to take more */
+
+#endif
