@@ -163,6 +163,23 @@ static BlockNode *open_format(const BlockDriver *d, const Dict *opts, BlockNode 
     return n;
 }
 
+/* driver=FILTER,file=NAME: the image with all it takes is below. */
+static BlockNode *open_filter(const BlockDriver *d, const char *filename, const Dict *opts,
+                              const BlockFlags *flags, Error **errp)
+{
+    Dict *sub = dict_sub(opts, "file");
+    BlockNode *file = block_open_words(filename, sub, flags, errp);
+    dict_free(sub);
+    if (!file) {
+        return NULL;
+    }
+    Dict *own = format_options(opts, file);
+    BlockNode *n = block_open_driver(d, own, flags, errp);
+    dict_free(own);
+    block_unref(file);
+    return n;
+}
+
 BlockNode *block_open_words(const char *filename, const Dict *opts, const BlockFlags *flags,
                             Error **errp)
 {
@@ -178,8 +195,11 @@ BlockNode *block_open_words(const char *filename, const Dict *opts, const BlockF
         return open_protocol(filename, opts, flags, errp);
     }
     const char *given = filename ? NULL : dict_get(opts, "file");
-    if (d && (d->kind == BLOCK_FILTER || given)) {
+    if (d && ((d->kind == BLOCK_FILTER && !filename) || given)) {
         return block_open(opts, flags, errp);
+    }
+    if (d && d->kind == BLOCK_FILTER) {
+        return open_filter(d, filename, opts, flags, errp);
     }
     BlockFlags below = *flags;
     BlockNode *file = NULL;
