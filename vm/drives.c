@@ -77,11 +77,39 @@ static bool open_ide(MachineConfig *c, Dict *d, Error **errp)
     return true;
 }
 
+/* index=N or unit=N; else the first free one. */
+static bool open_floppy(MachineConfig *c, Dict *d, Error **errp)
+{
+    uint64_t slot = c->floppy_drive[0] ? 1 : 0, bus = 0;
+    if (!dict_get_u64(d, "bus", &bus, errp) || !dict_get_u64(d, "unit", &slot, errp) ||
+        !dict_get_u64(d, "index", &slot, errp)) {
+        return false;
+    }
+    if (bus || slot >= ARRAY_SIZE(c->floppy_drive)) {
+        return error_set(errp, "there are floppy drives 0 and 1 on bus 0, no others");
+    }
+    if (c->floppy_drive[slot]) {
+        return error_set(errp, "floppy drive %llu has drive '%s' already",
+                         (unsigned long long)slot, c->floppy_drive[slot]);
+    }
+    if (!dict_has(d, "id")) {
+        dict_setf(d, "id", "floppy%llu", (unsigned long long)slot);
+    }
+    if (!create(d, errp)) {
+        return false;
+    }
+    c->floppy_drive[slot] = xstrdup(dict_get(d, "id"));
+    return true;
+}
+
 static bool open_one(MachineConfig *c, Dict *d, unsigned number, Error **errp)
 {
     const char *kind = dict_get(d, "if");
     if (!kind || !strcmp(kind, "ide")) {
         return open_ide(c, d, errp);
+    }
+    if (!strcmp(kind, "floppy")) {
+        return open_floppy(c, d, errp);
     }
     if (!strcmp(kind, "none")) {
         if (!dict_has(d, "id")) {
@@ -100,7 +128,7 @@ static bool open_one(MachineConfig *c, Dict *d, unsigned number, Error **errp)
     if (near) {
         return error_set(errp, "if=%s is unknown, did you mean %s?", kind, near);
     }
-    return error_set(errp, "if=%s is unknown; use if=ide or if=none", kind);
+    return error_set(errp, "if=%s is unknown; use if=ide, if=floppy or if=none", kind);
 }
 
 static bool open_nodes(const Options *o, Error **errp)
@@ -118,6 +146,8 @@ static bool open_nodes(const Options *o, Error **errp)
 
 bool drives_open(MachineConfig *c, const Options *o, Error **errp)
 {
+    static const char *const floppy_types[] = { "floppy", "isa-fdc", NULL };
+    static const char *const fdc_types[] = { "isa-fdc", NULL };
     static const char *const cd_types[] = { "ide-cd", "ide-drive", "scsi-cd", NULL };
     if (!open_nodes(o, errp)) {
         return false;
@@ -138,6 +168,8 @@ bool drives_open(MachineConfig *c, const Options *o, Error **errp)
             return false;
         }
     }
+    c->default_floppy = !o->nodefaults && !options_have_device(o, floppy_types);
+    c->no_fdc = options_have_device(o, fdc_types);
     c->default_cdrom = !o->nodefaults && !options_have_device(o, cd_types);
     return true;
 }

@@ -102,6 +102,17 @@ static bool do_disk(Options *o, const OptionRow *row, const char *arg, Error **e
     return true;
 }
 
+static bool do_floppy(Options *o, const OptionRow *row, const char *arg, Error **errp)
+{
+    (void)errp;
+    Dict *d = dict_new();
+    dict_set(d, "if", "floppy");
+    dict_set(d, "index", row->text);
+    dict_set(d, "file", arg);
+    add_drive(o, d, row->name);
+    return true;
+}
+
 static bool do_sandbox(Options *o, const OptionRow *row, const char *arg, Error **errp)
 {
     (void)o;
@@ -171,10 +182,12 @@ static const OptionRow table[] = {
     FLAG("no-shutdown", no_shutdown, "stop but stay when the guest powers off"),
 
     SECTION("Disks"),
-    { "drive", NULL, "file=FILE[,if=ide|none][,format=raw][,media=disk|cdrom][,...]",
+    { "drive", NULL, "file=FILE[,if=ide|floppy|none][,format=raw][,media=disk|cdrom][,...]",
       "a disk or CD and its image", do_drive, 0, NULL },
     LIST("blockdev", "driver=DRIVER,node-name=NAME[,...]", blockdev,
          "a block node for -device X,drive=NAME; also as JSON"),
+    { "fda", NULL, "FILE", "the floppy disk in drive A", do_floppy, 0, "0" },
+    { "fdb", NULL, "FILE", "in drive B", do_floppy, 0, "1" },
     { "hda", NULL, "FILE", "the first IDE disk", do_disk, 0, "0" },
     { "hdb", NULL, "FILE", "the second", do_disk, 0, "1" },
     { "hdc", NULL, "FILE", "the third (not with -cdrom)", do_disk, 0, "2" },

@@ -24,7 +24,6 @@ static const struct {
     { "qmp qmp-pretty", "QMP is not built yet; -monitor gives the human monitor" },
     { "incoming only-migratable", "migration is not built yet" },
     { "loadvm", "snapshots are not built yet" },
-    { "fda fdb", "floppy disks are not built yet; -hda and -cdrom take images" },
     { "pflash mtdblock sd", "only IDE disks are built yet; -bios takes firmware" },
     { "fsdev virtfs virtfs_synth", "sharing directories is not built yet" },
     { "s gdb", "the debugger stub is not built yet; the monitor has x, x/i and info registers" },

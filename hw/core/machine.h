@@ -45,6 +45,9 @@ typedef struct MachineConfig {
     char *debugcon;
     /* if=ide drives: drive ids by bus*2+unit, NULL for none */
     char *ide_drive[4];
+    char *floppy_drive[2];     /* if=floppy drives' ids, NULL for none */
+    bool default_floppy;       /* an empty drive A unless something is there */
+    bool no_fdc;               /* -device makes the floppy controller */
     bool default_cdrom;        /* an empty CD drive at ide.1.0 unless something is there */
 } MachineConfig;
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "hw/acpi/piix4_pm.h"
+#include "hw/block/fdc.h"
 #include "hw/isa/piix3.h"
 #include "hw/pc/acpi_tables.h"
 #include "hw/pc/pc.h"
@@ -213,14 +214,53 @@ static void add_ports(Aml *a, const Machine *m)
     }
 }
 
-static bool has_device(const Machine *m, const char *type)
+static Device *first_device(const Machine *m, const char *type)
 {
     list_for_each(node, &m->devices) {
-        if (strcmp(container_of(node, Device, machine_node)->type->name, type) == 0) {
-            return true;
+        Device *dev = container_of(node, Device, machine_node);
+        if (strcmp(dev->type->name, type) == 0) {
+            return dev;
         }
     }
-    return false;
+    return NULL;
+}
+
+/* ACPI 6.4 9.8: _FDE says which drives there are (and that no tape is), _FDI what they are. */
+static void add_floppies(Aml *a, Device *fdc)
+{
+    unsigned long base = number_property(fdc, "iobase");
+    uint16_t info[16];
+    aml_device(a, "FDC0");
+    aml_name_eisa_id(a, "_HID", "PNP0700");
+    aml_name(a, "_CRS");
+    aml_resources(a);
+    aml_res_io(a, base + 2, 4);
+    aml_res_io(a, base + 7, 1);
+    aml_res_irq(a, number_property(fdc, "irq"));
+    aml_res_dma(a, number_property(fdc, "dma"));
+    aml_resources_close(a);
+    aml_name(a, "_FDE");
+    aml_buffer(a);
+    for (unsigned n = 0; n < 4; n++) {
+        aml_u32(a, floppy_acpi_info(fdc, n, info));
+    }
+    aml_u32(a, 2); /* tape: never there */
+    aml_buffer_close(a);
+    for (unsigned n = 0; n < FDC_MAX_DRIVES; n++) {
+        if (!floppy_acpi_info(fdc, n, info)) {
+            continue;
+        }
+        aml_device(a, n ? "FLPB" : "FLPA");
+        aml_name_int(a, "_ADR", n);
+        aml_name(a, "_FDI");
+        aml_package(a, 16);
+        for (unsigned i = 0; i < 16; i++) {
+            aml_int(a, info[i]);
+        }
+        aml_close(a);
+        aml_close(a);
+    }
+    aml_close(a);
 }
 
 static void add_fw_cfg(Aml *a)
@@ -264,9 +304,13 @@ static void add_isa_bridge(Aml *a, const PcMachine *pc)
     for (size_t i = 0; i < ARRAY_SIZE(motherboard); i++) {
         add_isa(a, &motherboard[i]);
     }
-    if (has_device(m, "i8042")) {
+    if (first_device(m, "i8042")) {
         add_isa(a, &keyboard);
         add_isa(a, &mouse);
+    }
+    Device *fdc = first_device(m, "isa-fdc");
+    if (fdc) {
+        add_floppies(a, fdc);
     }
     add_ports(a, m);
     add_fw_cfg(a);

@@ -272,7 +272,7 @@ void aml_region(Aml *a, const char *name, uint8_t space, uint64_t offset, uint64
 /* ---- resource templates ---- */
 
 /* The buffer's size stands before its bytes: always a word, filled in at the end. */
-void aml_resources(Aml *a)
+void aml_buffer(Aml *a)
 {
     aml_u8(a, OP_BUFFER);
     open_object(a);
@@ -281,14 +281,24 @@ void aml_resources(Aml *a)
     a->template_start = a->len;
 }
 
-void aml_resources_close(Aml *a)
+void aml_buffer_close(Aml *a)
 {
-    aml_u8(a, 0x79); /* end tag; checksum 0: not computed */
-    aml_u8(a, 0x00);
     size_t len = a->len - a->template_start;
     a->data[a->template_start - 2] = len;
     a->data[a->template_start - 1] = len >> 8;
     aml_close(a);
+}
+
+void aml_resources(Aml *a)
+{
+    aml_buffer(a);
+}
+
+void aml_resources_close(Aml *a)
+{
+    aml_u8(a, 0x79); /* end tag; checksum 0: not computed */
+    aml_u8(a, 0x00);
+    aml_buffer_close(a);
 }
 
 void aml_res_io(Aml *a, uint16_t base, uint8_t len)

@@ -50,6 +50,10 @@ void aml_name_int(Aml *a, const char *path, uint64_t v);
 void aml_name_eisa_id(Aml *a, const char *path, const char *id);
 void aml_region(Aml *a, const char *name, uint8_t space, uint64_t offset, uint64_t len);
 
+/* A buffer: open, bytes, close. */
+void aml_buffer(Aml *a);
+void aml_buffer_close(Aml *a);
+
 /* Buffer of resource descriptors (6.4): open, descriptors, close with its end tag. */
 void aml_resources(Aml *a);
 void aml_resources_close(Aml *a);

@@ -4,7 +4,7 @@
  *
  *   CPUs - LAPICs - IOAPIC        00:00.0 440FX   00:01.0 PIIX3 (ISA)   00:01.1 IDE
  *            \ 8259s                00:01.3 power management   00:02.0 VGA
- *   ISA: 8254, RTC, 8237s, 8042, port 92, speaker, serial and parallel ports, fw_cfg
+ *   ISA: 8254, RTC, 8237s, 8042, port 92, speaker, floppy, serial and parallel ports, fw_cfg
  *
  * A part whose type is not in this build is left out.
  */
@@ -17,6 +17,7 @@
 #include "block/block.h"
 #include "cpu/state.h"
 #include "hw/acpi/piix4_pm.h"
+#include "hw/block/fdc.h"
 #include "hw/intc/apic.h"
 #include "hw/intc/i8259.h"
 #include "hw/intc/ioapic.h"
@@ -261,6 +262,33 @@ static bool init_debugcon(PcMachine *pc, Error **errp)
     return device_realize(dev, &pc->isa->bus, NULL, "debugcon", errp);
 }
 
+/* Drives of -fda and -fdb; those of -device floppy come later. */
+static bool init_floppy(PcMachine *pc, Error **errp)
+{
+    const MachineConfig *config = &pc->machine->config;
+    if (config->no_fdc) {
+        return (!config->floppy_drive[0] && !config->floppy_drive[1]) ||
+               error_set(errp, "-device isa-fdc replaces the board's floppy controller; plug the "
+                               "drive into it with if=none,id=ID and -device floppy,drive=ID");
+    }
+    if (!make(pc, "isa-fdc", &pc->isa->bus, "fdc", &pc->fdc, errp)) {
+        return false;
+    }
+    for (unsigned n = 0; n < ARRAY_SIZE(config->floppy_drive); n++) {
+        const char *id = config->floppy_drive[n];
+        if (!id && !(n == 0 && config->default_floppy)) {
+            continue;
+        }
+        if (!pc->fdc) {
+            return !id || error_set(errp, "drive '%s': this build has no isa-fdc", id);
+        }
+        if (!floppy_create(container_of(pc->fdc, Fdc, dev), n, id, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool init_isa(PcMachine *pc, Error **errp)
 {
     Bus *isa = &pc->isa->bus;
@@ -269,7 +297,7 @@ static bool init_isa(PcMachine *pc, Error **errp)
            make(pc, "port92", isa, "port92", &ignored, errp) &&
            make(pc, "fpu-error", isa, "fpu-error", &ignored, errp) &&
            make(pc, "i8042", isa, "i8042", &ignored, errp) && init_ports(pc, errp) &&
-           init_debugcon(pc, errp);
+           init_debugcon(pc, errp) && init_floppy(pc, errp);
 }
 
 /* ---- VGA, disks, power ---- */

@@ -16,7 +16,7 @@ typedef struct PcMachine {
     PciBus *pci;
     IsaBus *isa;
     Region *pci_memory;
-    Device *host, *a20, *pic, *ioapic, *pit, *rtc, *hpet, *vga, *ide, *pm;
+    Device *host, *a20, *pic, *ioapic, *pit, *rtc, *hpet, *vga, *ide, *fdc, *pm;
     uint64_t ram_below_4g, ram_above_4g;
     Region ram_low, ram_high, bios, bios_isa;
     RamBlock *bios_ram;
@@ -46,6 +46,7 @@ bool pc_load_kernel(PcMachine *pc, Error **errp) MUST_USE;
 
 /* pc_cmos.c: what the setup program would have stored. */
 void pc_init_cmos(PcMachine *pc);
+void pc_init_cmos_floppies(PcMachine *pc);
 /* "cad" and the like into the boot sequence registers; false for an unknown letter. */
 bool pc_set_boot_order(PcMachine *pc, const char *order, Error **errp) MUST_USE;
 

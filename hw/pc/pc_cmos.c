@@ -6,6 +6,7 @@
 #include <ctype.h>
 
 #include "block/block.h"
+#include "hw/block/fdc.h"
 #include "hw/pc/pc.h"
 #include "hw/timer/mc146818.h"
 
@@ -16,8 +17,8 @@ enum {
     CMOS_EXT_MEM_64K = 0x34, CMOS_BOOT_FLAG1 = 0x38, CMOS_DISK_TRANSLATION = 0x39,
     CMOS_BOOT_FLAG2 = 0x3d, CMOS_HIGH_MEM_64K = 0x5b, CMOS_CPUS = 0x5f,
 };
-enum { EQUIP_FPU = 0x02, EQUIP_PS2_MOUSE = 0x04 };
-enum { BASE_MEM_KB = 640, BOOT_NO_FLOPPY_CHECK = 1 };
+enum { EQUIP_FLOPPY = 0x01, EQUIP_FPU = 0x02, EQUIP_PS2_MOUSE = 0x04, EQUIP_2_FLOPPIES = 0x40 };
+enum { BASE_MEM_KB = 640 };
 
 static void set16(PcMachine *pc, unsigned index, unsigned val)
 {
@@ -97,15 +98,29 @@ bool pc_set_boot_order(PcMachine *pc, const char *order, Error **errp)
         seq[nr++] = device;
     }
     rtc_set_cmos(pc->rtc, CMOS_BOOT_FLAG2, seq[1] << 4 | seq[0]);
-    rtc_set_cmos(pc->rtc, CMOS_BOOT_FLAG1, seq[2] << 4 | BOOT_NO_FLOPPY_CHECK);
+    rtc_set_cmos(pc->rtc, CMOS_BOOT_FLAG1, seq[2] << 4);
     return true;
+}
+
+/* At power-up, for -device floppy comes after the board. */
+void pc_init_cmos_floppies(PcMachine *pc)
+{
+    const Device *fdc = pc->fdc;
+    list_for_each(node, &pc->machine->devices) {
+        const Device *dev = container_of(node, Device, machine_node);
+        fdc = !fdc && dev->type == &type_isa_fdc ? dev : fdc;
+    }
+    unsigned a = floppy_cmos_type(fdc, 0), b = floppy_cmos_type(fdc, 1);
+    unsigned nr = (a != 0) + (b != 0);
+    rtc_set_cmos(pc->rtc, CMOS_FLOPPY_TYPES, a << 4 | b);
+    rtc_set_cmos(pc->rtc, CMOS_EQUIPMENT,
+                 EQUIP_FPU | EQUIP_PS2_MOUSE | (nr ? EQUIP_FLOPPY : 0) |
+                     (nr == 2 ? EQUIP_2_FLOPPIES : 0));
 }
 
 void pc_init_cmos(PcMachine *pc)
 {
     init_memory(pc);
     init_disks(pc);
-    rtc_set_cmos(pc->rtc, CMOS_FLOPPY_TYPES, 0); /* no floppy controller yet */
-    rtc_set_cmos(pc->rtc, CMOS_EQUIPMENT, EQUIP_FPU | EQUIP_PS2_MOUSE);
     rtc_set_cmos(pc->rtc, CMOS_CPUS, pc->machine->nr_cpus - 1);
 }

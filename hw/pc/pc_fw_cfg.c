@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hw/block/fdc.h"
 #include "hw/pc/acpi_build.h"
 #include "hw/pc/fw_cfg.h"
 #include "hw/pc/pc.h"
@@ -92,6 +93,12 @@ static bool boot_path(Device *dev, char *buf, size_t size)
         free(unit);
         return true;
     }
+    if (dev->bus && dev->bus->kind == BUS_FLOPPY) {
+        const Fdc *fdc = container_of(dev->bus->parent, Fdc, dev);
+        snprintf(buf, size, "/pci@i0cf8/isa@1/fdc@%04x/floppy@%x", fdc->iobase,
+                 container_of(dev, FloppyDrive, dev)->unit);
+        return true;
+    }
     if (dev->bus && dev->bus->kind == BUS_PCI) {
         const PciDevice *pci = container_of(dev, PciDevice, dev);
         unsigned class = pci->config[PCI_CLASS_BASE];
@@ -159,6 +166,7 @@ static void add_boot_order(PcMachine *pc)
 void pc_build_tables(PcMachine *pc)
 {
     add_boot_order(pc);
+    pc_init_cmos_floppies(pc);
     smbios_build(pc);
     if (pc->pm) {
         acpi_build(pc);
