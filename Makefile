@@ -39,6 +39,10 @@ ifeq ($(HAVE_PNG),n)
 SRCS := $(filter-out ui/png.c,$(SRCS))
 endif
 OBJS := $(patsubst %,$(B)/%.o,$(basename $(SRCS)))
+# The image tools: tools/img*.c and io*.c, with the back ends for images and nothing else of Vireo.
+TOOLS := $(B)/vireo-img
+IMG_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tools/img*.c tools/copy*.c))
+TOOL_OBJS := $(filter $(B)/block/% $(B)/util/%,$(OBJS))
 TEST_SRCS := $(wildcard tests/unit/test_*.c)
 TESTS := $(TEST_SRCS:%.c=$(B)/%)
 
@@ -46,7 +50,7 @@ TESTS := $(TEST_SRCS:%.c=$(B)/%)
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 
-all: $(B)/vireo
+all: $(B)/vireo $(TOOLS)
 
 $(B)/config.mk: configure
 	@./configure --quiet --build-dir=$(B) $(CONFIG_ARGS)
@@ -59,6 +63,8 @@ $(B)/flags: force | $(B)/config.mk
 
 $(B)/vireo: $(OBJS)
 	$(call say,LINK,$@)$(CC) $(CFLAGS) $(CONFIG_SAN) $(LDFLAGS) -o $@ $(OBJS) $(LIBS)
+$(B)/vireo-img: $(IMG_OBJS) $(TOOL_OBJS)
+	$(call say,LINK,$@)$(CC) $(CFLAGS) $(CONFIG_SAN) $(LDFLAGS) -o $@ $^ -Wl,--as-needed $(LIBS)
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
@@ -99,7 +105,7 @@ ORACLE := $(if $(ORACLE_OBJS),$(B)/tests/cpu/oracle/oracle)
 $(B)/tests/cpu/oracle/oracle: $(ORACLE_OBJS) $(TEST_OBJS)
 	$(call say,LINK,$@)$(CC) $(CFLAGS) $(CONFIG_SAN) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-tests: $(B)/vireo $(if $(filter y,$(HAVE_CMOCKA)),$(TESTS)) $(ORACLE)
+tests: $(B)/vireo $(TOOLS) $(if $(filter y,$(HAVE_CMOCKA)),$(TESTS)) $(ORACLE)
 
 RUN_TESTS = tests/run --build $(B) --cc '$(lastword $(CC))'
 check: tests
@@ -122,12 +128,12 @@ run: $(B)/vireo
 	$(B)/vireo $(ARGS)
 
 DOCS := README.md LICENSE $(wildcard docs/*.md docs/*.svg)
-install: $(B)/vireo
+install: $(B)/vireo $(TOOLS)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/vireo
-	install -m 755 $(B)/vireo $(DESTDIR)$(PREFIX)/bin/vireo
+	install -m 755 $(B)/vireo $(TOOLS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(DOCS) $(DESTDIR)$(PREFIX)/share/doc/vireo
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/vireo
+	rm -f $(patsubst $(B)/%,$(DESTDIR)$(PREFIX)/bin/%,$(B)/vireo $(TOOLS))
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/vireo
 
 # Only lines that differ from the last commit: tables keep the layout their authors gave them.
@@ -157,4 +163,4 @@ help:
 	@echo 'make lint         clang-tidy and cppcheck, where installed'
 	@echo 'make clean, make distclean'
 
--include $(OBJS:.o=.d) $(TESTS:%=%.d) $(ORACLE_OBJS:.o=.d)
+-include $(OBJS:.o=.d) $(IMG_OBJS:.o=.d) $(TESTS:%=%.d) $(ORACLE_OBJS:.o=.d)

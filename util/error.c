@@ -9,6 +9,13 @@ struct Error {
     char *text;
 };
 
+static const char *program = "vireo"; /* set before threads start */
+
+void error_set_program(const char *name)
+{
+    program = name;
+}
+
 static bool PRINTF_LIKE(2, 0) set_text(Error **errp, const char *fmt, va_list ap)
 {
     assert(errp && !*errp);
@@ -72,7 +79,7 @@ void error_free(Error *err)
 
 void error_report(Error *err)
 {
-    fprintf(stderr, "vireo: %s\n", err->text);
+    fprintf(stderr, "%s: %s\n", program, err->text);
     error_free(err);
 }
 
@@ -80,7 +87,7 @@ void error_report(Error *err)
 static void PRINTF_LIKE(2, 0) report(const char *kind, const char *fmt, va_list ap)
 {
     char *text = xvasprintf(fmt, ap);
-    fprintf(stderr, "vireo: %s%s\n", kind, text);
+    fprintf(stderr, "%s: %s%s\n", program, kind, text);
     free(text);
 }
 

@@ -20,6 +20,8 @@ bool error_prefix(Error **errp, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* The text, without a newline; borrowed. */
 const char *error_text(const Error *err);
 void error_free(Error *err);
+/* Who speaks: "vireo" if not told. name is kept. */
+void error_set_program(const char *name);
 /* Prints "vireo: TEXT" on stderr and frees err. Takes err. */
 void error_report(Error *err);
 /* Prints "vireo: warning: ..." / "vireo: ..." on stderr, one line, newline added. */
