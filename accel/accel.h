@@ -52,10 +52,14 @@ struct Engine {
     /* It works here: is it also better than the next one, so that it may be chosen unasked? On false
      * *errp says why not. NULL: yes. */
     bool (*helps)(Error **errp);
+    /* The user ordered it: is there something to be told, as far as can be seen at no cost? Then
+     * false with *errp. NULL: nothing. */
+    bool (*suits)(Error **errp);
     /* info NAME: its own figures, line by line. vCPUs may be running. NULL: it has none. */
     void (*info)(Machine *m, void (*print)(void *opaque, const char *line), void *opaque);
     /* info exits: how often and why its vCPUs, which are parked, left guest code. NULL: never. */
     void (*exits)(Machine *m, void (*print)(void *opaque, const char *line), void *opaque);
+    bool init_probes; /* machine_init finds out by itself what probe would tell */
     bool gives_idle; /* -overcommit cpu-pm=on acts */
     bool own_memory; /* follows the memory map by a listener of its own */
     bool executes; /* false: accel test; its vCPUs never run */

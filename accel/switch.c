@@ -74,7 +74,8 @@ static bool init_machine(Machine *m, const Engine *e, const Dict *opts, Error **
 bool engine_prepare(Machine *m, const Engine *e, Error **errp)
 {
     EngineUse *u = use_of(m, e);
-    u->ready = u->ready || ((!e->probe || e->probe(errp)) && init_machine(m, e, u->opts, errp));
+    u->ready = u->ready || ((!e->probe || e->init_probes || e->probe(errp)) &&
+                            init_machine(m, e, u->opts, errp));
     return u->ready;
 }
 

@@ -353,18 +353,38 @@ static void print_line(void *opaque, const char *line)
     monitor_printf(opaque, "%s\n", line);
 }
 
+/* Why KVM does not run this guest, which some other engine runs. */
+static void say_why_no_kvm(Monitor *mon, const Engine *e)
+{
+    Error *err = NULL;
+    if (!e) {
+        monitor_printf(mon, "reason: this build has no KVM\n");
+    } else if (e->probe && !e->probe(&err)) {
+        monitor_printf(mon, "reason: %s\n", error_text(err));
+    } else if (e->suits && !e->suits(&err)) {
+        monitor_printf(mon, "reason: another engine was chosen; %s\n", error_text(err));
+    } else {
+        monitor_printf(mon, "reason: another engine was chosen; 'accel all kvm' moves the CPUs\n");
+    }
+    error_free(err);
+}
+
 /* The first line is what scripts look for. */
 static void run_info_kvm(Monitor *mon, const Dict *args)
 {
-    bool kvm = false;
+    bool kvm = false, others = false;
     (void)args;
     for (unsigned i = 0; mon->m && mon->m->vcpu && i < mon->m->nr_cpus; i++) {
-        kvm = kvm || !strcmp(mon->m->vcpu[i]->engine->name, "kvm");
+        const Engine *e = mon->m->vcpu[i]->engine;
+        kvm |= !strcmp(e->name, "kvm");
+        others |= e->executes;
     }
     monitor_printf(mon, "kvm support: %s\n", kvm ? "enabled" : "disabled");
-    const Engine *e = kvm ? engine_find("kvm") : NULL;
-    if (e && e->info) {
+    const Engine *e = engine_find("kvm");
+    if (kvm && e->info) {
         e->info(mon->m, print_line, mon);
+    } else if (!kvm && others) {
+        say_why_no_kvm(mon, e);
     }
 }
 

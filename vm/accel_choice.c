@@ -140,18 +140,18 @@ static const Engine *try_engine(Machine *m, const char *name, Error **errp)
         unknown_engine(name, errp);
         return NULL;
     }
-    Error *err = NULL;
-    if (e->probe && !e->probe(&err)) {
-        error_set(errp, "-accel %s: %s%s", name, error_text(err),
-                  e == engine_find("jit") ? "" : "; or use -accel jit, the translator");
-        error_free(err);
-        return NULL;
-    }
     if (engine_prepare(m, e, errp)) {
         return e;
     }
+    Error *err = NULL;
     char *start = xasprintf("-accel %s: ", e->name);
-    if (strncmp(error_text(*errp), start, strlen(start))) {
+    if (e->probe && !e->probe(&err)) { /* it is the host, not the options */
+        error_free(*errp);
+        *errp = NULL;
+        error_set(errp, "-accel %s: %s%s", name, error_text(err),
+                  e == engine_find("jit") ? "" : "; or use -accel jit, the translator");
+        error_free(err);
+    } else if (strncmp(error_text(*errp), start, strlen(start))) {
         error_prefix(errp, "-accel %s: ", name);
     }
     free(start);

@@ -60,9 +60,9 @@ const Engine *accel_default(Machine *m)
 void accel_ordered(const Engine *e)
 {
     Error *err = NULL;
-    if (e->helps && !e->helps(&err)) {
-        set_note(xasprintf("running on %s as ordered, but -accel jit is faster here: %s", e->name,
-                           error_text(err)));
+    if (e->suits && !e->suits(&err)) {
+        set_note(xasprintf("running on %s as ordered, but -accel jit is probably faster here: %s",
+                           e->name, error_text(err)));
         error_free(err);
     }
 }

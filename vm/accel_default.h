@@ -12,7 +12,7 @@ const Engine *accel_default(Machine *m);
 /* The same without a machine. *why: what is against those before it, "; not NAME: REASON" for each,
  * in a new string. */
 const Engine *accel_default_here(char **why);
-/* The user ordered this one: if it does not help, the line says so. */
+/* The user ordered this one: if it does not suit the host, the line says so. */
 void accel_ordered(const Engine *e);
 /* Prints the line, once the machine is there: what fails before has a line of its own. */
 void accel_report(void);

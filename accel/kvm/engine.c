@@ -170,7 +170,7 @@ static bool create_vm(KvmVm *vm, Error **errp)
     int fd;
     for (unsigned tries = 0; (fd = kvm_ioctl(vm->kvm_fd, KVM_CREATE_VM, NULL)) < 0; tries++) {
         if ((fd != -EBUSY && fd != -EAGAIN) || tries == 3) {
-            return error_set_errno(errp, -fd, "the kernel did not create a VM");
+            return kvm_host_no_vm(-fd, errp);
         }
         usleep(10000); /* another hypervisor may be letting go of VT-x just now */
     }
@@ -285,11 +285,8 @@ static bool open_machine(KvmVm *vm, const Dict *opts, Error **errp)
     if (!read_options(vm, opts, errp)) {
         return error_prefix(errp, "-accel kvm: ");
     }
-    vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    if (vm->kvm_fd < 0) {
-        return error_set_errno(errp, errno, "cannot open /dev/kvm");
-    }
-    if (!kick_init(errp) || !create_vm(vm, errp)) {
+    vm->kvm_fd = kvm_host_open(errp);
+    if (vm->kvm_fd < 0 || !kick_init(errp) || !create_vm(vm, errp)) {
         return false;
     }
     int size = kvm_ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, NULL);
@@ -429,7 +426,9 @@ ENGINE(kvm) = {
     .desc = "the host's virtualization extensions, by /dev/kvm",
     .thread_name = "KVM",
     .probe = kvm_host_probe,
+    .init_probes = true,
     .helps = kvm_host_helps,
+    .suits = kvm_host_suits,
     .machine_init = kvm_machine_init,
     .machine_fini = kvm_machine_fini,
     .describe_cpus = kvm_describe_cpus,

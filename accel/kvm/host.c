@@ -139,6 +139,11 @@ static void read_driver(KvmHostFacts *f, int kvm)
             f->missing = needed[i].name;
         }
     }
+}
+
+/* A VM that is gone at once: nothing else tells whether another hypervisor holds the processor. */
+static void try_vm(KvmHostFacts *f, int kvm)
+{
     int vm;
     do {
         vm = ioctl(kvm, KVM_CREATE_VM, 0);
@@ -149,7 +154,8 @@ static void read_driver(KvmHostFacts *f, int kvm)
     }
 }
 
-void kvm_host_read(KvmHostFacts *f, const char *root)
+/* *kvm: /dev/kvm, opened; -1: it could not be. */
+static void read_facts(KvmHostFacts *f, const char *root, int *kvm)
 {
     *f = (KvmHostFacts){ 0 };
     read_cpuid(f);
@@ -162,11 +168,22 @@ void kvm_host_read(KvmHostFacts *f, const char *root)
     if (!stat(path, &st)) {
         read_node(f, &st);
     }
-    int kvm = open(path, O_RDWR | O_CLOEXEC);
-    f->open_errno = kvm < 0 ? errno : 0;
+    *kvm = open(path, O_RDWR | O_CLOEXEC);
+    f->open_errno = *kvm < 0 ? errno : 0;
     free(path);
+    if (*kvm >= 0) {
+        read_driver(f, *kvm);
+    }
+}
+
+void kvm_host_read(KvmHostFacts *f, const char *root)
+{
+    int kvm;
+    read_facts(f, root, &kvm);
+    if (kvm >= 0 && !f->api_errno) {
+        try_vm(f, kvm);
+    }
     if (kvm >= 0) {
-        read_driver(f, kvm);
         close(kvm);
     }
 }
@@ -287,10 +304,9 @@ static bool not_opened(const KvmHostFacts *f, Error **errp)
     }
 }
 
-/* KVM_CREATE_VM's errno. */
-static bool no_vm(const KvmHostFacts *f, Error **errp)
+bool kvm_host_no_vm(int create_errno, Error **errp)
 {
-    switch (f->create_errno) {
+    switch (create_errno) {
     case EBUSY:
         return error_set(
             errp, "the processor's virtualization is busy: another hypervisor (VirtualBox, VMware) "
@@ -298,7 +314,7 @@ static bool no_vm(const KvmHostFacts *f, Error **errp)
     case ENOMEM: return error_set(errp, "no memory for a VM: free some");
     case EMFILE: return error_set(errp, "too many open files for a VM: `ulimit -n 4096`");
     default:
-        return error_set_errno(errp, f->create_errno,
+        return error_set_errno(errp, create_errno,
                                "KVM makes no VM (see the end of `sudo dmesg`)");
     }
 }
@@ -322,7 +338,7 @@ bool kvm_host_judge(const KvmHostFacts *f, Error **errp)
     if (f->missing) {
         return error_set(errp, "the kernel's KVM has no %s: boot Linux 4.14 or newer", f->missing);
     }
-    return f->create_errno ? no_vm(f, errp) : true;
+    return !f->create_errno || kvm_host_no_vm(f->create_errno, errp);
 }
 
 bool kvm_host_probe(Error **errp)
@@ -330,4 +346,27 @@ bool kvm_host_probe(Error **errp)
     KvmHostFacts f;
     kvm_host_read(&f, "");
     return kvm_host_judge(&f, errp);
+}
+
+int kvm_host_open(Error **errp)
+{
+    KvmHostFacts f;
+    int kvm;
+    read_facts(&f, "", &kvm);
+    if (kvm_host_judge(&f, errp)) {
+        return kvm;
+    }
+    if (kvm >= 0) {
+        close(kvm);
+    }
+    return -1;
+}
+
+bool kvm_host_suits(Error **errp)
+{
+    KvmHostFacts f = { 0 };
+    read_cpuid(&f);
+    return f.virt ||
+           error_set(errp, "the processor shows no VT-x or SVM, so that /dev/kvm emulates guest "
+                           "code (`vireo doctor` measures how fast)");
 }

@@ -42,11 +42,17 @@ bool kvm_host_judge(const KvmHostFacts *f, Error **errp);
 
 /* Engine.probe. */
 bool kvm_host_probe(Error **errp);
+/* /dev/kvm, if it can be used as far as can be told without making a VM; else -1. */
+int kvm_host_open(Error **errp);
+/* KVM_CREATE_VM's errno: *errp has cause and cure. False. */
+bool kvm_host_no_vm(int create_errno, Error **errp);
 /* How many million instructions a second a tiny guest does, in under 20 ms: a lower bound where
  * it is fast. 0 with *errp: it could not be measured. */
 double kvm_host_speed(Error **errp);
 enum { KVM_FAST_MIPS = 8 }; /* below that the instructions are emulated, one by one */
 /* Engine.helps: is guest code run by the processor? */
 bool kvm_host_helps(Error **errp);
+/* Engine.suits: CPUID shows what KVM is for. */
+bool kvm_host_suits(Error **errp);
 
 #endif

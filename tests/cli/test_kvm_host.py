@@ -118,13 +118,31 @@ def test_default_here():
 
 
 def test_order_here():
-    """An order is followed where KVM can be used, slow as it may be, which is said."""
+    """An order is followed where KVM can be used. CPUID tells whether it may be slow."""
     status, text = run(None, "-accel", "kvm")
     if status == 1:
         skip(text.strip())
     check("exit status, '%s'" % text, STATUS, status)
-    slow = "emulates" in run(None)[1]
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as f:
+        slow = not {"vmx", "svm"} & set(f.read().split())
     check("says so: '%s'" % text, slow, "running on kvm as ordered" in text)
+
+
+def test_info():
+    """info kvm says why KVM does not run the guest."""
+    need_namespaces()
+    for dev, want in (("", "no /dev/kvm"), (None, "another engine was chosen")):
+        cmd = [vireo(), "-accel", "interp", "-S", "-display", "none", "-nodefaults",
+               "-monitor", "stdio"]
+        if dev is not None:
+            cmd = ["unshare", "-m", "sh", "-ec", 'mount -t tmpfs none /dev\nexec "$@"', "sh", *cmd]
+        elif not os.path.exists("/dev/kvm"):
+            continue
+        done = subprocess.run(cmd, input=b"info kvm\nquit\n", stdout=subprocess.PIPE, check=True,
+                              timeout=start.TIMEOUT)
+        lines = done.stdout.decode().replace("\r", "").split("\n")
+        at = lines.index("kvm support: disabled")
+        check("'%s'" % lines[at + 1], True, lines[at + 1].startswith("reason: " + want))
 
 
 if __name__ == "__main__":

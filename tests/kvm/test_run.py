@@ -5,6 +5,7 @@ way of the dirty log, clocks over stop and cont and over a host that stands stil
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -61,7 +62,7 @@ class Hmp:
 class Vm:
     """A guest of this directory under KVM, with a monitor."""
 
-    def __init__(self, guest, *args, bits=64, options=()):
+    def __init__(self, guest, *args, bits=64, options=(), wrapper=()):
         if run.lacks():
             skip(run.lacks())
         self.log = os.path.join(DIR.name, guest + ".out")
@@ -73,7 +74,7 @@ class Vm:
         cmd = run.command(VIREO, run.build(guest, DIR.name, bits), self.log, ["-accel", "kvm"], 1,
                           list(options) + ["-monitor", "unix:%s,server,nowait" % path] + list(args))
         self.err = tempfile.TemporaryFile()
-        self.proc = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stderr=self.err)
+        self.proc = subprocess.Popen(list(wrapper) + cmd, stdin=subprocess.DEVNULL, stderr=self.err)
         self.hmp = Hmp(path)
 
     def __enter__(self):
@@ -115,6 +116,23 @@ def test_sequence():
     want = ["KVM_CREATE_VM", "KVM_SET_USER_MEMORY_REGION", "KVM_CREATE_IRQCHIP", "KVM_CREATE_PIT2",
             "KVM_CREATE_VCPU", "KVM_RUN"]
     check("order", want, [c for c in calls if c in want])
+
+
+def test_one_vm():
+    """An order makes one VM, that of the machine, as strace shows."""
+    if not shutil.which("strace"):
+        skip("no strace: install it")
+    log = os.path.join(DIR.name, "strace.log")
+    with Vm("frame", bits=32, wrapper=["strace", "-D", "-f", "-e", "trace=ioctl", "-o", log]) as vm:
+        vm.wait(lambda: "painting" in vm.said(), "start")
+    with open(log, encoding="ascii", errors="replace") as f:
+        if "ptrace" in (text := f.read())[:200]:
+            skip("strace may not trace here")
+    calls = list(dict.fromkeys(re.findall(r"ioctl\(\d+, (KVM_\w+)", text)))
+    want = ["KVM_CREATE_VM", "KVM_SET_USER_MEMORY_REGION", "KVM_CREATE_IRQCHIP", "KVM_CREATE_PIT2",
+            "KVM_CREATE_VCPU", "KVM_RUN"]
+    check("order", want, [c for c in calls if c in want])
+    check("VMs", 1, text.count("KVM_CREATE_VM,"))
 
 
 def test_info():
