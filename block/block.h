@@ -87,7 +87,15 @@ void drives_retry(void);
 bool drive_eject(Drive *d, bool force, Error **errp) MUST_USE;
 bool drive_change(Drive *d, const char *filename, const char *format, bool readonly,
                   Error **errp) MUST_USE;
-void drives_info(bool verbose, void (*print)(void *opaque, const char *line), void *opaque);
+/* Another size for a disk; its device hears of it. */
+bool drive_resize(Drive *d, uint64_t size, Error **errp) MUST_USE;
+/* What it holds goes into its backing file, under snapshot=on into the image. Blocks until done. */
+bool drive_commit(Drive *d, Error **errp) MUST_USE;
+bool drives_commit(Error **errp) MUST_USE; /* all that have where to */
+/* Its image goes at once; the drive itself with the device that has it. */
+void drive_delete(Drive *d);
+void drives_info(const char *only, bool verbose, void (*print)(void *opaque, const char *line), void *opaque);
+void nodes_info(bool verbose, void (*print)(void *opaque, const char *line), void *opaque);
 void drives_stats(void (*print)(void *opaque, const char *line), void *opaque);
 
 #endif

@@ -26,4 +26,12 @@ typedef bool BlockProgressFn(void *opaque, uint64_t done, uint64_t total);
 bool block_commit(BlockNode *top, BlockNode *base, BlockProgressFn *progress, void *opaque,
                   Error **errp) MUST_USE;
 
+/* Lets n be written, or no more; n->file with it. Nothing is in flight. */
+bool block_reopen(BlockNode *n, bool readonly, Error **errp) MUST_USE;
+/* Where what top holds would go, NULL: nowhere; for snapshot=on the image. *top: without filters
+ * above it. */
+BlockNode *block_commit_base(BlockNode **top);
+/* Commits top there, which is written to for that time, and empties it. Blocks until it is done. */
+bool block_commit_in_place(BlockNode *top, Error **errp) MUST_USE;
+
 #endif

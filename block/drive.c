@@ -186,6 +186,23 @@ static void drive_close(Drive *d)
     drive_free(d);
 }
 
+void drive_delete(Drive *d)
+{
+    blk_drain(d);
+    if (!d->user) {
+        drive_close(d);
+        return;
+    }
+    int error = d->node ? block_flush(d->node) : 0;
+    if (error) {
+        warn_report("drive '%s': the last flush of '%s' failed: %s", d->id, d->node->filename,
+                    strerror(error));
+    }
+    drop_node(d);
+    d->deleted = true;
+    d->id[0] = 0; /* the id is free again */
+}
+
 /* ---- what devices and the monitor ask ---- */
 
 Drive *drive_by_id(const char *id)
@@ -266,7 +283,7 @@ void drive_detach(Drive *d)
     blk_drain(d);
     d->user = NULL;
     d->user_opaque = NULL;
-    if (d->of_node) {
+    if (d->of_node || d->deleted) {
         drive_close(d);
     }
 }

@@ -18,6 +18,7 @@ struct Drive {
     bool floppy;     /* media change and may be missing, as a CD's, but are written to */
     bool boot;       /* boot=on */
     bool writeback;  /* else each write is flushed */
+    bool deleted;    /* drive_del; goes when its device lets go of it */
     bool of_node;    /* on a node of -blockdev, for a device that named it */
     OnError on_write_error, on_read_error;
     const DriveUser *user;
@@ -27,7 +28,9 @@ struct Drive {
     List kept; /* failed requests that wait for drives_retry */
     struct {
         uint64_t bytes, requests, failed;
+        uint64_t time_ns; /* from the device's request to its answer, all added up */
     } stats[BLK_WRITE_ZEROES + 1];
+    uint64_t last_access_ns; /* host clock; 0: never */
     List node_list;
 };
 

@@ -1,101 +1,184 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * What the monitor shows of drives and nodes: info block, info blockstats.
+ * What the monitor shows of drives and nodes: info block, info blockstats. The words are QEMU's.
  */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "block/drive_impl.h"
 #include "util/alloc.h"
+#include "util/timer.h"
 
-static void info_line(void (*print)(void *opaque, const char *line), void *opaque,
-                      const char *fmt, ...) PRINTF_LIKE(3, 4);
-static void info_line(void (*print)(void *opaque, const char *line), void *opaque,
-                      const char *fmt, ...)
+typedef struct Printer {
+    void (*print)(void *opaque, const char *line);
+    void *opaque;
+    bool verbose;
+    unsigned nr;
+} Printer;
+
+static void line(const Printer *p, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void line(const Printer *p, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    char *line = xvasprintf(fmt, ap);
+    char *text = xvasprintf(fmt, ap);
     va_end(ap);
-    print(opaque, line);
-    free(line);
+    p->print(p->opaque, text);
+    free(text);
 }
 
-static const char *drive_format(const Drive *d)
+/* The format below the filters, whose options the user gave or we made. */
+static const BlockNode *format_of(const BlockNode *n)
 {
-    const BlockNode *n = d->node;
     while (n->driver->kind == BLOCK_FILTER && n->file) {
         n = n->file;
     }
-    return n->driver->name;
+    return n;
 }
 
-static void drive_info(const Drive *d, bool verbose,
-                       void (*print)(void *opaque, const char *line), void *opaque)
+static void print_backing(const Printer *p, const BlockNode *n)
 {
-    if (!d->node) {
-        info_line(print, opaque, "%s: [not inserted]", d->id);
-    } else {
-        info_line(print, opaque, "%s: %s (%s%s%s)", d->id, d->node->filename,
-                  drive_format(d),
-                  d->readonly ? ", read-only" : "",
-                  d->snapshot && !d->readonly ? ", snapshot" : "");
+    unsigned depth = 0;
+    for (const BlockNode *b = n->backing; b; b = format_of(b)->backing) {
+        depth++;
     }
-    if (d->user) {
-        info_line(print, opaque, "    Attached to:      %s", d->user_path);
+    if (n->backing) {
+        line(p, "    Backing file:     %s (chain depth: %u)", n->backing->filename, depth);
     }
+}
+
+/* An image and those behind it, with what their formats tell. */
+static void print_images(const Printer *p, BlockNode *n)
+{
+    for (; n; n = n->backing) {
+        while (n->driver->kind == BLOCK_FILTER && n->file) {
+            n = n->file;
+        }
+        line(p, "    Image:            %s, %s, %" PRIu64 " bytes", n->filename, n->driver->name,
+             n->size);
+        Dict *own = dict_new();
+        if (n->driver->info) {
+            n->driver->info(n, own);
+        }
+        for (size_t i = 0; i < dict_count(own); i++) {
+            line(p, "        %s: %s", dict_key(own, i), dict_value(own, i));
+        }
+        dict_free(own);
+    }
+}
+
+static void print_cache(const Printer *p, const BlockNode *n, bool writeback)
+{
+    line(p, "    Cache mode:       %s%s%s", writeback ? "writeback" : "writethrough",
+         n->flags.direct ? ", direct" : "", n->flags.no_flush ? ", ignore flushes" : "");
+    if (n->detect_zeroes != ZEROES_OFF) {
+        line(p, "    Detect zeroes:    %s", n->detect_zeroes == ZEROES_ON ? "on" : "unmap");
+    }
+}
+
+static void print_tray(const Printer *p, const Drive *d)
+{
     if (d->floppy) {
-        info_line(print, opaque, "    Removable device: floppy disk");
+        line(p, "    Removable device: floppy disk");
     }
     if (d->cdrom) {
         bool locked = d->user && d->user->is_locked && d->user->is_locked(d->user_opaque);
         bool open = d->user && d->user->is_tray_open && d->user->is_tray_open(d->user_opaque);
-        info_line(print, opaque, "    Removable device: %slocked, tray %s", locked ? "" : "not ",
-                  open ? "open" : "closed");
-    }
-    if (!d->node) {
-        return;
-    }
-    info_line(print, opaque, "    Cache mode:       %s%s%s", d->writeback ? "writeback" : "writethrough",
-              d->node->flags.direct ? ", direct" : "",
-              d->node->flags.no_flush ? ", ignore flushes" : "");
-    if (d->node->detect_zeroes != ZEROES_OFF) {
-        info_line(print, opaque, "    Detect zeroes:    %s",
-                  d->node->detect_zeroes == ZEROES_ON ? "on" : "unmap");
-    }
-    if (!list_empty(&d->kept)) {
-        info_line(print, opaque, "    I/O status:       failed, waits for cont");
-    }
-    if (verbose) {
-        info_line(print, opaque, "    Image size:       %" PRIu64 " bytes", d->node->size);
-        info_line(print, opaque, "    In flight:        %u", d->in_flight);
+        line(p, "    Removable device: %slocked, tray %s", locked ? "" : "not ",
+             open ? "open" : "closed");
     }
 }
 
-void drives_info(bool verbose, void (*print)(void *opaque, const char *line), void *opaque)
+static void drive_info(const Drive *d, Printer *p)
 {
-    list_for_each(pos, &block_drives) {
-        if (pos != block_drives.next) {
-            print(opaque, "");
-        }
-        drive_info(container_of(pos, Drive, node_list), verbose, print, opaque);
+    const char *id = d->deleted ? "(deleted)" : d->id;
+    if (p->nr++) {
+        p->print(p->opaque, "");
     }
+    if (!d->node) {
+        line(p, "%s: [not inserted]", id);
+    } else {
+        line(p, "%s (%s): %s (%s%s%s)", id, d->node->name, d->node->filename,
+             format_of(d->node)->driver->name, d->readonly ? ", read-only" : "",
+             d->snapshot && !d->readonly ? ", snapshot" : "");
+    }
+    if (d->user) {
+        line(p, "    Attached to:      %s", d->user_path);
+    }
+    print_tray(p, d);
+    if (!d->node) {
+        return;
+    }
+    print_cache(p, d->node, d->writeback);
+    print_backing(p, format_of(d->node));
+    if (!list_empty(&d->kept)) {
+        line(p, "    I/O status:       failed, waits for cont");
+    }
+    if (p->verbose) {
+        line(p, "    In flight:        %u", d->in_flight);
+        print_images(p, d->node);
+    }
+}
+
+void drives_info(const char *only, bool verbose, void (*print)(void *opaque, const char *line),
+                 void *opaque)
+{
+    Printer p = { print, opaque, verbose, 0 };
+    list_for_each(pos, &block_drives) {
+        const Drive *d = container_of(pos, Drive, node_list);
+        if (!only || !strcmp(only, d->id)) {
+            drive_info(d, &p);
+        }
+    }
+}
+
+static void node_info(BlockNode *n, void *opaque)
+{
+    Printer *p = opaque;
+    const char *user = block_user(n);
+    if (p->nr++) {
+        p->print(p->opaque, "");
+    }
+    line(p, "%s: %s (%s%s)", n->name, n->filename, n->driver->name,
+         n->readonly ? ", read-only" : "");
+    if (user) {
+        line(p, "    Used by:          %s", user);
+    }
+    print_cache(p, n, true);
+    print_backing(p, n);
+    if (p->verbose && n->driver->kind == BLOCK_FORMAT) {
+        print_images(p, n);
+    }
+}
+
+void nodes_info(bool verbose, void (*print)(void *opaque, const char *line), void *opaque)
+{
+    Printer p = { print, opaque, verbose, 0 };
+    block_nodes_each(node_info, &p);
 }
 
 void drives_stats(void (*print)(void *opaque, const char *line), void *opaque)
 {
+    Printer p = { print, opaque, false, 0 };
+    uint64_t now = host_clock_ns();
     list_for_each(pos, &block_drives) {
         const Drive *d = container_of(pos, Drive, node_list);
-        info_line(print, opaque,
-                  "%s: rd_bytes=%" PRIu64 " wr_bytes=%" PRIu64 " rd_operations=%" PRIu64
-                  " wr_operations=%" PRIu64 " flush_operations=%" PRIu64 " unmap_bytes=%" PRIu64
-                  " unmap_operations=%" PRIu64 " failed_rd_operations=%" PRIu64
-                  " failed_wr_operations=%" PRIu64 " failed_flush_operations=%" PRIu64,
-                  d->id, d->stats[BLK_READ].bytes, d->stats[BLK_WRITE].bytes,
-                  d->stats[BLK_READ].requests, d->stats[BLK_WRITE].requests,
-                  d->stats[BLK_FLUSH].requests, d->stats[BLK_DISCARD].bytes,
-                  d->stats[BLK_DISCARD].requests, d->stats[BLK_READ].failed,
-                  d->stats[BLK_WRITE].failed, d->stats[BLK_FLUSH].failed);
+#define SUM(field) (d->stats[BLK_WRITE].field + d->stats[BLK_WRITE_ZEROES].field)
+        line(&p,
+             "%s: rd_bytes=%" PRIu64 " wr_bytes=%" PRIu64 " rd_operations=%" PRIu64
+             " wr_operations=%" PRIu64 " flush_operations=%" PRIu64 " wr_total_time_ns=%" PRIu64
+             " rd_total_time_ns=%" PRIu64 " flush_total_time_ns=%" PRIu64
+             " rd_merged=0 wr_merged=0 idle_time_ns=%" PRIu64 " unmap_bytes=%" PRIu64
+             " unmap_operations=%" PRIu64 " unmap_total_time_ns=%" PRIu64
+             " failed_rd_operations=%" PRIu64 " failed_wr_operations=%" PRIu64
+             " failed_flush_operations=%" PRIu64 " failed_unmap_operations=%" PRIu64,
+             d->id, d->stats[BLK_READ].bytes, SUM(bytes), d->stats[BLK_READ].requests,
+             SUM(requests), d->stats[BLK_FLUSH].requests, SUM(time_ns), d->stats[BLK_READ].time_ns,
+             d->stats[BLK_FLUSH].time_ns, d->last_access_ns ? now - d->last_access_ns : 0,
+             d->stats[BLK_DISCARD].bytes, d->stats[BLK_DISCARD].requests,
+             d->stats[BLK_DISCARD].time_ns, d->stats[BLK_READ].failed, SUM(failed),
+             d->stats[BLK_FLUSH].failed, d->stats[BLK_DISCARD].failed);
+#undef SUM
     }
 }
-

@@ -21,7 +21,7 @@
 typedef struct FileNode {
     BlockNode node;
     int fd;
-    bool block_device;
+    bool block_device, locked;
     unsigned align;   /* direct I/O: of offsets, lengths and memory; 0: through the page cache */
     pthread_rwlock_t direct_lock; /* whole blocks are written shared, parts of one exclusively */
     int flush_failed; /* atomic: EIO after a failure; what it lost no later flush brings back */
@@ -474,8 +474,40 @@ static bool file_open(BlockNode *n, const Dict *opts, Error **errp)
     n->size = (uint64_t)size;
     n->request_align = f->align;
     f->fd = fd;
+    f->locked = lock;
     f->block_device = S_ISBLK(st.st_mode);
     pthread_rwlock_init(&f->direct_lock, NULL);
+    return true;
+}
+
+/* The lock is the open file's: the old one must let go before the new one can have it. */
+static bool file_reopen(BlockNode *n, bool readonly, Error **errp)
+{
+    FileNode *f = container_of(n, FileNode, node);
+    bool direct = n->flags.direct;
+    int fd = open_image(n->filename, readonly, &direct, errp);
+    if (fd < 0) {
+        return false;
+    }
+    struct stat old, new;
+    if (fstat(f->fd, &old) || fstat(fd, &new) || old.st_ino != new.st_ino ||
+        old.st_dev != new.st_dev) {
+        close(fd);
+        return error_set(errp, "image '%s' is another file by now", n->filename);
+    }
+    if (f->locked) {
+        file_unlock(f->fd);
+        Error *err = NULL;
+        if (!file_lock(fd, n->filename, readonly, errp)) {
+            close(fd);
+            if (!file_lock(f->fd, n->filename, !readonly, &err)) {
+                error_report(err);
+            }
+            return false;
+        }
+    }
+    dup3(fd, f->fd, O_CLOEXEC);
+    close(fd);
     return true;
 }
 
@@ -503,6 +535,7 @@ BLOCK_DRIVER(file) = {
     .aliases = file_aliases,
     .open = file_open,
     .close = file_close,
+    .reopen = file_reopen,
     .readv = file_readv,
     .writev = file_writev,
     .flush = file_flush,

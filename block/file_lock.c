@@ -130,6 +130,13 @@ static int lock_bytes(int fd, unsigned used, unsigned refused)
     return error;
 }
 
+void file_unlock(int fd)
+{
+    struct flock l = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = BYTES_USED,
+                       .l_len = BYTES_REFUSED + NR_PERMS - BYTES_USED };
+    fcntl(fd, F_OFD_SETLK, &l);
+}
+
 bool file_lock(int fd, const char *filename, bool readonly, Error **errp)
 {
     unsigned changes = 1u << PERM_WRITE | 1u << PERM_RESIZE;

@@ -10,5 +10,6 @@
  * writer other writers and readers. False with *errp ("image 'x' is in use by process 12 (qemu)")
  * if another has it; a file system without locks is no failure. */
 bool file_lock(int fd, const char *filename, bool readonly, Error **errp) MUST_USE;
+void file_unlock(int fd);
 
 #endif

@@ -98,6 +98,9 @@ struct BlockDriver {
     /* A named point a request passes, for fault injection; filters below look at it. */
     void (*event)(BlockNode *n, const char *event);
 
+    /* From reading to writing or back, with nothing in flight; n->file has changed already, n->readonly
+     * changes after. On false all is as before. NULL: nothing to do of its own. */
+    bool (*reopen)(BlockNode *n, bool readonly, Error **errp);
     /* Protocols and filters with a prefix of their own ("blkdebug:"): what follows it, to options. NULL: it is
      * filename=. */
     bool (*parse_filename)(const char *rest, Dict *opts, Error **errp);

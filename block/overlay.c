@@ -148,7 +148,10 @@ static int overlay_status(BlockNode *n, uint64_t offset, uint64_t len, BlockExte
     bool present = is_present(o, offset / CLUSTER);
     pthread_rwlock_unlock(&o->lock);
     *out = (BlockExtent){ .len = MIN(len, part), .allocated = present, .data = true };
-    return present ? 0 : block_status(n->file, offset, out->len, out);
+    int error = present ? 0 : block_status(n->file, offset, out->len, out);
+    out->allocated = present; /* else the image answers */
+    out->has_offset = false;
+    return error;
 }
 
 static void overlay_close(BlockNode *n)
@@ -157,6 +160,16 @@ static void overlay_close(BlockNode *n)
     close(o->fd);
     pthread_rwlock_destroy(&o->lock);
     free(o->present);
+}
+
+static int overlay_make_empty(BlockNode *n)
+{
+    Overlay *o = container_of(n, Overlay, node);
+    pthread_rwlock_wrlock(&o->lock);
+    memset(o->present, 0, n->size / CLUSTER / 8 + 1);
+    int error = ftruncate(o->fd, 0) ? errno : 0; /* the room comes back */
+    pthread_rwlock_unlock(&o->lock);
+    return error;
 }
 
 static int open_temporary(const char *dir)
@@ -216,6 +229,7 @@ BLOCK_DRIVER(overlay) = {
     .flush = overlay_flush,
     .discard = overlay_discard,
     .status = overlay_status,
+    .make_empty = overlay_make_empty,
 };
 
 BlockNode *block_overlay_open(BlockNode *base, Error **errp)

@@ -14,6 +14,7 @@
 #include "block/drive_impl.h"
 #include "util/alloc.h"
 #include "util/main_loop.h"
+#include "util/timer.h"
 #include "util/vm_lock.h"
 
 /* A request in the hands of a worker; the device's BlkRequest may be cancelled meanwhile, so the
@@ -27,6 +28,7 @@ typedef struct Job {
     int niov;
     bool fua;
     int error;
+    uint64_t begin_ns; /* host clock */
     List all;      /* on jobs; vm_lock */
     List finished; /* on finished; mutex */
 } Job;
@@ -103,6 +105,8 @@ static void job_done(Job *j)
     BlkRequest *req = j->req;
     list_remove(&j->all);
     d->in_flight--;
+    d->last_access_ns = host_clock_ns();
+    d->stats[j->op].time_ns += d->last_access_ns - j->begin_ns;
     d->stats[j->op].bytes += j->error ? 0 : j->len;
     d->stats[j->op].requests++;
     d->stats[j->op].failed += j->error != 0;
@@ -157,7 +161,8 @@ void blk_submit(BlkRequest *req)
                        ? iov_total(req->iov, req->niov)
                        : req->len;
     *j = (Job){ .drive = d, .req = req, .op = req->op, .offset = req->offset, .len = len,
-                .iov = req->iov, .niov = req->niov, .fua = req->fua };
+                .iov = req->iov, .niov = req->niov, .fua = req->fua,
+                .begin_ns = host_clock_ns() };
     req->cancelled = false;
     list_init(&req->node);
     list_insert(&jobs, &j->all);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "block/block.h"
 #include "cpu/state.h"
 #include "monitor/internal.h"
 #include "util/main_loop.h"
@@ -302,17 +301,6 @@ static void complete_device(Monitor *mon, unsigned arg, const char *prefix)
 
 /* ---- back ends ---- */
 
-static void run_info_block(Monitor *mon, const Dict *args)
-{
-    drives_info(arg_bool(args, "verbose"), monitor_print_line, mon);
-}
-
-static void run_info_blockstats(Monitor *mon, const Dict *args)
-{
-    (void)args;
-    drives_stats(monitor_print_line, mon);
-}
-
 static void show_chardev(Chardev *chr, const char *id, const char *filename, void *opaque)
 {
     (void)chr;
@@ -360,10 +348,6 @@ MONITOR_COMMANDS(info_commands) = {
     { .name = "device", .args = "name:s", .params = "id",
       .help = "show everything a device remembers", .run = run_info_device,
       .complete = complete_device, .info = true },
-    { .name = "block", .args = "verbose:-v", .params = "[-v]",
-      .help = "show the drives and their media", .run = run_info_block, .info = true },
-    { .name = "blockstats", .help = "show what the drives have read and written",
-      .run = run_info_blockstats, .info = true },
     { .name = "chardev", .help = "show the character devices", .run = run_info_chardev,
       .info = true, .preconfig = true },
     { .name = NULL },

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Commands that do something: run state, keys and mouse, media, log, devices, chardevs.
+ * Commands that do something: run state, keys and mouse, log, devices, chardevs.
  */
 #include <stdio.h>
 #include <string.h>
 
-#include "block/block.h"
 #include "chardev/ringbuf.h"
 #include "monitor/internal.h"
 #include "ui/console.h"
@@ -135,47 +134,6 @@ static void run_screendump(Monitor *mon, const Dict *args)
         monitor_printf(mon, "Error: '%s' is not a picture format; ppm and png are\n", format);
     } else {
         report(mon, console_screendump(c, dict_get(args, "filename"), format, &err), &err);
-    }
-}
-
-/* ---- media ---- */
-
-static Drive *find_drive(Monitor *mon, const char *id)
-{
-    Drive *d = drive_by_id(id);
-    if (!d) {
-        monitor_printf(mon, "Error: there is no drive '%s'; info block lists them\n", id);
-    }
-    return d;
-}
-
-static void run_eject(Monitor *mon, const Dict *args)
-{
-    Error *err = NULL;
-    Drive *d = find_drive(mon, dict_get(args, "device"));
-    if (d) {
-        report(mon, drive_eject(d, arg_bool(args, "force"), &err), &err);
-    }
-}
-
-static void run_change(Monitor *mon, const Dict *args)
-{
-    static const char *const modes[] = { "retain", "read-only", "read-write", NULL };
-    const char *mode = dict_get(args, "read-only-mode"), *const *known = modes;
-    Error *err = NULL;
-    Drive *d = find_drive(mon, dict_get(args, "device"));
-    while (mode && *known && strcmp(mode, *known)) {
-        known++;
-    }
-    if (!*known) {
-        monitor_printf(mon, "Error: '%s' is none of retain, read-only, read-write\n", mode);
-    } else if (d) {
-        bool readonly = mode && strcmp(mode, "retain") ? !strcmp(mode, "read-only")
-                                                       : drive_is_readonly(d);
-        bool ok = (!arg_bool(args, "force") || drive_eject(d, true, &err)) &&
-                  drive_change(d, dict_get(args, "target"), dict_get(args, "format"), readonly,
-                               &err);
-        report(mon, ok, &err);
     }
 }
 
@@ -398,12 +356,6 @@ MONITOR_COMMANDS(misc_commands) = {
     { .name = "screendump", .args = "filename:F,format:-fs,head:i?",
       .params = "filename [-f format] [head]",
       .help = "save the screen as a picture, ppm or png", .run = run_screendump },
-    { .name = "eject", .args = "force:-f,device:B", .params = "[-f] device",
-      .help = "take the medium out of a drive (-f: even if the guest locked it)",
-      .run = run_eject },
-    { .name = "change", .args = "force:-f,device:B,target:F,format:s?,read-only-mode:s?",
-      .params = "[-f] device filename [format [read-only-mode]]",
-      .help = "put another medium into a drive", .run = run_change },
     { .name = "log", .args = "items:s", .params = "item1[,...]",
       .help = "choose what is logged, as -d does; log help lists it", .run = run_log,
       .preconfig = true },

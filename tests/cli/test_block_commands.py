@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The monitor's commands about drives: coming, going, committing, sizes, what info shows."""
+
+import os
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "hw"))
+sys.path.insert(0, os.path.dirname(HERE))
+from hmp import Hmp  # pylint: disable=wrong-import-position
+from qtest import Failure, QTest, check, main  # pylint: disable=wrong-import-position
+
+DIR = tempfile.TemporaryDirectory(prefix="vireo-blk-")
+
+
+def image(name, size=1 << 20):
+    path = os.path.join(DIR.name, name)
+    with open(path, "wb") as f:
+        f.truncate(size)
+    return path
+
+
+class Vm(QTest):
+    """With a monitor."""
+
+    def __init__(self, *args):
+        path = os.path.join(DIR.name, "monitor")
+        super().__init__("-M", "pc", "-monitor", "unix:%s,server=on,wait=off" % path, *args)
+        self.monitor = Hmp(path)
+
+    def hmp(self, line):
+        return self.monitor(line)
+
+
+def says(vm, command, *wants, absent=()):
+    text = vm.hmp(command)
+    for want in wants:
+        if want not in text:
+            raise Failure("%s: want '%s' in '%s'" % (command, want, text))
+    for word in absent:
+        if word in text:
+            raise Failure("%s: '%s' must not be in '%s'" % (command, word, text))
+    return text
+
+
+def test_drive_add_and_del():
+    path = image("a.img")
+    with Vm() as vm:
+        add = "drive_add 0 if=none,format=raw,id=d,file=" + path
+        says(vm, "drive_add 0 if=ide,id=d,file=" + path, "if=none")
+        says(vm, "drive_add 0 if=none,file=" + path, "id= is missing")
+        says(vm, add, "OK")
+        says(vm, add, "there is a drive or node 'd' already")
+        says(vm, "info block", "d (#block", path + " (raw)", "Cache mode:       writeback")
+        says(vm, "drive_del d")
+        says(vm, "info block", absent=["d (#"])
+        says(vm, "drive_del d", "there is no drive 'd'")
+        says(vm, add, "OK")
+
+
+def test_drive_del_under_a_device():
+    path = image("b.img")
+    with Vm("-drive", "if=none,format=raw,id=d,file=" + path, "-device",
+               "ide-hd,drive=d") as vm:
+        says(vm, "drive_del d")
+        says(vm, "info block", "(deleted): [not inserted]")
+        says(vm, "drive_add 0 if=none,format=raw,id=d,file=" + path, "OK")  # its lock is gone
+
+
+def test_nodes():
+    path = image("c.img")
+    with Vm() as vm:
+        says(vm, "blockdev_add driver=raw", "needs node-name=")
+        says(vm, 'blockdev_add {"driver":"file","node-name":"f","filename":"%s"}' % path)
+        says(vm, "blockdev_add raw,node-name=r,file=f,read-only=on")
+        says(vm, "info block -n", "f: " + path + " (file", "r: " + path + " (raw, read-only)",
+             "Used by:          r")
+        says(vm, "blockdev_del f", "in use by r")
+        says(vm, "blockdev_del r")
+        says(vm, "blockdev_del f")
+        says(vm, "blockdev_del f", "there is no node 'f'")
+        says(vm, "drive_add -n 0 driver=file,node-name=g,filename=" + path)
+        says(vm, "info block -n", "g: ")
+
+
+def test_resize():
+    path = image("d.img")
+    with Vm("-drive", "format=raw,id=d,file=" + path, "-drive",
+               "id=cd,media=cdrom,file=" + image("e.img")) as vm:
+        says(vm, "block_resize d 3M")
+        check("size", 3 << 20, os.path.getsize(path))
+        says(vm, "info block -v d", "3145728 bytes", absent=["cd"])
+        says(vm, "block_resize d 100k")
+        says(vm, "block_resize d 0", "multiple of 512")
+        says(vm, "block_resize cd 3M", "read-only")
+        says(vm, "block_resize x 3M", "no drive 'x'")
+
+
+def test_commit():
+    path = image("f.img")
+    with Vm("-drive", "format=raw,id=d,snapshot=on,file=" + path, "-drive",
+               "format=raw,id=e,file=" + image("g.img")) as vm:
+        says(vm, "info block d", "snapshot")
+        vm.pci_write(vm.pci_find(0x8086, 0x7010), 4, 5, 2)
+        vm.outb(0x1f6, 0xe0)  # write a sector of 0x5a to LBA 3 through the snapshot
+        for port, value in ((0x1f2, 1), (0x1f3, 3), (0x1f4, 0), (0x1f5, 0), (0x1f7, 0x30)):
+            vm.outb(port, value)
+        for _ in range(256):
+            vm.outw(0x1f0, 0x5a5a)
+        for _ in range(1000):
+            if not vm.inb(0x1f7) & 0x88:
+                break
+        with open(path, "rb") as f:
+            check("not there yet", True, bytes(2048) == f.read(2048))
+        says(vm, "commit e", "no backing file")
+        says(vm, "commit all")
+        with open(path, "rb") as f:
+            check("there", True, bytes(1536) + b"\x5a" * 512 + bytes(512) == f.read(2560))
+        says(vm, "commit d")
+        stats = says(vm, "info blockstats", "d: rd_bytes=", "wr_bytes=512 ", "wr_operations=1 ",
+                     "rd_merged=0 wr_merged=0 idle_time_ns=")
+        times = dict(w.split("=") for w in stats.splitlines()[0].split()[1:])
+        check("time", True, int(times["wr_total_time_ns"]) > 0)
+
+
+def test_unbuilt():
+    with Vm() as vm:
+        for command in ("drive_mirror x y", "drive_backup x", "block_stream x"):
+            says(vm, command, "block jobs are not built yet")
+        says(vm, "snapshot_blkdev x", "not built yet")
+        says(vm, "info block-jobs", "No active jobs")
+
+
+main()
