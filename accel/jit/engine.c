@@ -32,6 +32,13 @@ static void set_gs(const void *base)
     syscall(SYS_arch_prctl, ARCH_SET_GS, base);
 }
 
+/* How often a block runs in the interpreter before it is translated. */
+static uint32_t heat_now(const Jit *j)
+{
+    unsigned pressure = __atomic_load_n(&j->pressure, __ATOMIC_RELAXED);
+    return MIN(j->threshold << pressure, MAX_THRESHOLD);
+}
+
 void jit_enter_code(CpuState *cpu)
 {
     JitCpu *jc = cpu->jit;
@@ -52,13 +59,31 @@ void jit_enter_code(CpuState *cpu)
         cpu->jit_word[JW_LINK] = 0;
         jc->epoch = jc->jit->epoch;
         /* What was hot once need not be now: a small cache would be full again at once. */
-        interp_reheat(cpu, jc->jit->threshold);
+        interp_reheat(cpu, heat_now(jc->jit));
     }
 }
 
 void jit_leave_code(CpuState *cpu)
 {
     __atomic_store_n(&cpu->jit->in_code, 0, __ATOMIC_SEQ_CST);
+}
+
+/* The cache is full again: was too much of the time since it was empty spent on filling it? Then
+ * only what runs oftener is worth translating, and the interpreter has the rest. A translation
+ * takes as long as the interpreter needs for some hundred runs of the block. */
+static void jit_feel_pressure(Jit *j)
+{
+    uint64_t now = cpu_time_ns(CLOCK_PROCESS_CPUTIME_ID);
+    uint64_t all = now - j->full_at, filling = j->stats.translate_ns - j->full_translate_ns;
+    unsigned pressure = j->pressure;
+    if (filling > all / 6 && pressure < MAX_PRESSURE) {
+        pressure++;
+    } else if (filling < all / 24 && pressure) {
+        pressure--;
+    }
+    __atomic_store_n(&j->pressure, pressure, __ATOMIC_RELAXED);
+    j->full_at = now;
+    j->full_translate_ns = j->stats.translate_ns;
 }
 
 /* Waits for every other vCPU to leave generated code, and empties the cache. */
@@ -81,6 +106,7 @@ static void jit_flush(CpuState *cpu)
         }
     }
     pthread_mutex_lock(&j->lock);
+    jit_feel_pressure(j);
     jit_empty(j);
     pthread_mutex_unlock(&j->lock);
     __atomic_store_n(&cpu->guest_code, was, __ATOMIC_SEQ_CST);
@@ -121,7 +147,8 @@ static uint32_t heat_for_page(CpuState *cpu, const uint32_t *stamp)
     pthread_mutex_lock(&j->lock);
     uint32_t drops = jit_page_drops(j, stamp);
     pthread_mutex_unlock(&j->lock);
-    return drops < 4 ? j->threshold : MAX(j->threshold, 1u) << MIN((drops - 2) / 2, 10u);
+    uint32_t heat = heat_now(j);
+    return drops < 4 ? heat : MAX(heat, 1u) << MIN((drops - 2) / 2, 10u);
 }
 
 static Tb *translate_hot(CpuState *cpu, uint64_t lin, const ItlbEntry *page)
@@ -503,8 +530,8 @@ static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
     if (tb_size && (tb_size < MiB || tb_size > GiB)) {
         return error_set(errp, "tb-size: want 1 to 1024 MiB of code cache");
     }
-    if (threshold > 1u << 20) {
-        return error_set(errp, "threshold: want 0 to %u executions", 1u << 20);
+    if (threshold > MAX_THRESHOLD) {
+        return error_set(errp, "threshold: want 0 to %u executions", MAX_THRESHOLD);
     }
     const char *check = dict_get(opts, "check");
     if (check && strcmp(check, "interp") && strcmp(check, "off")) {

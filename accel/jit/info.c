@@ -34,6 +34,7 @@ static void print_cache(const Printer *p, Jit *j)
     pthread_mutex_lock(&j->lock);
     JitStats s = j->stats;
     size_t used = (size_t)(j->e.p - j->rw);
+    unsigned pressure = j->pressure;
     pthread_mutex_unlock(&j->lock);
     line(p, "code cache        %zu of %zu KiB", used >> 10, j->size >> 10);
     line(p, "blocks made       %lu: %.1f instructions each, %.1f host bytes a guest byte",
@@ -47,6 +48,8 @@ static void print_cache(const Printer *p, Jit *j)
     line(p, "dropped           %lu blocks, for %lu writes to code that left %lu others; "
          "%lu flushes of all", (unsigned long)s.dropped_blocks, (unsigned long)s.dropped_pages,
          (unsigned long)s.kept_blocks, (unsigned long)s.flushes);
+    line(p, "threshold         %u runs in the interpreter",
+         MIN(j->threshold << pressure, MAX_THRESHOLD));
 }
 
 typedef struct Count {

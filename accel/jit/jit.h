@@ -12,6 +12,8 @@ typedef struct Jit Jit;
 /* Which memory operands look into the Tlb rather than into their slot: roam.c. */
 typedef enum JitRoam { ROAM_OFF, ROAM_AUTO, ROAM_ALL } JitRoam;
 
+#define MAX_THRESHOLD (1u << 20)
+
 typedef struct JitConfig {
     size_t code_size;   /* bytes of code cache */
     unsigned nr_cpus;   /* that run at once; 1: LOCK prefixes are left out, nobody else writes */

@@ -15,6 +15,7 @@
 #define ACCEL_JIT_TB_H
 
 #include <pthread.h>
+#include <time.h>
 
 #include "accel/jit/emit.h"
 #include "accel/jit/jit.h"
@@ -67,7 +68,8 @@ struct Tb {
 
 enum { ROAM_BITS = 1 << 16, TB_HASH = 1 << 15, PAGE_HASH = 1 << 13, CODE_MARGIN = 96 << 10,
        TB_ENTRY = 8, /* bytes of NOP that a block begins with: tb_drop puts a jump there */
-       TB_LEAST = 32 /* bytes of code of the smallest block */ };
+       TB_LEAST = 32, /* bytes of code of the smallest block */
+       MAX_PRESSURE = 7 };
 
 typedef struct TbNode {
     struct TbNode *next;
@@ -138,6 +140,8 @@ struct Jit {
     bool stopping;         /* atomic: a flush waits for all vCPUs to leave generated code */
     unsigned nr_cpus;
     unsigned threshold, max_insns;
+    unsigned pressure;     /* atomic: threshold is so many times doubled, MAX_PRESSURE at most */
+    uint64_t full_at, full_translate_ns; /* processor time of all, and of it translating, then */
     bool use_table, share, chain, check;
     JitRoam roaming;
     uint8_t share_lost[4096]; /* share.c; atomic */
@@ -148,6 +152,14 @@ struct Jit {
     PerfMap *perfmap;      /* NULL: nobody asked for it */
     struct Turns *turns;   /* NULL: vCPUs run in parallel */
 };
+
+/* Processor time of this thread or process. */
+static inline uint64_t cpu_time_ns(clockid_t clock)
+{
+    struct timespec ts;
+    clock_gettime(clock, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
 
 /* NULL with *errp: no executable memory. */
 Jit *jit_new(const JitConfig *c, Error **errp);

@@ -3,8 +3,6 @@
  * in one page; it ends at a control transfer other than JCC, at what may change the mode, before
  * an instruction that is not translated, and before one that reaches into the next page.
  */
-#include <time.h>
-
 #include "accel/interp/interp.h"
 #include "accel/jit/check.h"
 #include "accel/jit/perfmap.h"
@@ -369,13 +367,6 @@ static bool emit_block(Translator *t)
     return !t->failed;
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* Gives the exits their place behind the block's description, where links may point to them. */
 static void keep_exits(Translator *t)
 {
@@ -438,7 +429,7 @@ Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now)
     static __thread Translator t;
     Jit *j = cpu->jit->jit;
     ItlbEntry page = *page_now;
-    uint64_t start = now_ns();
+    uint64_t start = cpu_time_ns(CLOCK_THREAD_CPUTIME_ID);
     t.cpu = cpu;
     t.j = j;
     t.e = &j->e;
@@ -468,7 +459,7 @@ Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now)
     Tb *tb = tb_find(j, t.gpa, t.mode, ram_code_stamp(page.ram, page.ram_offset), t.stamp2);
     if (!tb) {
         tb = translate_locked(&t, &page, seen);
-        j->stats.translate_ns += now_ns() - start;
+        j->stats.translate_ns += cpu_time_ns(CLOCK_THREAD_CPUTIME_ID) - start;
         if (tb && log_on(LOG_IN_ASM | LOG_OP | LOG_OUT_ASM) && log_filter_has(lin)) {
             show_block(&t, cpu->rip);
         }

@@ -5,9 +5,12 @@
 import os
 import re
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from test_start import HALT, SAY_A, SPIN, Run, check, fails, main  # pylint: disable=wrong-import-position
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import hmp  # pylint: disable=wrong-import-position
+from test_start import DIR, HALT, SAY_A, SPIN, TIMEOUT, Run, check, fails, main, outb  # pylint: disable=wrong-import-position
 
 JIT = ["-accel", "jit,threshold=0", "-debugcon", "stdio"]
 RESET_CS = 0xffff0000
@@ -110,6 +113,35 @@ def test_dfilter_errors():
 
 def test_perfmap_errors():
     fails(["-accel", "interp", "-perfmap", "-display", "none"], "-perfmap", "use -accel jit")
+
+
+def test_small_cache():
+    """Blocks that run over and over and do not fit into the code cache, at 2000:0. Only what runs
+    oftener is translated then, so that translating does not take all the time."""
+    code = b"".join(bytes.fromhex(row.split("  ")[0]) for row in (
+        "b8 00 20 8e c0 31 ff ba 10 04  mov ax, 2000h; mov es, ax; xor di, di; mov dx, 410h",
+        "b0 43 aa b9 0f 00  block: inc bx: stored; mov cx, 15",
+        "b8 fe 06 ab b8 00 05 ab e2 f6  1: inc byte ptr [500h]: stored; loop 1",
+        "b8 eb 00 ab 4a 75 e9  jmp to the next: stored; dec dx; jnz block",
+        "b0 ea aa b8 33 fe ab b8 00 f0 ab  jmp f000:back: stored",
+        "31 db ea 00 00 00 20  again: xor bx, bx; jmp 2000:0",
+        "81 fb 10 04 74 f3  back: cmp bx, 410h; je again"))
+    path = os.path.join(DIR.name, "monitor")
+    run = Run("-accel", "jit,tb-size=1", "-debugcon", "stdio",
+              "-monitor", "unix:%s,server=on,wait=off" % path, code=code + outb(0xe9, ord("F")) + HALT)
+    try:
+        monitor, end, flushes, threshold = hmp.Hmp(path), time.monotonic() + TIMEOUT, 0, 16
+        while time.monotonic() < end and (flushes < 5 or threshold <= 16):
+            time.sleep(.1)
+            text = monitor("info jit")
+            flushes = int(re.search(r"(\d+) flushes", text)[1])
+            threshold = int(re.search(r"threshold +(\d+)", text)[1])
+        monitor.close()
+        check("the cache was full (%d) more than 5 times" % flushes, True, flushes >= 5)
+        check("the threshold (%d) has grown" % threshold, True, threshold > 16)
+        check("no block was left out", "", run.stdout())
+    finally:
+        run.kill()
 
 
 if __name__ == "__main__":
