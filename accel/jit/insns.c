@@ -22,18 +22,18 @@ static bool is_word(const char *s, const char *word)
     return !strncmp(s, word, n) && (s[n] == ',' || s[n] == 0);
 }
 
+/* A register by name, "rAX", "ES", "ST0"; elsewhere a capital is followed by a size. */
+static bool is_fixed(const char *s)
+{
+    return s[0] == '1' || s[0] == 'r' || s[0] == 'e' ||
+           (s[0] && s[1] >= 'A' && s[1] <= 'Z' && s[2] != 'i');
+}
+
 Role insn_role(const Insn *in, unsigned n)
 {
-    static const char *const fixed[] = { "AL", "rAX", "eAX", "AX", "CL", "DX", "1", "ES", "CS",
-                                         "SS", "DS", "FS", "GS", "ST0" };
     const char *s = operand_text(in, n);
-    if (!s) {
+    if (!s || is_fixed(s)) {
         return ROLE_NONE;
-    }
-    for (size_t i = 0; i < ARRAY_SIZE(fixed); i++) {
-        if (is_word(s, fixed[i])) {
-            return ROLE_NONE;
-        }
     }
     switch (s[0]) {
     case 'G': case 'V': case 'P': case 'S': return ROLE_REG;
