@@ -102,6 +102,27 @@ static bool open_floppy(MachineConfig *c, Dict *d, Error **errp)
     return true;
 }
 
+/* A disk of its own on a bus, made when the machine is there: as -device would. */
+static bool open_virtio(MachineConfig *c, Dict *d, Error **errp)
+{
+    if (dict_has(d, "bus") || dict_has(d, "unit")) {
+        return error_set(errp, "if=virtio has neither bus= nor unit=");
+    }
+    if (!dict_has(d, "id")) {
+        dict_setf(d, "id", "virtio%zu", c->nr_drive_devices);
+    }
+    if (!create(d, errp)) {
+        return false;
+    }
+    Dict *dev = dict_new();
+    dict_set(dev, "driver", "virtio-blk-pci");
+    dict_set(dev, "drive", dict_get(d, "id"));
+    c->drive_device =
+        xrealloc(c->drive_device, (c->nr_drive_devices + 1) * sizeof(*c->drive_device));
+    c->drive_device[c->nr_drive_devices++] = dev;
+    return true;
+}
+
 static bool open_one(MachineConfig *c, Dict *d, unsigned number, Error **errp)
 {
     const char *kind = dict_get(d, "if");
@@ -110,6 +131,9 @@ static bool open_one(MachineConfig *c, Dict *d, unsigned number, Error **errp)
     }
     if (!strcmp(kind, "floppy")) {
         return open_floppy(c, d, errp);
+    }
+    if (!strcmp(kind, "virtio")) {
+        return open_virtio(c, d, errp);
     }
     if (!strcmp(kind, "none")) {
         if (!dict_has(d, "id")) {
@@ -121,14 +145,14 @@ static bool open_one(MachineConfig *c, Dict *d, unsigned number, Error **errp)
                                          "pflash", "xen", NULL };
     for (size_t i = 0; known[i]; i++) {
         if (!strcmp(kind, known[i])) {
-            return error_set(errp, "if=%s is not built yet; use if=ide", kind);
+            return error_set(errp, "if=%s is not built yet; use if=ide or if=virtio", kind);
         }
     }
     const char *near = suggest(kind, known);
     if (near) {
         return error_set(errp, "if=%s is unknown, did you mean %s?", kind, near);
     }
-    return error_set(errp, "if=%s is unknown; use if=ide, if=floppy or if=none", kind);
+    return error_set(errp, "if=%s is unknown; use if=ide, if=virtio, if=floppy or if=none", kind);
 }
 
 static bool open_nodes(const Options *o, Error **errp)

@@ -123,6 +123,12 @@ static void drop_default_vga(MachineConfig *c, const Options *o)
 
 static bool create_devices(Machine *m, const Options *o, Error **errp)
 {
+    for (size_t i = 0; i < m->config.nr_drive_devices; i++) {
+        const Dict *d = m->config.drive_device[i];
+        if (!device_create(m, d, errp)) {
+            return error_prefix(errp, "-drive (drive '%s'): ", dict_get(d, "drive"));
+        }
+    }
     for (size_t i = 0; i < o->device.nr; i++) {
         Dict *d = dict_parse(o->device.str[i], "driver", errp);
         bool ok = d && network_device_vlan(d, errp) && device_create(m, d, errp);

@@ -48,6 +48,9 @@ typedef struct MachineConfig {
     char *floppy_drive[2];     /* if=floppy drives' ids, NULL for none */
     bool default_floppy;       /* an empty drive A unless something is there */
     bool no_fdc;               /* -device makes the floppy controller */
+    /* what else -drive if=X plugs in: device_create's dictionaries, before those of -device */
+    Dict **drive_device;
+    size_t nr_drive_devices;
     bool default_cdrom;        /* an empty CD drive at ide.1.0 unless something is there */
 } MachineConfig;
 

@@ -151,7 +151,7 @@ static bool is_valid_size(const VirtioDevice *v, const VirtQueue *vq)
 void virtio_enable_queue(VirtioDevice *v, unsigned queue)
 {
     VirtQueue *vq = &v->queue[queue];
-    if (queue >= v->nr_queues || vq->enabled || v->resetting) {
+    if (queue >= v->nr_queues || vq->enabled || vq->resetting || v->resetting) {
         return;
     }
     if (!is_valid_size(v, vq)) {
@@ -165,14 +165,14 @@ void virtio_enable_queue(VirtioDevice *v, unsigned queue)
 void virtio_reset_queue(VirtioDevice *v, unsigned queue)
 {
     VirtQueue *vq = &v->queue[queue];
-    if (queue >= v->nr_queues || v->resetting) {
+    if (queue >= v->nr_queues || vq->resetting || v->resetting) {
         return;
     }
     vq->enabled = false;
     if (v->ops->queue_reset) {
-        v->resetting = true; /* nobody enables it while elements end */
+        vq->resetting = true;
         v->ops->queue_reset(v, vq);
-        v->resetting = false;
+        vq->resetting = false;
     }
     init_ring(vq);
     vq->desc = vq->driver = vq->device = 0;

@@ -128,6 +128,7 @@ struct VirtQueue {
     VirtioDevice *vdev;
     uint16_t index, max_num;
     VirtqFn *kick;
+    bool resetting; /* its elements are just ended: it cannot be enabled */
     VirtqArea desc_area, driver_area, device_area;
     uint64_t map_generation; /* of the areas; 0: never */
     bool mapped;

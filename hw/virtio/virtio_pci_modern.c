@@ -43,7 +43,8 @@ static uint64_t queue_read(const VirtioPci *p, uint64_t offset)
     case VIRTIO_PCI_COMMON_Q_AVAILHI: return vq->driver >> 32;
     case VIRTIO_PCI_COMMON_Q_USEDLO: return (uint32_t)vq->device;
     case VIRTIO_PCI_COMMON_Q_USEDHI: return vq->device >> 32;
-    default: return 0; /* Q_NDATA is not offered, Q_RESET is over when it can be read */
+    case VIRTIO_PCI_COMMON_Q_RESET: return vq->resetting;
+    default: return 0; /* Q_NDATA is not offered */
     }
 }
 

@@ -334,7 +334,7 @@ void virtq_drop(VirtqElement *e)
 
 void virtq_unpop(VirtqElement *e)
 {
-    if (e->vq->enabled && !e->vq->vdev->resetting) {
+    if (e->vq->enabled) {
         ring_of(e->vq)->unpop(e->vq, e);
     }
     free_element(e);

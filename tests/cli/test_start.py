@@ -179,7 +179,7 @@ def test_errors():
     fails(["-device", "isa-debug-exit,iobsae=1", "-display", "none"], "did you mean 'iobase'?")
     fails(["-device", "isa-debug-exit,iobase=x", "-display", "none"], "'x' is not a number")
     fails(["-device", "isa-debug-exit,bus=pci.0", "-display", "none"], "kind PCI")
-    fails(["-drive", "if=virtio,file=x"], "if=virtio", "not built")
+    fails(["-drive", "if=scsi,file=x"], "if=scsi", "not built")
     fails(["-drive", "fil=x", "-display", "none"], "-drive: ", "did you mean 'file'?")
     fails(["-hda", DIR.name, "-display", "none"], "is a directory")
     fails(["-kernel", DIR.name, "-display", "none"], "is a directory")
