@@ -265,6 +265,25 @@ resume:
     jmp gs:[C_RESUME_IP]
 #endif
 
+/* struct Regs, which rdi points to */
+.macro load_regs
+#if BITS == 64
+    mov rax, [rdi]
+    mov rbx, [rdi + 8]
+    mov rcx, [rdi + 16]
+    mov rdx, [rdi + 24]
+    mov rsi, [rdi + 32]
+    mov rdi, [rdi + 40]
+#else
+    mov eax, [edi]
+    mov ebx, [edi + 4]
+    mov ecx, [edi + 8]
+    mov edx, [edi + 12]
+    mov esi, [edi + 16]
+    mov edi, [edi + 20]
+#endif
+.endm
+
 /* void probe(const Regs *r, uword code, uword user): runs code, at CPL 3 if user, until it traps;
  * INT 80h is its regular end. What came of it is in cpu_self(). */
     .global probe
@@ -279,12 +298,7 @@ probe:
     test edx, edx
     jnz 1f
     push rsi
-    mov rax, [rdi]
-    mov rbx, [rdi + 8]
-    mov rcx, [rdi + 16]
-    mov rdx, [rdi + 24]
-    mov rsi, [rdi + 32]
-    mov rdi, [rdi + 40]
+    load_regs
     ret
 1:  push UDS
     push qword ptr gs:[C_USER_SP]
@@ -294,12 +308,7 @@ probe:
     push rax
     push UCS64
     push rsi
-    mov rax, [rdi]
-    mov rbx, [rdi + 8]
-    mov rcx, [rdi + 16]
-    mov rdx, [rdi + 24]
-    mov rsi, [rdi + 32]
-    mov rdi, [rdi + 40]
+    load_regs
     iretq
 9:  .irp r, r15, r14, r13, r12, rbp, rbx
     pop \r
@@ -318,12 +327,7 @@ probe:
     test edx, edx
     jnz 1f
     push esi
-    mov eax, [edi]
-    mov ebx, [edi + 4]
-    mov ecx, [edi + 8]
-    mov edx, [edi + 12]
-    mov esi, [edi + 16]
-    mov edi, [edi + 20]
+    load_regs
     ret
 1:  push UDS
     push dword ptr gs:[C_USER_SP]
@@ -336,12 +340,7 @@ probe:
     mov eax, UDS
     mov ds, eax
     mov es, eax
-    mov eax, [edi]
-    mov ebx, [edi + 4]
-    mov ecx, [edi + 8]
-    mov edx, [edi + 12]
-    mov esi, [edi + 16]
-    mov edi, [edi + 20]
+    load_regs
     iretd
 9:  mov eax, DS32
     mov ds, eax

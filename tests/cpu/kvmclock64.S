@@ -43,31 +43,4 @@ again:
     CHECK("nor does the tsc", r15, 0)
     FINISH
 
-/* As guests do: ((tsc - timestamp) << shift) * mul >> 32, plus system_time. */
-read_clock:
-    mov esi, [clock]
-    lfence
-    rdtsc
-    shl rdx, 32
-    or rax, rdx
-    sub rax, [clock + 8]
-    movsx ecx, byte ptr [clock + 28]
-    test ecx, ecx
-    js 1f
-    shl rax, cl
-    jmp 2f
-1:  neg ecx
-    shr rax, cl
-2:  mov edx, [clock + 24]
-    mul rdx
-    shrd rax, rdx, 32
-    add rax, [clock + 16]
-    test esi, 1
-    jnz read_clock
-    cmp esi, [clock]
-    jne read_clock
-    ret
-
-    .section .bss
-    .balign 64
-clock: .skip 64
+#include "kvmclock.inc"

@@ -160,32 +160,7 @@ main32:
     CHECK("and is awake", rax, 0)
     FINISH
 
-/* As guests do: ((tsc - timestamp) << shift) * mul >> 32, plus system_time. */
-read_clock:
-    mov esi, [clock]
-    lfence
-    rdtsc
-    shl rdx, 32
-    or rax, rdx
-    sub rax, [clock + 8]
-    movsx ecx, byte ptr [clock + 28]
-    test ecx, ecx
-    js 1f
-    shl rax, cl
-    jmp 2f
-1:  neg ecx
-    shr rax, cl
-2:  mov edx, [clock + 24]
-    mul rdx
-    shrd rax, rdx, 32
-    add rax, [clock + 16]
-    cmp esi, [clock]
-    jne read_clock
-    ret
-
-    .section .bss
-    .balign 64
-clock: .skip 64
+#include "kvmclock.inc"
 steal: .skip 64
 apf: .skip 128
 wall: .skip 16
