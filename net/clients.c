@@ -288,9 +288,15 @@ static uint8_t *mac_entry(const uint8_t mac[ETH_ALEN])
     return memcmp(mac, mac_first, ETH_ALEN - 1) ? NULL : &mac_users[mac[ETH_ALEN - 1]];
 }
 
-void net_mac_assign(uint8_t mac[ETH_ALEN])
+bool net_mac_assign(uint8_t mac[ETH_ALEN], Error **errp)
 {
     static const uint8_t none[ETH_ALEN];
+    if (mac[0] & 1) {
+        return error_set(errp,
+                         "mac=%02x:...: a multicast address; the first number of a card's "
+                         "is even, as in 52:54:00:12:34:56",
+                         mac[0]);
+    }
     if (!memcmp(mac, none, ETH_ALEN)) {
         unsigned last = mac_first[ETH_ALEN - 1];
         while (last < 255 && mac_users[last]) {
@@ -303,6 +309,7 @@ void net_mac_assign(uint8_t mac[ETH_ALEN])
     if (users && *users < 255) {
         ++*users;
     }
+    return true;
 }
 
 void net_mac_release(const uint8_t mac[ETH_ALEN])

@@ -143,6 +143,13 @@ void net_flush(NetClient *nc)
     }
 }
 
+void net_flush_later(NetClient *nc)
+{
+    if (!list_empty(&nc->waiting)) {
+        bh_schedule(&nc->flush_bh);
+    }
+}
+
 static void resume_nic(NetClient *nc, void *opaque)
 {
     (void)opaque;
@@ -199,6 +206,16 @@ bool net_send(NetClient *from, const NetPacket *p)
     }
     from->stopped |= d.waits;
     return !d.waits;
+}
+
+void net_loop_back(NetClient *nc, const NetPacket *p)
+{
+    Delivery d = { nc, false };
+    if (net_offload_accepted(&p->offload, nc->accepts)) {
+        deliver(nc, p);
+    } else {
+        net_offload_finish(p, nc->accepts, deliver_finished, &d);
+    }
 }
 
 bool net_send_buf(NetClient *from, const void *frame, size_t len)

@@ -94,6 +94,9 @@ bool net_send_buf(NetClient *from, const void *frame, size_t len);
 bool net_can_send(const NetClient *from);
 /* nc can receive again: hands it what waits, then lets those who stopped go on. */
 void net_flush(NetClient *nc);
+void net_flush_later(NetClient *nc); /* the same from the main loop, if anything waits */
+/* Hands p to nc itself: a NIC in loopback mode. */
+void net_loop_back(NetClient *nc, const NetPacket *p);
 /* Forgets what waits for nc (reset of a NIC). */
 void net_purge(NetClient *nc);
 /* NICs take no packets while the machine stands still; true lets them go on. */
@@ -128,7 +131,7 @@ bool net_nic_init(NetClient *q, unsigned nr, const NetClientInfo *info, const Ne
                   Error **errp) MUST_USE;
 void net_nic_fini(NetClient *q, unsigned nr); /* no-op on what was never initialized */
 /* Takes note of mac, or, if it is all zero, fills in the next free of 52:54:00:12:34:56 up. */
-void net_mac_assign(uint8_t mac[ETH_ALEN]);
+bool net_mac_assign(uint8_t mac[ETH_ALEN], Error **errp) MUST_USE; /* no multicast address */
 void net_mac_release(const uint8_t mac[ETH_ALEN]);
 /* "e1000.0: index=0,type=nic,model=e1000,macaddr=..." */
 void net_nic_describe(NetClient *nc, const uint8_t mac[ETH_ALEN]);

@@ -277,6 +277,22 @@ static bool segment(const uint8_t *frame, size_t len, const struct virtio_net_hd
     return true;
 }
 
+bool net_offload_begin(uint8_t *frame, size_t len, struct virtio_net_hdr *o)
+{
+    Headers h;
+    if (!o->gso_size || !find_headers(frame, len, o, &h)) {
+        return false;
+    }
+    fix_headers(frame, len, &h, 0, 0, true);
+    if (len - h.payload <= o->gso_size) {
+        *o = (struct virtio_net_hdr){ 0 }; /* one segment, and it is whole */
+        return true;
+    }
+    uint16_t begun = net_sum_fold(pseudo_sum(frame, &h, len - h.l4));
+    memcpy(frame + h.l4 + (h.tcp ? TCP_CSUM : UDP_CSUM), &begun, 2);
+    return true;
+}
+
 bool net_offload_finish(const NetPacket *p, unsigned accepts,
                         void (*fn)(void *opaque, const NetPacket *p), void *opaque)
 {

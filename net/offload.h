@@ -20,6 +20,11 @@ bool net_offload_accepted(const struct virtio_net_hdr *o, unsigned accepts);
 bool net_offload_finish(const NetPacket *p, unsigned accepts,
                         void (*fn)(void *opaque, const NetPacket *p), void *opaque);
 
+/* Makes of a large frame whose lengths and checksums are not set what o promises: lengths, the IP
+ * checksum and the begun one are right. o becomes zero if it was not that large. False: not a
+ * frame that can be cut. */
+bool net_offload_begin(uint8_t *frame, size_t len, struct virtio_net_hdr *o);
+
 /* Copies up to len bytes from byte skip on out of iov; returns how many there were. */
 size_t net_iov_copy(void *to, size_t len, const struct iovec *iov, int nr, size_t skip);
 

@@ -262,7 +262,9 @@ static bool load_rom(PciDevice *pci, Error **errp)
             return error_prefix(errp, "%s: romfile: ", pci->dev.type->name);
         }
         /* A board without its ROM still runs; the user just has no VGA BIOS or network boot. */
-        warn_report("%s: %s", pci->dev.type->name, error_text(err));
+        if (!info->rom_optional) {
+            warn_report("%s: %s", pci->dev.type->name, error_text(err));
+        }
         error_free(err);
         return true;
     }

@@ -23,6 +23,7 @@ typedef struct PciInfo {
     bool multifunction;
     uint8_t header_type;   /* 0 device, 1 bridge */
     const char *romfile;   /* default option ROM, searched like firmware; NULL none */
+    bool rom_optional;     /* the device says itself when it misses that */
     uint32_t (*config_read)(PciDevice *pci, unsigned reg, unsigned size);
     void (*config_write)(PciDevice *pci, unsigned reg, uint32_t val, unsigned size);
     /* A BAR moved or was (un)mapped; address UINT64_MAX: unmapped. May be NULL. */

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Makes guests of Debian packages alone: media.sh DIR PART...
-# Parts: grub memtest isolinux installer kernels-i386 busybox debian. On failure the last line on
+# Parts: grub memtest isolinux installer kernels-i386 busybox network debian. On failure the last line on
 # stderr says why. Only 'debian' needs root; all need apt-get and a mirror.
 set -e
 here=$(cd "$(dirname "$0")" && pwd)
@@ -88,6 +88,27 @@ busybox() {
     done
 }
 
+# Debian's kernel with the drivers of network cards in its initial RAM disk, and busybox.
+network() {
+    package=$(newest amd64 linux-image-amd64)
+    [ -n "$package" ] || fail "no package linux-image-amd64"
+    unpack amd64 "$work/linux-amd64" "$package"
+    unpack amd64 "$work/busybox-amd64" busybox-static
+    cp "$work"/linux-amd64/boot/vmlinuz-* "$out/linux-amd64"
+    root=$work/initrd-net
+    rm -rf "$root"
+    mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/etc" "$root/tmp" "$root/modules"
+    cp "$work/busybox-amd64/bin/busybox" "$root/bin/"
+    for m in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover \
+        net_failover virtio_net e1000; do
+        f=$(find "$work/linux-amd64/lib/modules" -name "$m.ko*" | head -n 1)
+        [ -z "$f" ] || cp "$f" "$root/modules/"
+    done
+    cp "$here/net-init" "$root/init"
+    chmod 755 "$root/init"
+    python3 "$scripts/initramfs" "$root" "$out/net-amd64.initrd.gz"
+}
+
 # Debian on a disk: GRUB in the MBR, ext4, systemd, a login on the serial port.
 debian() {
     [ "$(id -u)" = 0 ] || fail "needs root, for debootstrap"
@@ -149,7 +170,7 @@ X
 
 for part; do
     case $part in
-    grub | memtest | isolinux | installer | busybox | debian) $part ;;
+    grub | memtest | isolinux | installer | busybox | network | debian) $part ;;
     kernels-i386) kernels_i386 ;;
     *) fail "no part '$part'" ;;
     esac

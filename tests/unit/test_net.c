@@ -295,15 +295,20 @@ static void test_nics(void **state)
 static void test_macs(void **state)
 {
     (void)state;
+    Error *err = NULL;
+    uint8_t multicast[6] = { 1 };
+    assert_false(net_mac_assign(multicast, &err));
+    error_free(err);
+    err = NULL;
     uint8_t a[6] = { 0 }, b[6] = { 0 }, c[6] = { 0x52, 0x54, 0, 0x12, 0x34, 0x57 };
-    net_mac_assign(a);
-    net_mac_assign(c);
-    net_mac_assign(b);
+    assert_true(net_mac_assign(a, &err));
+    assert_true(net_mac_assign(c, &err));
+    assert_true(net_mac_assign(b, &err));
     assert_memory_equal(a, "\x52\x54\x00\x12\x34\x56", 6);
     assert_memory_equal(b, "\x52\x54\x00\x12\x34\x58", 6);
     net_mac_release(a);
     memset(b, 0, 6);
-    net_mac_assign(b);
+    assert_true(net_mac_assign(b, &err));
     assert_memory_equal(b, "\x52\x54\x00\x12\x34\x56", 6);
 }
 
