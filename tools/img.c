@@ -14,7 +14,8 @@
 #include "util/version.h"
 
 static const ImgCommand *const commands[] = {
-    &img_check, &img_create, &img_info, &img_map, &img_measure, &img_resize, &img_snapshot,
+    &img_amend, &img_bench, &img_check, &img_commit,  &img_compare, &img_convert, &img_create,
+    &img_dd,    &img_info,  &img_map,   &img_measure, &img_rebase,  &img_resize,  &img_snapshot,
 };
 
 static const ImgOption common_options[] = {

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ * Copying images with several threads. Declared in tools/copy.h.
+ *
+ * One mutex guards the plan: where the next part begins, what kind it is, whose turn it is to write,
+ * the first failure. A worker takes a part, reads it without the mutex, waits for its turn if
+ * the target is written in order, writes, and takes the next. Parts are aligned to the target's
+ * clusters, so that no cluster is written by two.
+ */
+#include "tools/copy.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include "block/chain.h"
+#include "util/alloc.h"
+
+enum { CHUNK = 1 << 20, MAX_ZEROES = 1 << 28, SALVAGE_BLOCK = 512 };
+
+typedef enum Kind { KIND_DATA, KIND_ZERO, KIND_SKIP } Kind;
+
+typedef struct Part {
+    Kind kind;
+    uint64_t offset, len, number;
+} Part;
+
+typedef struct Run {
+    Copy *c;
+    uint64_t align,
+        granule; /* parts begin at multiples of align, zeroes are looked for in granules */
+    size_t chunk;
+    pthread_mutex_t mutex;
+    pthread_cond_t turn_changed;
+    /* all below: mutex */
+    uint64_t next, known_to; /* known_to: the end of what kind is said of */
+    Kind kind;
+    uint64_t number, turn, done;
+    bool failed;
+    Error *error;
+} Run;
+
+bool copy_is_zero(const void *buf, size_t len)
+{
+    const char *p = buf;
+    return !len || (!p[0] && !p[len - 1] && !memcmp(p, p + 1, len - 1));
+}
+
+/* ---- reading ---- */
+
+static BlockNode *source_at(const Copy *c, uint64_t *offset)
+{
+    for (size_t i = 0; i < c->nr_sources; i++) {
+        if (*offset < c->sources[i]->size) {
+            return c->sources[i];
+        }
+        *offset -= c->sources[i]->size;
+    }
+    return NULL;
+}
+
+/* A source that became shorter meanwhile, or a copy longer than it, reads as zeroes. */
+static int read_sources(Copy *c, uint64_t offset, uint8_t *buf, uint64_t len, uint64_t *failed_at)
+{
+    while (len) {
+        uint64_t at = offset + c->skip;
+        BlockNode *n = source_at(c, &at);
+        if (!n) {
+            memset(buf, 0, len);
+            return 0;
+        }
+        uint64_t part = MIN(len, n->size - at);
+        int error = block_pread(n, at, buf, part);
+        if (error) {
+            *failed_at = offset;
+            return error;
+        }
+        buf += part;
+        offset += part;
+        len -= part;
+    }
+    return 0;
+}
+
+/* Sector by sector: what still cannot be read is zeroes. */
+static void salvage(Run *r, uint64_t offset, uint8_t *buf, uint64_t len)
+{
+    uint64_t lost = 0, failed_at;
+    for (uint64_t done = 0; done < len; done += SALVAGE_BLOCK) {
+        uint64_t part = MIN(len - done, (uint64_t)SALVAGE_BLOCK);
+        if (read_sources(r->c, offset + done, buf + done, part, &failed_at)) {
+            memset(buf + done, 0, part);
+            lost += part;
+        }
+    }
+    pthread_mutex_lock(&r->mutex);
+    r->c->unreadable += lost;
+    pthread_mutex_unlock(&r->mutex);
+    warn_report("reading at byte %" PRIu64 " failed: %" PRIu64 " bytes there are zeroes now",
+                offset, lost);
+}
+
+/* ---- the plan ---- */
+
+static void fail(Run *r, int error, const char *what, const char *name, uint64_t offset)
+{
+    pthread_mutex_lock(&r->mutex);
+    if (!r->failed) {
+        error_set_errno(&r->error, error, "%s '%s' at byte %" PRIu64 " failed", what, name, offset);
+    }
+    r->failed = true;
+    pthread_cond_broadcast(&r->turn_changed);
+    pthread_mutex_unlock(&r->mutex);
+}
+
+/* What lies at r->next, as far as that is known; mutex held. */
+static int look(Run *r)
+{
+    Copy *c = r->c;
+    uint64_t left = c->size - r->next, at = r->next + c->skip;
+    BlockNode *n = source_at(c, &at), *owner = NULL;
+    BlockExtent e = { .len = left, .zero = true };
+    if (n) {
+        int error = block_chain_status(n, c->above, at, MIN(left, n->size - at), &e, &owner, NULL);
+        if (error && c->salvage) {
+            e = (BlockExtent){ .len = MIN(left, (uint64_t)CHUNK), .data = true };
+        } else if (error) {
+            return error;
+        }
+    }
+    r->kind = e.zero ? KIND_ZERO : c->above && !owner ? KIND_SKIP : KIND_DATA;
+    if (r->kind == KIND_ZERO && !c->sparse) {
+        r->kind = KIND_DATA;
+    }
+    uint64_t end = r->next + e.len;
+    if (r->kind != KIND_DATA && end < c->size) {
+        end = ROUND_DOWN(end, r->align);
+        if (end <= r->next) { /* a cluster of two kinds */
+            r->kind = KIND_DATA;
+            end = r->next + 1;
+        }
+    }
+    r->known_to = MIN(r->kind == KIND_DATA ? ROUND_UP(end, r->align) : end, c->size);
+    return 0;
+}
+
+/* The next part to be worked on; false at the end, or after a failure. */
+static bool take(Run *r, Part *p)
+{
+    Copy *c = r->c;
+    int error = 0;
+    bool found = false;
+    pthread_mutex_lock(&r->mutex);
+    while (!r->failed && r->next < c->size && !found && !error) {
+        if (img_interrupted()) {
+            r->failed = true;
+            error_set(&r->error, "interrupted; '%s' is not complete", c->target->filename);
+            break;
+        }
+        error = r->next < r->known_to ? 0 : look(r);
+        if (error) {
+            break;
+        }
+        bool nothing =
+            r->kind == KIND_SKIP || (r->kind == KIND_ZERO && c->target_is_zero && !c->behind);
+        uint64_t most = nothing                ? UINT64_MAX
+                        : r->kind == KIND_ZERO ? (c->behind ? r->chunk : (uint64_t)MAX_ZEROES)
+                                               : r->chunk;
+        uint64_t len = MIN(r->known_to - r->next, most);
+        if (!nothing) {
+            *p = (Part){ r->kind, r->next, len, r->number++ };
+            found = true;
+        } else {
+            r->done += len;
+            img_progress(c->progress, r->done);
+        }
+        r->next += len;
+    }
+    uint64_t at = r->next;
+    pthread_cond_broadcast(&r->turn_changed);
+    pthread_mutex_unlock(&r->mutex);
+    if (error) {
+        fail(r, error, "looking at", c->sources[0]->filename, at);
+    }
+    return found;
+}
+
+static bool wait_for_turn(Run *r, const Part *p)
+{
+    pthread_mutex_lock(&r->mutex);
+    while (r->c->ordered && !r->failed && r->turn != p->number) {
+        pthread_cond_wait(&r->turn_changed, &r->mutex);
+    }
+    bool ok = !r->failed;
+    pthread_mutex_unlock(&r->mutex);
+    return ok;
+}
+
+static void part_done(Run *r, const Part *p)
+{
+    pthread_mutex_lock(&r->mutex);
+    r->turn++;
+    r->done += p->len;
+    img_progress(r->c->progress, r->done);
+    if (r->c->ordered) {
+        pthread_cond_broadcast(&r->turn_changed);
+    }
+    pthread_mutex_unlock(&r->mutex);
+}
+
+/* ---- writing ---- */
+
+typedef enum Todo { TODO_NOTHING, TODO_ZERO, TODO_WRITE } Todo;
+
+static Todo todo(const Run *r, const uint8_t *buf, const uint8_t *behind, uint64_t len)
+{
+    const Copy *c = r->c;
+    if (behind && !memcmp(buf, behind, len)) {
+        return TODO_NOTHING;
+    }
+    if (c->sparse && copy_is_zero(buf, len)) {
+        return c->target_is_zero && !behind ? TODO_NOTHING : TODO_ZERO;
+    }
+    return TODO_WRITE;
+}
+
+static int do_write(const Run *r, Todo what, uint64_t offset, const uint8_t *buf, uint64_t len)
+{
+    BlockNode *t = r->c->target;
+    switch (what) {
+    case TODO_NOTHING: return 0;
+    case TODO_ZERO: return block_write_zeroes(t, offset, len, true);
+    default:
+        return r->c->compress ? t->driver->write_compressed(t, offset, buf, len)
+                              : block_pwrite(t, offset, buf, len);
+    }
+}
+
+/* Neighbouring granules that need the same go together, but compressed ones. */
+static int write_data(Run *r, const Part *p, const uint8_t *buf, const uint8_t *behind,
+                      uint64_t *failed_at)
+{
+    uint64_t from = 0;
+    Todo what = TODO_NOTHING;
+    for (uint64_t at = 0; at < p->len;) {
+        uint64_t len = MIN(r->granule, p->len - at);
+        Todo now = todo(r, buf + at, behind ? behind + at : NULL, len);
+        if (now != what || (now == TODO_WRITE && r->c->compress)) {
+            *failed_at = p->offset + from;
+            int error = do_write(r, what, p->offset + from, buf + from, at - from);
+            if (error) {
+                return error;
+            }
+            from = at;
+            what = now;
+        }
+        at += len;
+    }
+    *failed_at = p->offset + from;
+    return from < p->len ? do_write(r, what, p->offset + from, buf + from, p->len - from) : 0;
+}
+
+/* What the target reads as now; past the end of that, zeroes. */
+static int read_behind(BlockNode *n, uint64_t offset, uint8_t *buf, uint64_t len)
+{
+    uint64_t inside = offset < n->size ? MIN(len, n->size - offset) : 0;
+    memset(buf + inside, 0, len - inside);
+    return block_pread(n, offset, buf, inside);
+}
+
+static bool copy_part(Run *r, const Part *p, uint8_t *buf, uint8_t *behind)
+{
+    Copy *c = r->c;
+    uint64_t at = p->offset;
+    int error = 0;
+    if (p->kind == KIND_ZERO && !behind) {
+        error = wait_for_turn(r, p) ? block_write_zeroes(c->target, p->offset, p->len, true) : 0;
+        if (error) {
+            fail(r, error, "writing", c->target->filename, at);
+        }
+        return !error;
+    }
+    if (p->kind == KIND_ZERO) {
+        memset(buf, 0, p->len);
+    } else if ((error = read_sources(c, p->offset, buf, p->len, &at)) != 0) {
+        if (!c->salvage) {
+            BlockNode *n = source_at(c, &(uint64_t){ p->offset + c->skip });
+            fail(r, error, "reading", (n ? n : c->sources[0])->filename, at);
+            return false;
+        }
+        salvage(r, p->offset, buf, p->len);
+    }
+    if (behind && (error = read_behind(c->behind, p->offset, behind, p->len)) != 0) {
+        fail(r, error, "reading", c->behind->filename, p->offset);
+        return false;
+    }
+    if (!wait_for_turn(r, p)) {
+        return false;
+    }
+    error = write_data(r, p, buf, behind, &at);
+    if (error) {
+        fail(r, error, "writing", c->target->filename, at);
+    }
+    return !error;
+}
+
+static void *work(void *opaque)
+{
+    Run *r = opaque;
+    void *buf = NULL, *behind = NULL;
+    if (posix_memalign(&buf, 4096, r->chunk) ||
+        (r->c->behind && posix_memalign(&behind, 4096, r->chunk))) {
+        fail(r, ENOMEM, "copying to", r->c->target->filename, 0);
+    }
+    Part p = { .len = 0 };
+    while (take(r, &p) && copy_part(r, &p, buf, behind)) {
+        part_done(r, &p);
+    }
+    free(buf);
+    free(behind);
+    return NULL;
+}
+
+/* Signals belong to the main thread, which works as well. */
+static void run_workers(Run *r, unsigned nr)
+{
+    pthread_t threads[64];
+    unsigned started = 0;
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    for (unsigned i = 1; i < nr && i < ARRAY_SIZE(threads); i++) {
+        started += pthread_create(&threads[started], NULL, work, r) == 0;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    work(r);
+    for (unsigned i = 0; i < started; i++) {
+        pthread_join(threads[i], NULL);
+    }
+}
+
+bool copy_run(Copy *c, Error **errp)
+{
+    uint64_t cluster = c->target->cluster_size, sparse = c->sparse ? c->sparse : 4096;
+    Run r = { .c = c,
+              .mutex = PTHREAD_MUTEX_INITIALIZER,
+              .turn_changed = PTHREAD_COND_INITIALIZER };
+    r.align = cluster ? cluster : 4096;
+    r.granule = c->compress ? cluster : MAX(sparse, MIN(r.align, 64 * KiB));
+    r.align = MAX(r.align, r.granule);
+    r.chunk = ROUND_UP((uint64_t)CHUNK, r.align);
+    c->progress->total = c->size;
+    img_progress(c->progress, 0);
+    run_workers(&r, c->workers);
+    if (r.failed) {
+        *errp = r.error;
+        return false;
+    }
+    img_progress(c->progress, c->size);
+    return true;
+}
