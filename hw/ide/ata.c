@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * ATA disks (ATA8-ACS), and the commands that CD drives share with them. Left out: security, SMART,
- * setting a host protected area, NCQ (no IDE controller has it), streaming.
+ * setting a host protected area, streaming. NCQ is the AHCI port's (ahci_ncq.c).
  */
 #include "hw/ide/ide.h"
 
@@ -21,11 +21,11 @@ enum {
     CMD_FLUSH = 0xe7, CMD_FLUSH_EXT = 0xea, CMD_IDENTIFY = 0xec, CMD_SET_FEATURES = 0xef,
     CMD_NATIVE_MAX = 0xf8,
 };
-enum { MAX_MULTIPLE = 16, MAX_TRIM_BLOCKS = 8 };
+enum { NCQ_DEPTH = 32, MAX_MULTIPLE = 16, MAX_TRIM_BLOCKS = 8 };
 
-static uint64_t nr_sectors(const IdeDevice *d)
+uint64_t ata_nr_sectors(const IdeDevice *d)
 {
-    return drive_size(d->drive) / BLOCK_SECTOR;
+    return drive_size(d->drive) / d->logical_block;
 }
 
 /* ---- addresses ---- */
@@ -82,7 +82,7 @@ static uint32_t get_count(const IdeDevice *d, bool lba48)
 /* Sets up sector and count; false after an abort. */
 static bool prepare(IdeDevice *d, bool lba48)
 {
-    uint64_t total = nr_sectors(d);
+    uint64_t total = ata_nr_sectors(d);
     d->lba48 = lba48;
     d->sectors_left = get_count(d, lba48);
     if (!get_sector(d, lba48, &d->sector) || d->sector >= total ||
@@ -113,7 +113,7 @@ static void read_write(IdeDevice *d, bool write, bool dma, bool lba48, unsigned 
         return;
     }
     d->use_dma = dma;
-    d->block = multiple * BLOCK_SECTOR;
+    d->block = multiple * d->logical_block;
     ide_start_task(d, write ? TASK_WRITE : TASK_READ);
 }
 
@@ -137,14 +137,27 @@ void ide_put_string(uint16_t *words, unsigned nr, const char *text)
     }
 }
 
+/* Sizes of logical and physical sectors. */
+static void identify_blocks(const IdeDevice *d, uint16_t *w)
+{
+    unsigned per_physical = __builtin_ctz(d->physical_block / d->logical_block);
+    w[106] = (uint16_t)(0x4000 | (per_physical ? 1 << 13 | per_physical : 0));
+    if (d->logical_block != BLOCK_SECTOR) {
+        w[106] |= 1 << 12;
+        w[117] = (uint16_t)(d->logical_block / 2); /* in words */
+    }
+    w[209] = 0x4000; /* logical sector 0 begins a physical one */
+}
+
 static void identify(IdeDevice *d)
 {
     uint16_t w[256] = { 0 };
-    uint64_t total = nr_sectors(d);
+    uint64_t total = ata_nr_sectors(d);
     uint32_t lba28 = (uint32_t)MIN(total, 0x0fffffffull);
     uint32_t per_cylinder = (uint32_t)d->heads * d->track;
     uint32_t cylinders = (uint32_t)MIN(total / per_cylinder, 65535ull);
     uint32_t chs = cylinders * per_cylinder;
+    bool sata = d->bus->host;
     w[0] = 0x0040;
     w[1] = d->cylinders;
     w[3] = d->default_heads;
@@ -172,19 +185,34 @@ static void identify(IdeDevice *d)
     w[69] = 1 << 14; /* deterministic reads after TRIM */
     w[80] = 0xf0; /* ATA-4 to ATA-7 */
     w[81] = 0x16;
-    w[82] = 1 << 14 | 1 << 5 | 1 << 3; /* NOP, write cache, power management */
-    w[83] = 1 << 14 | 1 << 13 | 1 << 12 | 1 << 10; /* FLUSH EXT, FLUSH, 48-bit */
-    w[84] = 1 << 14 | 1 << 6; /* WRITE DMA FUA EXT */
+    if (sata) { /* SATA 3.1, 13.2.1 */
+        w[75] = NCQ_DEPTH - 1;
+        w[76] = 1 << 8 | 1 << 2 | 1 << 1; /* NCQ, 3 and 1.5 Gbit/s */
+        w[80] |= 1 << 8;
+        w[222] = 0x1000 | 1 << 4;
+    }
+    w[82] = 1 << 14 | 1 << 5 | 1 << 3;              /* NOP, write cache, power management */
+    w[83] = 1 << 14 | 1 << 13 | 1 << 12 | 1 << 10;  /* FLUSH EXT, FLUSH, 48-bit */
+    w[84] = 1 << 14 | 1 << 6 | (sata ? 1 << 5 : 0); /* WRITE DMA FUA EXT, logs */
     w[85] = 1 << 14 | 1 << 3 | (d->write_cache ? 1 << 5 : 0);
     w[86] = 1 << 13 | 1 << 12 | 1 << 10;
-    w[87] = 1 << 14 | 1 << 6;
+    w[87] = w[84];
     w[88] = 0x3f | ((d->dma_mode & 0xf8) == 0x40 ? 0x100 << (d->dma_mode & 7) : 0);
-    w[93] = d->unit ? 0x6b00 : 0x600b; /* passed its diagnostics; 80-conductor cable */
+    if (!sata) {
+        w[93] = d->unit ? 0x6b00 : 0x600b; /* passed its diagnostics; 80-conductor cable */
+    }
     memcpy(w + 100, &total, 8);
     w[105] = MAX_TRIM_BLOCKS;
-    w[106] = 0x4000;
+    identify_blocks(d, w);
+    if (d->wwn) {
+        for (unsigned i = 0; i < 4; i++) {
+            w[108 + i] = (uint16_t)(d->wwn >> (48 - 16 * i));
+        }
+        w[84] |= 1 << 8;
+        w[87] |= 1 << 8;
+    }
     w[169] = 1; /* DATA SET MANAGEMENT: TRIM */
-    w[217] = 1; /* does not rotate */
+    w[217] = (uint16_t)d->rotation_rate;
     memcpy(d->buffer, w, sizeof(w));
     ide_start_reply(d, sizeof(w), sizeof(w));
 }
@@ -231,7 +259,7 @@ static void data_set_management(IdeDevice *d)
 
 static void native_max(IdeDevice *d, bool ext)
 {
-    uint64_t last = nr_sectors(d) - 1;
+    uint64_t last = ata_nr_sectors(d) - 1;
     d->lba48 = ext;
     if (!ext) {
         d->select |= SEL_LBA;
@@ -331,7 +359,9 @@ static void cd_command(IdeDevice *d, uint8_t command)
     case CMD_IDENTIFY_PACKET: atapi_identify(d); break;
     case CMD_DEVICE_RESET:
         ide_device_soft_reset(d);
-        ide_bus_refresh(d->bus);
+        if (!d->reset_pending) {
+            ide_reset_ended(d);
+        }
         break;
     case CMD_SET_FEATURES: set_features(d); break;
     case CMD_STANDBY_NOW: case CMD_IDLE_NOW: case CMD_SLEEP: ide_command_done(d); break;

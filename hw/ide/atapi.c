@@ -527,6 +527,10 @@ void atapi_identify(IdeDevice *d)
     w[65] = w[66] = w[67] = w[68] = 120;
     w[71] = w[72] = 30;
     w[80] = 0x1e;
+    if (d->bus->host) {
+        w[76] = 1 << 2 | 1 << 1;
+        w[222] = 0x1000 | 1 << 4;
+    }
     w[82] = 1 << 14 | 1 << 9 | 1 << 4; /* NOP, DEVICE RESET, PACKET */
     w[83] = 1 << 14;
     w[84] = 1 << 14;

@@ -53,10 +53,56 @@ const StateField ide_device_state[] = {
     STATE_END,
 };
 
+unsigned ide_bus_plugs(const IdeBus *b)
+{
+    return b->host ? 1 : 2;
+}
+
+static bool ide_plug(Bus *bus, Device *dev, Error **errp)
+{
+    IdeBus *b = container_of(bus, IdeBus, bus);
+    IdeDevice *d = container_of(dev, IdeDevice, dev);
+    unsigned nr = ide_bus_plugs(b);
+    if (d->unit == UINT32_MAX) {
+        d->unit = b->unit[0] && nr == 2 ? 1 : 0;
+    }
+    if (d->unit >= nr) {
+        return error_set(
+            errp, "%s, there is no unit %u",
+            nr == 2 ? "an IDE channel has unit 0 and 1" : "a SATA port has unit 0 only", d->unit);
+    }
+    if (b->unit[d->unit]) {
+        return error_set(errp, "unit %u of bus '%s' is taken", d->unit, bus->obj.name);
+    }
+    b->unit[d->unit] = d;
+    d->bus = b;
+    return true;
+}
+
+static void ide_unplug(Bus *bus, Device *dev)
+{
+    IdeBus *b = container_of(bus, IdeBus, bus);
+    for (unsigned i = 0; i < 2; i++) {
+        if (b->unit[i] && &b->unit[i]->dev == dev) {
+            b->unit[i] = NULL;
+        }
+    }
+}
+
+static bool ide_has_room(Bus *bus, const Device *dev)
+{
+    const IdeBus *b = container_of(bus, IdeBus, bus);
+    (void)dev;
+    return !b->unit[0] || (ide_bus_plugs(b) == 2 && !b->unit[1]);
+}
+
 void ide_bus_init(IdeBus *b, const char *name, PciDevice *pci)
 {
     b->pci = pci;
     bus_init(&b->bus, BUS_IDE, name, &pci->dev, pci->dev.machine);
+    b->bus.plug = ide_plug;
+    b->bus.unplug = ide_unplug;
+    b->bus.has_room = ide_has_room;
 }
 
 static IdeDevice *selected(const IdeBus *b)
@@ -68,6 +114,9 @@ static IdeDevice *selected(const IdeBus *b)
 void ide_bus_refresh(IdeBus *b)
 {
     const IdeDevice *d = selected(b);
+    if (b->host) {
+        return;
+    }
     bool line = d && d->irq_pending && !(b->control & CTL_NIEN);
     if (line && !b->line) {
         b->bm_status |= BMS_INTR; /* BMIDE 2.2 */
@@ -84,6 +133,10 @@ static void set_pending(IdeDevice *d, bool pending)
 
 void ide_irq(IdeDevice *d)
 {
+    if (d->bus->host) {
+        d->bus->host->ended(d->bus);
+        return;
+    }
     set_pending(d, true);
 }
 
@@ -125,6 +178,15 @@ void ide_device_soft_reset(IdeDevice *d)
     d->error = 1; /* diagnostic code: passed */
     d->status = d->is_cd ? 0 : ST_DRDY | ST_DSC;
     ide_set_signature(d);
+}
+
+void ide_reset_ended(IdeDevice *d)
+{
+    if (d->bus->host) {
+        d->bus->host->reset_done(d->bus);
+    } else {
+        ide_bus_refresh(d->bus);
+    }
 }
 
 void ide_bus_reset(IdeBus *b)

@@ -3,7 +3,8 @@
  * their data (ATA8-ACS, ATA/ATAPI-6 for PACKET devices, BMIDE: Programming Interface for Bus
  * Master IDE Controller 1.0).
  *
- * A channel is part of its controller (piix3_ide.c). The parts: channel.c task file and interrupt,
+ * A channel is part of its controller (piix3_ide.c). An AHCI port (ahci.h) is a channel with one
+ * plug and an IdeHost, which moves the data and hears of the ends of commands. The parts: channel.c task file and interrupt,
  * ide_device.c what plugs in, ata.c disks, atapi.c CD drives, transfer.c what moves between
  * buffer, guest and drive.
  */
@@ -51,7 +52,9 @@ typedef enum IdeTask {
 
 struct IdeDevice {
     Device dev;
-    uint32_t unit;  /* properties */
+    uint32_t unit; /* properties */
+    uint32_t logical_block, physical_block, rotation_rate;
+    uint64_t wwn;
     char *drive_id, *serial, *model, *version;
     int32_t bootindex;
 
@@ -91,8 +94,17 @@ struct IdeDevice {
     bool reset_pending; /* a reset waits for it */
 };
 
+/* What takes the place of task file, interrupt line and bus master; vm_lock, main loop or vCPU. */
+typedef struct IdeHost {
+    /* Data of the command, on from where the last call ended; how many bytes found room. */
+    uint32_t (*move)(IdeBus *b, void *data, uint32_t len, bool to_memory);
+    void (*ended)(IdeBus *b);      /* a command: status and error tell how */
+    void (*reset_done)(IdeBus *b); /* the signature is in the registers */
+} IdeHost;
+
 struct IdeBus {
     Bus bus;
+    const IdeHost *host; /* NULL: a parallel cable */
     IdeDevice *unit[2];
     Irq irq;
     PciDevice *pci;   /* for DMA */
@@ -109,7 +121,8 @@ extern const StateField ide_bus_state[], ide_device_state[];
 
 /* channel.c */
 void ide_bus_init(IdeBus *b, const char *name, PciDevice *pci);
-uint64_t ide_read(IdeBus *b, uint64_t offset, unsigned size);   /* command block, offset 0-7 */
+unsigned ide_bus_plugs(const IdeBus *b);                      /* how many devices it takes */
+uint64_t ide_read(IdeBus *b, uint64_t offset, unsigned size); /* command block, offset 0-7 */
 void ide_write(IdeBus *b, uint64_t offset, uint64_t val, unsigned size);
 /* The data register, up to n times within one DRQ block; how many. */
 unsigned ide_read_string(IdeBus *b, void *buf, unsigned size, unsigned n);
@@ -124,9 +137,11 @@ void ide_set_signature(IdeDevice *d);
 void ide_abort_command(IdeDevice *d, uint8_t error); /* status ERR, interrupt */
 void ide_command_done(IdeDevice *d);                 /* status ready, interrupt */
 void ide_device_soft_reset(IdeDevice *d);
+void ide_reset_ended(IdeDevice *d); /* it is not busy any more: tells who waits for that */
 
 /* ata.c, atapi.c */
 void ata_command(IdeDevice *d, uint8_t command);
+uint64_t ata_nr_sectors(const IdeDevice *d);
 void ata_transfer_error(IdeDevice *d);
 void ide_put_string(uint16_t *words, unsigned nr, const char *text); /* IDENTIFY's byte order */
 void atapi_command(IdeDevice *d);            /* the packet is complete */

@@ -12,18 +12,24 @@
 /* What a PC BIOS of the time would make of the size: 16 heads, 63 sectors. */
 static void set_geometry(IdeDevice *d)
 {
-    uint64_t nr_sectors = drive_size(d->drive) / BLOCK_SECTOR;
+    uint64_t nr_sectors = drive_size(d->drive) / ide_sector_size(d);
     d->default_heads = 16;
     d->default_track = 63;
     d->cylinders = (uint16_t)MIN(nr_sectors / (16 * 63), 16383ull);
     d->cylinders = MAX(d->cylinders, 1);
 }
 
-/* 0 to 3: by channel and unit. */
-static unsigned plug_number(const IdeDevice *d)
+static unsigned bus_number(const IdeDevice *d)
 {
     const char *dot = strrchr(d->bus->bus.obj.name, '.');
-    return (dot ? (unsigned)atoi(dot + 1) : 0) * 2 + d->unit;
+    return dot ? (unsigned)atoi(dot + 1) : 0;
+}
+
+/* 0 to 3 by channel and unit; on others from 10 on, by slot and port. */
+static unsigned plug_number(const IdeDevice *d)
+{
+    return d->bus->host ? (unsigned)d->bus->pci->devfn * 10 + bus_number(d)
+                        : bus_number(d) * 2 + d->unit;
 }
 
 /* The first string that is not NULL, for a property the user left out. */
@@ -50,6 +56,27 @@ static bool check_text(const char *prop, const char *text, size_t max, Error **e
         return error_set(errp, "%s=%s: at most %zu characters fit", prop, text, max);
     }
     return true;
+}
+
+static bool is_block_size(uint32_t n)
+{
+    return n == BLOCK_SECTOR || n == 4096;
+}
+
+static bool check_block_sizes(IdeDevice *d, Error **errp)
+{
+    if (!is_block_size(d->logical_block) || !is_block_size(d->physical_block)) {
+        return error_set(errp, "%s_block_size=%u: use 512 or 4096",
+                         is_block_size(d->logical_block) ? "physical" : "logical",
+                         is_block_size(d->logical_block) ? d->physical_block : d->logical_block);
+    }
+    if (d->physical_block < d->logical_block) {
+        return error_set(errp, "physical_block_size=%u is less than logical_block_size=%u",
+                         d->physical_block, d->logical_block);
+    }
+    return drive_size(d->drive) % d->logical_block == 0 ||
+           error_set(errp, "the size of drive '%s' is no multiple of logical_block_size=%u",
+                     drive_id(d->drive), d->logical_block);
 }
 
 static bool attach(IdeDevice *d, const DriveUser *user, Error **errp)
@@ -92,7 +119,10 @@ static bool hd_realize(Device *dev, Error **errp)
         return error_set(errp, "drive '%s' is empty: a disk needs at least one sector",
                          d->drive_id);
     }
-    if (!attach(d, &user, errp)) {
+    if (d->physical_block < d->logical_block && d->physical_block == BLOCK_SECTOR) {
+        d->physical_block = d->logical_block; /* only one was given */
+    }
+    if (!check_block_sizes(d, errp) || !attach(d, &user, errp)) {
         return false;
     }
     set_geometry(d);
@@ -193,7 +223,14 @@ static void ide_refresh_device(Device *dev)
     PROP_I32("bootindex", IdeDevice, bootindex, .def = (uint64_t)-1, .help = "boot order"),        \
     PROP_END
 
-static const Property hd_props[] = { COMMON_PROPS("the drive's id") };
+static const Property hd_props[] = {
+    PROP_U32("logical_block_size", IdeDevice, logical_block, .def = 512, .help = "512 or 4096"),
+    PROP_U32("physical_block_size", IdeDevice, physical_block, .def = 512, .help = "512 or 4096"),
+    PROP_U64("wwn", IdeDevice, wwn, .help = "world wide name; 0: none"),
+    PROP_U32("rotation_rate", IdeDevice, rotation_rate, .def = 1, .max = 0xfffe,
+             .help = "revolutions a minute; 1: does not rotate, 0: not reported"),
+    COMMON_PROPS("the drive's id"),
+};
 static const Property cd_props[] = { COMMON_PROPS("the drive's id; none: an empty tray") };
 
 #define COMMON(realize_)                                                                           \

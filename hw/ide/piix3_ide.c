@@ -162,41 +162,6 @@ static void piix3_ide_refresh(Device *dev)
     }
 }
 
-static bool ide_plug(Bus *bus, Device *dev, Error **errp)
-{
-    IdeBus *b = container_of(bus, IdeBus, bus);
-    IdeDevice *d = container_of(dev, IdeDevice, dev);
-    if (d->unit == UINT32_MAX) {
-        d->unit = b->unit[0] ? 1 : 0;
-    }
-    if (d->unit > 1) {
-        return error_set(errp, "an IDE channel has unit 0 and 1, there is no unit %u", d->unit);
-    }
-    if (b->unit[d->unit]) {
-        return error_set(errp, "unit %u of bus '%s' is taken", d->unit, bus->obj.name);
-    }
-    b->unit[d->unit] = d;
-    d->bus = b;
-    return true;
-}
-
-static void ide_unplug(Bus *bus, Device *dev)
-{
-    IdeBus *b = container_of(bus, IdeBus, bus);
-    for (unsigned i = 0; i < 2; i++) {
-        if (b->unit[i] && &b->unit[i]->dev == dev) {
-            b->unit[i] = NULL;
-        }
-    }
-}
-
-static bool ide_has_room(Bus *bus, const Device *dev)
-{
-    IdeBus *b = container_of(bus, IdeBus, bus);
-    (void)dev;
-    return !b->unit[0] || !b->unit[1];
-}
-
 static bool piix3_ide_realize(Device *dev, Error **errp)
 {
     Piix3Ide *s = container_of(dev, Piix3Ide, pci.dev);
@@ -206,9 +171,6 @@ static bool piix3_ide_realize(Device *dev, Error **errp)
         struct Channel *c = &s->channel[i];
         *c = (struct Channel){ .ide = s, .bus = &s->bus[i] };
         ide_bus_init(&s->bus[i], names[i], &s->pci);
-        s->bus[i].bus.plug = ide_plug;
-        s->bus[i].bus.unplug = ide_unplug;
-        s->bus[i].bus.has_room = ide_has_room;
         region_init_io(&c->command, dev, &command_ops, c, 8);
         region_init_io(&c->control, dev, &control_ops, c, 1);
         PciBus *bus = pci_bus(&s->pci);

@@ -16,7 +16,13 @@
 
 uint32_t ide_sector_size(const IdeDevice *d)
 {
-    return d->is_cd ? CD_SECTOR : BLOCK_SECTOR;
+    return d->is_cd ? CD_SECTOR : d->logical_block;
+}
+
+/* Of what the buffer is filled with: lists of ranges come in blocks of 512 bytes. */
+static uint32_t unit_size(const IdeDevice *d)
+{
+    return d->task == TASK_TRIM ? BLOCK_SECTOR : ide_sector_size(d);
 }
 
 static bool is_packet(const IdeDevice *d)
@@ -155,14 +161,14 @@ static void trim_range(IdeDevice *d)
     while (d->pos + 8 <= d->len) {
         const uint8_t *entry = d->buffer + d->pos;
         uint64_t first = pci_get32(entry) | (uint64_t)pci_get16(entry + 4) << 32;
-        uint64_t n = pci_get16(entry + 6), total = drive_size(d->drive) / BLOCK_SECTOR;
+        uint64_t n = pci_get16(entry + 6), total = ata_nr_sectors(d);
         d->pos += 8;
         if (n && (first >= total || n > total - first)) {
             fail(d, EIO);
             return;
         }
         if (n) {
-            submit(d, BLK_DISCARD, first * BLOCK_SECTOR, (uint32_t)n * BLOCK_SECTOR);
+            submit(d, BLK_DISCARD, first * d->logical_block, (uint32_t)n * d->logical_block);
             return;
         }
     }
@@ -197,7 +203,7 @@ static void buffer_moved(IdeDevice *d)
         ask_drive(d);
     } else if (d->task == TASK_READ && (d->sectors_left > d->sectors_now || d->use_dma)) {
         piece_done(d);
-    } else if (d->use_dma || is_packet(d)) {
+    } else if (d->use_dma || is_packet(d) || d->bus->host) {
         finish(d);
     } else {
         d->phase = IDE_IDLE; /* PIO in ends without an interrupt */
@@ -212,10 +218,29 @@ static void dma_pump(IdeDevice *d)
     }
 }
 
+/* A host takes all of it at once. What is read and finds no room is lost; what is written must be
+ * there. */
+static void host_move(IdeDevice *d)
+{
+    bool to_memory = !is_from_guest(d);
+    uint32_t n = d->bus->host->move(d->bus, d->buffer, d->len, to_memory);
+    if (n < d->len && !to_memory) {
+        fail(d, EIO);
+        return;
+    }
+    d->pos = d->len;
+    buffer_moved(d);
+}
+
 /* The buffer is the guest's turn. */
 static void move_buffer(IdeDevice *d, bool interrupt)
 {
     d->pos = 0;
+    if (d->bus->host) {
+        d->block_end = d->len;
+        host_move(d);
+        return;
+    }
     if (d->use_dma) {
         d->phase = IDE_DMA;
         d->block_end = d->len;
@@ -232,8 +257,8 @@ static void move_buffer(IdeDevice *d, bool interrupt)
 
 static void next_piece(IdeDevice *d, bool interrupt)
 {
-    d->sectors_now = MIN(d->sectors_left, IDE_BUFFER / ide_sector_size(d));
-    d->len = d->sectors_now * ide_sector_size(d);
+    d->sectors_now = MIN(d->sectors_left, IDE_BUFFER / unit_size(d));
+    d->len = d->sectors_now * unit_size(d);
     if (is_from_guest(d)) {
         move_buffer(d, interrupt);
     } else {
@@ -249,7 +274,7 @@ static void drive_done(BlkRequest *req)
         d->reset_pending = false;
         if (!(d->bus->control & CTL_SRST)) {
             ide_device_soft_reset(d);
-            ide_bus_refresh(d->bus);
+            ide_reset_ended(d);
         }
     } else if (req->error) {
         fail(d, req->error);

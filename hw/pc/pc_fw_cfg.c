@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "hw/block/fdc.h"
+#include "hw/ide/ide.h"
 #include "hw/pc/acpi_build.h"
 #include "hw/pc/fw_cfg.h"
 #include "hw/pc/pc.h"
@@ -85,6 +86,14 @@ static bool boot_path(Device *dev, char *buf, size_t size)
         dev->bus->parent->bus && dev->bus->parent->bus->kind == BUS_PCI) {
         const PciDevice *pci = container_of(dev->bus->parent, PciDevice, dev);
         const char *dot = strrchr(dev->bus->obj.name, '.');
+        if (container_of(dev->bus, IdeBus, bus)->host) {
+            int n = snprintf(buf, size, "/pci@i0cf8/sata@%x", pci->devfn >> 3);
+            if (pci->devfn & 7) {
+                n += snprintf(buf + n, size - n, ",%x", pci->devfn & 7);
+            }
+            snprintf(buf + n, size - n, "/drive@%x/disk@0", dot ? (unsigned)atoi(dot + 1) : 0);
+            return true;
+        }
         const Property *unit_prop = property_find(dev, "unit");
         char *unit = unit_prop ? property_get(dev, unit_prop) : NULL;
         snprintf(buf, size, "/pci@i0cf8/ide@%x,%x/drive@%x/disk@%x", pci->devfn >> 3,
