@@ -38,6 +38,9 @@ endif
 ifeq ($(HAVE_PNG),n)
 SRCS := $(filter-out ui/png.c,$(SRCS))
 endif
+ifeq ($(HAVE_LIBURING),n)
+SRCS := $(filter-out block/uring.c,$(SRCS))
+endif
 OBJS := $(patsubst %,$(B)/%.o,$(basename $(SRCS)))
 # The image tools: tools/img*.c and io*.c, with the back ends for images and nothing else of Vireo.
 TOOLS := $(B)/vireo-img
@@ -98,6 +101,10 @@ $(B)/tests/%.o: ALL_CFLAGS += $(if $(filter y,$(HAVE_ZYDIS)),-DHAVE_ZYDIS)
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TEST_OBJS)
 	$(call say,LINK,$@)$(CC) $(CFLAGS) $(CONFIG_SAN) $(LDFLAGS) -o $@ $^ $(LIBS) $(TEST_LIBS)
 .SECONDARY: $(TESTS:%=%.o)
+
+# Block requests without a device.
+$(B)/tests/bench/blk: $(B)/tests/bench/blk.o $(TEST_OBJS)
+	$(call say,LINK,$@)$(CC) $(CFLAGS) $(CONFIG_SAN) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # The CPU oracle (tests/cpu/oracle): instructions against the host's own processor.
 ORACLE_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/cpu/oracle/*.c))

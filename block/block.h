@@ -70,6 +70,9 @@ bool drive_wants_boot(const Drive *d);    /* boot=on: as its device's bootindex=
 const char *drive_serial(const Drive *d); /* serial=, NULL if not given */
 
 void blk_submit(BlkRequest *req);
+/* Around several blk_submit in one hold of vm_lock: the host may take them together. */
+void blk_plug(void);
+void blk_unplug(void);
 /* done will not run after this returns; the request may still be on its way to the file. */
 void blk_cancel(BlkRequest *req);
 /* Waits until nothing is in flight for d (NULL: any drive); vm_lock is dropped meanwhile, and

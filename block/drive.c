@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "block/drive_impl.h"
+#include "block/uring.h"
 #include "util/alloc.h"
 
 List block_drives = LIST_INIT(block_drives);
@@ -91,8 +91,26 @@ static bool open_medium(Drive *d, const char *filename, const Dict *opts, Error 
     return n != NULL;
 }
 
+/* Can requests take the ring? */
+static void find_fast_way(Drive *d)
+{
+    const char *why = NULL;
+    BlockNode *n = d->node;
+    d->fast.offset = 0;
+    d->fast.align = n ? n->request_align : 0;
+    d->fast.fd = n && n->driver->ring_fd ? n->driver->ring_fd(n, &d->fast.offset) : -1;
+    if (d->fast.fd < 0 || uring_works(&why)) {
+        return;
+    }
+    d->fast.fd = -1;
+    if (n->flags.aio == AIO_URING) {
+        warn_report("drive '%s': no io_uring (%s): worker threads do the same", d->id, why);
+    }
+}
+
 static void take_node(Drive *d)
 {
+    find_fast_way(d);
     if (d->node && !d->node->taken_by) {
         d->node->taken_by = xasprintf("drive '%s'", d->id);
     }
@@ -106,6 +124,7 @@ static void drop_node(Drive *d)
         block_unref(d->node);
     }
     d->node = NULL;
+    d->fast.fd = -1;
 }
 
 /* An empty drive has no word about an image. */
@@ -134,6 +153,7 @@ static Drive *drive_new(const char *id)
 {
     Drive *d = xcalloc(1, sizeof(*d));
     d->id = xstrdup(id);
+    d->fast.fd = -1;
     list_init(&d->kept);
     list_init(&d->node_list);
     return d;

@@ -12,6 +12,11 @@ typedef enum OnError { ON_ERROR_REPORT, ON_ERROR_IGNORE, ON_ERROR_STOP, ON_ERROR
 struct Drive {
     char *id, *serial;
     BlockNode *node; /* NULL: no medium */
+    struct {
+        int fd; /* the bytes lie in this file as they are, for io_uring; -1: they do not */
+        uint64_t offset;
+        unsigned align; /* direct I/O */
+    } fast;
     Dict *node_opts; /* what was said of its nodes */
     BlockFlags flags; /* of new media, but for readonly */
     bool cdrom, readonly, snapshot;

@@ -189,15 +189,16 @@ static bool get_cache(const Dict *opts, Drive *d, Error **errp)
            dict_get_bool(opts, "cache.writeback", &d->writeback, errp);
 }
 
-static bool get_aio(const Dict *opts, const Drive *d, Error **errp)
+static bool get_aio(const Dict *opts, Drive *d, Error **errp)
 {
     static const char *const aios[] = { "threads", "native", "io_uring", NULL };
-    const char *aio = "threads";
+    const char *aio = NULL;
     if (!get_choice(opts, "aio", aios, &aio, errp)) {
         return false;
     }
-    if (strcmp(aio, "threads")) {
-        warn_report("drive '%s': aio=%s is not built yet, worker threads do the same", d->id, aio);
+    d->flags.aio = !aio ? AIO_AUTO : !strcmp(aio, "threads") ? AIO_THREADS : AIO_URING;
+    if (aio && !strcmp(aio, "native")) {
+        info_report("drive '%s': aio=native is done by io_uring", d->id);
     }
     return true;
 }

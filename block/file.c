@@ -427,6 +427,25 @@ static bool get_locking(const Dict *opts, bool *lock, Error **errp)
     return true;
 }
 
+static bool get_aio(const Dict *opts, BlockNode *n, Error **errp)
+{
+    const char *text = dict_get(opts, "aio");
+    if (!text) {
+        return true;
+    }
+    n->flags.aio = !strcmp(text, "threads") ? AIO_THREADS
+                   : !strcmp(text, "io_uring") || !strcmp(text, "native") ? AIO_URING
+                                                                          : AIO_AUTO;
+    return n->flags.aio != AIO_AUTO ||
+           error_set(errp, "aio=%s: it is threads, native or io_uring", text);
+}
+
+static int file_ring_fd(BlockNode *n, uint64_t *offset)
+{
+    (void)offset;
+    return n->flags.aio == AIO_THREADS ? -1 : container_of(n, FileNode, node)->fd;
+}
+
 /* An image nobody may write is shown readonly, if that was allowed. */
 static void adapt_to_permission(BlockNode *n, const char *filename)
 {
@@ -445,7 +464,7 @@ static bool file_open(BlockNode *n, const Dict *opts, Error **errp)
     if (!filename) {
         return error_set(errp, "a file node needs filename=");
     }
-    if (!get_locking(opts, &lock, errp)) {
+    if (!get_locking(opts, &lock, errp) || !get_aio(opts, n, errp)) {
         return false;
     }
     adapt_to_permission(n, filename);
@@ -513,6 +532,7 @@ static bool file_reopen(BlockNode *n, bool readonly, Error **errp)
 
 static const BlockOption file_options[] = {
     { "filename", BLOCK_OPT_TEXT, "the file or block device" },
+    { "aio", BLOCK_OPT_TEXT, "threads or io_uring" },
     { "locking", BLOCK_OPT_TEXT, "auto, on or off: keep other writers out" },
     BLOCK_OPTION_END,
 };
@@ -536,6 +556,7 @@ BLOCK_DRIVER(file) = {
     .open = file_open,
     .close = file_close,
     .reopen = file_reopen,
+    .ring_fd = file_ring_fd,
     .readv = file_readv,
     .writev = file_writev,
     .flush = file_flush,

@@ -36,6 +36,7 @@ typedef struct BlockFlags {
     bool discard;       /* discards reach the file, else they do nothing */
     bool no_lock;       /* locking=off, force-share: others may write it meanwhile */
     bool no_backing;    /* the backing chain is not opened (info, check, rebase -u) */
+    enum { AIO_AUTO, AIO_THREADS, AIO_URING } aio;
     bool for_check;     /* a format opens what it can although it is marked dirty or corrupt */
 } BlockFlags;
 
@@ -98,6 +99,9 @@ struct BlockDriver {
     /* A named point a request passes, for fault injection; filters below look at it. */
     void (*event)(BlockNode *n, const char *event);
 
+    /* The file descriptor whose bytes, from *offset on, the node's are, for io_uring; -1: there is none, or it
+     * is to be threads. The number stays the same while the node is open. */
+    int (*ring_fd)(BlockNode *n, uint64_t *offset);
     /* From reading to writing or back, with nothing in flight; n->file has changed already, n->readonly
      * changes after. On false all is as before. NULL: nothing to do of its own. */
     bool (*reopen)(BlockNode *n, bool readonly, Error **errp);

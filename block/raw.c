@@ -76,6 +76,12 @@ static int raw_status(BlockNode *n, uint64_t offset, uint64_t len, BlockExtent *
     return error;
 }
 
+static int raw_ring_fd(BlockNode *n, uint64_t *offset)
+{
+    *offset += raw_offset(n);
+    return n->file->driver->ring_fd ? n->file->driver->ring_fd(n->file, offset) : -1;
+}
+
 static void raw_event(BlockNode *n, const char *event)
 {
     block_event(n->file, event);
@@ -137,6 +143,7 @@ BLOCK_DRIVER(raw) = {
     .write_zeroes = raw_write_zeroes,
     .status = raw_status,
     .event = raw_event,
+    .ring_fd = raw_ring_fd,
     .resize = raw_resize,
     .create = raw_create,
     .measure = raw_measure,

@@ -2,42 +2,39 @@
  * Requests on their way from devices to worker threads and back, and what happens when the host
  * fails one.
  *
- * A worker leaves what it finished in a queue and posts a note to the main loop, which empties
- * the queue. Whoever waits in blk_drain empties it as well, so that a wait needs only workers:
- * it may happen in a vCPU thread, and while the main loop itself waits for that vCPU.
+ * A worker leaves what it finished in a queue and signals an eventfd if that was empty; the kernel
+ * signals it, too, for what came through the ring. Whoever sees that, the main loop or somebody who
+ * waits in blk_drain, tells the devices of all there is. So a wait needs no main loop: it may
+ * happen in a vCPU thread, and while the main loop itself waits for that vCPU.
  */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
-#include "block/drive_impl.h"
+#include "block/job.h"
+#include "block/uring.h"
 #include "util/alloc.h"
 #include "util/main_loop.h"
 #include "util/timer.h"
 #include "util/vm_lock.h"
 
-/* A request in the hands of a worker; the device's BlkRequest may be cancelled meanwhile, so the
- * data it points to must outlive that: devices keep buffers until done or blk_drain. */
-typedef struct Job {
-    Drive *drive;
-    BlkRequest *req; /* NULL once cancelled */
-    BlkOp op;
-    uint64_t offset, len;
-    struct iovec *iov;
-    int niov;
-    bool fua;
-    int error;
-    uint64_t begin_ns; /* host clock */
-    List all;      /* on jobs; vm_lock */
-    List finished; /* on finished; mutex */
-} Job;
+typedef struct Waiter {
+    int fd; /* an eventfd: somebody has reaped */
+    List node;
+} Waiter;
 
-static List jobs = LIST_INIT(jobs);
+static List jobs = LIST_INIT(jobs);             /* vm_lock */
+static List spare = LIST_INIT(spare);           /* vm_lock: Jobs for the next requests */
+static List waiters = LIST_INIT(waiters);       /* vm_lock */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t more_finished = PTHREAD_COND_INITIALIZER;
 static List finished = LIST_INIT(finished); /* mutex */
-static uint64_t nr_finished;                /* mutex: jobs that ever came to the queue */
+static List reaping = LIST_INIT(reaping);   /* vm_lock: taken from finished, not yet told */
+static int completion_fd = -1;
+static unsigned plugged; /* vm_lock */
 void (*drives_stop_hook)(Drive *d, BlkOp op, int error);
 
 static bool is_write(BlkOp op)
@@ -45,38 +42,43 @@ static bool is_write(BlkOp op)
     return op != BLK_READ;
 }
 
-/* ---- worker side: no vm_lock ---- */
+static void reap(void);
 
-static int run(const Job *j)
+/* ---- completions ---- */
+
+static void signal_fd(int fd)
 {
-    BlockNode *n = j->drive->node;
-    switch (j->op) {
-    case BLK_READ: return block_readv(n, j->offset, j->iov, j->niov, j->len);
-    case BLK_WRITE: return block_writev(n, j->offset, j->iov, j->niov, j->len);
-    case BLK_FLUSH: return block_flush(n);
-    case BLK_DISCARD: return block_discard(n, j->offset, j->len);
-    default: return block_write_zeroes(n, j->offset, j->len, true);
+    uint64_t one = 1;
+    while (write(fd, &one, sizeof(one)) < 0 && errno == EINTR) {
     }
 }
 
-static void job_finished(Job *j)
+/* One signal for all that finish until somebody looks. */
+void job_finished(Job *j)
 {
     pthread_mutex_lock(&mutex);
-    list_insert(&finished, &j->finished);
-    nr_finished++;
-    pthread_cond_broadcast(&more_finished);
+    bool first = list_empty(&finished);
+    list_insert(&finished, &j->queue);
     pthread_mutex_unlock(&mutex);
+    if (first) {
+        signal_fd(completion_fd);
+    }
 }
 
-static void job_work(void *opaque)
+static void on_completions(void *opaque, unsigned events)
 {
-    Job *j = opaque;
-    j->error = run(j);
-    bool through = j->fua || !j->drive->writeback;
-    if (!j->error && through && (j->op == BLK_WRITE || j->op == BLK_WRITE_ZEROES)) {
-        j->error = block_flush(j->drive->node);
+    (void)opaque, (void)events;
+    reap();
+}
+
+int job_completion_fd(void)
+{
+    if (completion_fd < 0) {
+        completion_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        assert(completion_fd >= 0);
+        fd_watch_new(completion_fd, FD_READ, on_completions, NULL, "block completions");
     }
-    job_finished(j);
+    return completion_fd;
 }
 
 /* ---- device side: vm_lock held ---- */
@@ -99,7 +101,7 @@ static bool ignored(const Drive *d, BlkOp op)
     return (is_write(op) ? d->on_write_error : d->on_read_error) == ON_ERROR_IGNORE;
 }
 
-static void job_done(Job *j)
+void job_done(Job *j)
 {
     Drive *d = j->drive;
     BlkRequest *req = j->req;
@@ -110,32 +112,47 @@ static void job_done(Job *j)
     d->stats[j->op].bytes += j->error ? 0 : j->len;
     d->stats[j->op].requests++;
     d->stats[j->op].failed += j->error != 0;
-    if (req && j->error && must_stop(d, j->op, j->error)) {
+    int error = j->error;
+    BlkOp op = j->op;
+    list_insert(&spare, &j->all);
+    if (req && error && must_stop(d, op, error)) {
         list_insert(&d->kept, &req->node);
-        drives_stop_hook(d, j->op, j->error);
+        drives_stop_hook(d, op, error);
     } else if (req) {
-        req->error = j->error && ignored(d, j->op) ? 0 : j->error;
+        req->error = error && ignored(d, op) ? 0 : error;
         req->done(req);
     }
-    free(j);
 }
 
-static void reap(void *unused)
+/* What is left of a batch when done drains is told in there. */
+static void reap(void)
 {
-    (void)unused;
-    for (;;) {
-        pthread_mutex_lock(&mutex);
-        Job *j = list_empty(&finished) ? NULL : container_of(finished.next, Job, finished);
-        if (j) {
-            list_remove(&j->finished);
-        }
-        pthread_mutex_unlock(&mutex);
-        if (!j) {
-            return;
-        }
+    uint64_t count;
+    while (completion_fd >= 0 && read(completion_fd, &count, sizeof(count)) < 0 && errno == EINTR) {
+    }
+    pthread_mutex_lock(&mutex);
+    while (!list_empty(&finished)) {
+        List *pos = finished.next;
+        list_remove(pos);
+        list_insert(&reaping, pos);
+    }
+    pthread_mutex_unlock(&mutex);
+    bool any = false;
+    while (!list_empty(&reaping)) {
+        Job *j = container_of(reaping.next, Job, queue);
+        list_remove(&j->queue);
         job_done(j);
+        any = true;
+    }
+    any |= uring_reap() != 0;
+    if (any) {
+        list_for_each(pos, &waiters) {
+            signal_fd(container_of(pos, Waiter, node)->fd);
+        }
     }
 }
+
+/* ---- the way in ---- */
 
 static int check(const Drive *d, const Job *j)
 {
@@ -152,10 +169,29 @@ static int check(const Drive *d, const Job *j)
     return is_write(j->op) && d->readonly ? EROFS : 0;
 }
 
+static Job *job_new(void)
+{
+    if (list_empty(&spare)) {
+        return xmalloc(sizeof(Job));
+    }
+    Job *j = container_of(spare.next, Job, all);
+    list_remove(&j->all);
+    return j;
+}
+
+static void dispatch(Job *j)
+{
+    if (!uring_submit(j)) {
+        pool_submit(j);
+    } else if (!plugged) {
+        uring_kick();
+    }
+}
+
 void blk_submit(BlkRequest *req)
 {
     Drive *d = req->drive;
-    Job *j = xcalloc(1, sizeof(*j));
+    Job *j = job_new();
     uint64_t len = req->op == BLK_FLUSH ? 0
                    : req->op == BLK_READ || req->op == BLK_WRITE
                        ? iov_total(req->iov, req->niov)
@@ -163,16 +199,29 @@ void blk_submit(BlkRequest *req)
     *j = (Job){ .drive = d, .req = req, .op = req->op, .offset = req->offset, .len = len,
                 .iov = req->iov, .niov = req->niov, .fua = req->fua,
                 .begin_ns = host_clock_ns() };
+    job_completion_fd();
     req->cancelled = false;
     list_init(&req->node);
+    list_init(&j->queue);
     list_insert(&jobs, &j->all);
     d->in_flight++;
     j->error = check(d, j);
     if (j->error) { /* never from inside blk_submit */
         job_finished(j);
-        main_loop_post(reap, NULL);
     } else {
-        worker_submit(job_work, reap, j);
+        dispatch(j);
+    }
+}
+
+void blk_plug(void)
+{
+    plugged++;
+}
+
+void blk_unplug(void)
+{
+    if (!--plugged) {
+        uring_kick();
     }
 }
 
@@ -201,23 +250,31 @@ static bool is_busy(const Drive *d)
     return false;
 }
 
+/* Until something is finished that nobody has told yet, or somebody has told something. */
+static void wait_completion(void)
+{
+    Waiter w = { .fd = eventfd(0, EFD_CLOEXEC) };
+    struct pollfd fds[2] = { { .fd = completion_fd, .events = POLLIN },
+                             { .fd = w.fd, .events = POLLIN } };
+    list_insert(&waiters, &w.node);
+    vm_unlock();
+    poll(fds, 2, w.fd < 0 ? 10 : -1); /* without a free descriptor now and then */
+    vm_lock();
+    list_remove(&w.node);
+    if (w.fd >= 0) {
+        close(w.fd);
+    }
+}
+
 void blk_drain(Drive *d)
 {
     for (;;) {
-        pthread_mutex_lock(&mutex);
-        uint64_t seen = nr_finished;
-        pthread_mutex_unlock(&mutex);
-        reap(NULL);
+        uring_kick();
+        reap();
         if (!is_busy(d)) {
             return;
         }
-        vm_unlock();
-        pthread_mutex_lock(&mutex);
-        while (nr_finished == seen) {
-            pthread_cond_wait(&more_finished, &mutex);
-        }
-        pthread_mutex_unlock(&mutex);
-        vm_lock();
+        wait_completion();
     }
 }
 

@@ -30,7 +30,7 @@ def config(directory):
 
 def test_help():
     text = run("./configure", "--help")
-    for word in ("--prefix", "--enable-debug", "--enable-sanitizers", "--disable-sdl"):
+    for word in ("--prefix", "--enable-debug", "--enable-sanitizers", "--disable-sdl", "--disable-liburing"):
         check(word, True, word in text)
 
 

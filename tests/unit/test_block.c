@@ -191,6 +191,52 @@ static void test_writethrough(void **state)
     check_read_write("id=a,cache=writethrough");
 }
 
+static void test_aio(void **state)
+{
+    (void)state;
+    static const char *const options[] = { "id=a,aio=threads", "id=a,aio=io_uring",
+                                           "id=a,aio=threads,cache=none",
+                                           "id=a,aio=io_uring,cache=none" };
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+        check_read_write(options[i]);
+        drives_close();
+    }
+}
+
+/* More requests at once than a ring has room for, sent together. */
+static void test_many_requests(void **state)
+{
+    (void)state;
+    enum { NR = 1500 };
+    static BlkRequest req[NR];
+    static struct iovec iov[NR];
+    char *path = make_image("many.img", NR * 512);
+    uint8_t *buf = xcalloc(NR, 512);
+    for (unsigned round = 0; round < 2; round++) {
+        Drive *d = open_ok(round ? "id=a,aio=threads" : "id=a", path);
+        unsigned before = nr_done;
+        memset(buf, 0xee, NR * 512);
+        blk_plug();
+        for (unsigned i = 0; i < NR; i++) {
+            iov[i] = (struct iovec){ buf + i * 512, 512 };
+            req[i] = (BlkRequest){ .drive = d, .op = BLK_READ, .offset = i * 512, .iov = &iov[i],
+                                   .niov = 1, .done = on_done };
+            blk_submit(&req[i]);
+        }
+        blk_unplug();
+        assert_int_equal(nr_done, before);
+        blk_drain(d);
+        assert_int_equal(nr_done, before + NR);
+        for (unsigned i = 0; i < NR; i++) {
+            assert_int_equal(req[i].error, 0);
+            assert_int_equal(buf[i * 512 + 5], (uint8_t)(i + 5));
+        }
+        drives_close();
+    }
+    free(buf);
+    free(path);
+}
+
 static void test_direct(void **state)
 {
     (void)state;
@@ -513,7 +559,9 @@ static void *drain_elsewhere(void *opaque)
 {
     for (unsigned i = 0; i < 200; i++) {
         vm_lock();
+        uint8_t sector[512];
         assert_int_equal(request(opaque, BLK_FLUSH, 0, NULL, 0), 0);
+        assert_int_equal(request(opaque, BLK_READ, 512, sector, 512), 0);
         vm_unlock();
     }
     return NULL;
@@ -752,7 +800,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         TEST(test_read_write), TEST(test_writethrough), TEST(test_direct), TEST(test_many_pieces),
-        TEST(test_bounds), TEST(test_readonly), TEST(test_odd_size), TEST(test_detect_zeroes), TEST(test_nodes),
+        TEST(test_bounds), TEST(test_aio), TEST(test_many_requests), TEST(test_readonly), TEST(test_odd_size), TEST(test_detect_zeroes), TEST(test_nodes),
         TEST(test_snapshot), TEST(test_no_room), TEST(test_policies), TEST(test_cancel_kept),
         TEST(test_cancel_in_flight), TEST(test_drain_from_thread),
         TEST(test_main_loop_completes), TEST(test_bad_images), TEST(test_permission),
