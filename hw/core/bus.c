@@ -108,7 +108,7 @@ Bus *bus_find(struct Machine *m, BusKind kind, const char *name, const Device *d
     } else {
         error_set(errp, "device '%s' needs a bus of kind %s, and this machine has none%s", who,
                   bus_kind_name(kind),
-                  kind == BUS_USB || kind == BUS_SCSI ? "; add a controller first" : "");
+                  kind == BUS_USB || kind == BUS_SCSI || kind == BUS_VIRTIO ? "; add a controller first" : "");
     }
     return NULL;
 }

@@ -336,6 +336,7 @@ void virtq_unpop(VirtqElement *e)
 {
     if (e->vq->enabled) {
         ring_of(e->vq)->unpop(e->vq, e);
+        e->vq->budget++;
     }
     free_element(e);
 }

@@ -2,7 +2,8 @@
  * A boot sector: reads sectors 1-4 through INT 13h, writes them by REP OUTS to sector 8 on, reads
  * those by REP INS of words and of dwords, and prints what it finds on port E9h: "B" at the start,
  * "1" to "4" as each comparison holds, "!" where one does not. Built as a CD's boot image too,
- * where it prints "C" and the first bytes of the CD's block 20.
+ * where it prints "C" and the first bytes of the CD's block 20. With BIOS defined sectors 8 on are
+ * written and read by INT 13h as well, for disks that are not IDE: "B12".
  */
     .code16
     .global _start
@@ -45,6 +46,30 @@ packet:
     movb $0, %dh
     int $0x13
     jc bad
+#ifdef BIOS
+    xorw %bx, %bx
+    movw $0x0304, %ax           /* to sector 9 (from 1) of that track, and from there elsewhere */
+    movw $0x0009, %cx
+    int $0x13
+    jc bad
+    movb $'1', %al
+    outb %al, $0xe9
+    movw $0x2000, %ax
+    movw %ax, %es
+    movw $0x0204, %ax
+    int $0x13
+    jc bad
+    movw $0x1000, %ax
+    movw %ax, %ds
+    xorw %si, %si
+    xorw %di, %di
+    movw $1024, %cx
+    repe cmpsw
+    jne bad
+    movb $'2', %al
+    outb %al, $0xe9
+    jmp end
+#endif
     cli
     movw $8, %bx                /* write them to sectors 8-11 */
     movb $0x30, %al

@@ -79,6 +79,26 @@ def test_disk():
             check("image after -snapshot", disk, f.read())
 
 
+def test_virtio_disk():
+    """SeaBIOS has drivers for both interfaces."""
+    with tempfile.TemporaryDirectory(prefix="vireo-boot-") as directory:
+        data = random.Random(1).randbytes(2048)
+        disk = (boot_sector(directory, "-DBIOS") + data).ljust(1 << 20, b"\0")
+        device = ["-device", "virtio-blk-pci,drive=d,bootindex=1"]
+        for options in (["if=virtio"], ["if=none,id=d"] + device,
+                        ["if=none,id=d", "-device", "virtio-blk-pci-non-transitional,drive=d"],
+                        ["if=none,id=d", "-device", "virtio-blk-pci,drive=d,disable-modern=on"]):
+            path = write(directory, "disk.img", disk)
+            check(" ".join(options), "B12", run(directory, "-drive", "file=%s,format=raw,%s" %
+                                                (path, options[0]), *options[1:]))
+            with open(path, "rb") as f:
+                check("sectors 8 to 11", data, f.read()[4096:6144])
+        path = write(directory, "disk.img", disk)
+        other = write(directory, "other.img", bytes(1 << 20))
+        check("bootindex", "B12", run(directory, "-hda", other, "-drive",
+                                      "file=%s,format=raw,if=none,id=d" % path, *device))
+
+
 def test_order():
     with tempfile.TemporaryDirectory(prefix="vireo-boot-") as directory:
         hd = write(directory, "disk.img", boot_sector(directory).ljust(1 << 20, b"\0"))
