@@ -50,7 +50,7 @@ void block_drivers_each(void (*fn)(const BlockDriver *d, void *opaque), void *op
 
 /* What users of this kind of program know and this one cannot do. */
 static const char *const unbuilt_formats[] = {
-    "qcow", "qcow2", "vmdk", "vdi", "vpc", "vhdx", "qed", "parallels", "luks", "dmg", "cloop", "bochs",
+    "qcow", "vmdk", "vdi", "vpc", "vhdx", "qed", "parallels", "luks", "dmg", "cloop", "bochs",
     NULL,
 };
 const char *const block_unbuilt_protocols[] = {

@@ -15,7 +15,7 @@ const char *block_foreign_format(const uint8_t *head, size_t len)
         const char *magic, *name;
         size_t len;
     } formats[] = {
-        { "QFI\xfb", "qcow2", 4 },        { "KDMV", "vmdk", 4 },
+        { "QFI\xfb\0\0\0\1", "qcow", 8 }, { "KDMV", "vmdk", 4 },
         { "# Disk Desc", "vmdk", 11 },    { "conectix", "vpc", 8 },
         { "vhdxfile", "vhdx", 8 },        { "QED\0", "qed", 4 },
         { "<<< Oracle VM V", "vdi", 15 }, { "WithoutFreeSpace", "parallels", 16 },

@@ -38,7 +38,8 @@ def test_files():
     fails("-hda", "absent.img", wants=["-hda absent.img: drive 'ide0-hd0'", "does not exist"])
     fails("-hda", DIR.name, wants=["is a directory"])
     fails("-hda", image("empty.img", size=0), wants=["is empty"])
-    fails("-hda", image("q.img", b"QFI\xfb\0\0\0\3"), wants=["looks like qcow2", "qemu-img convert"])
+    fails("-hda", image("v.img", b"KDMV\1\0\0\0"), wants=["looks like vmdk", "qemu-img convert"])
+    fails("-hda", image("q.img", b"QFI\xfb\0\0\0\3" + bytes(600)), wants=["q.img", "damaged"])
     fails("-cdrom", "https://example.org/x.iso", wants=["protocol 'https:'", "not built yet"])
     fails("-drive", "fil=x", wants=["-drive: drive", "did you mean 'file'?"])
 

@@ -617,7 +617,7 @@ static void test_bad_images(void **state)
     open_fails("file=nbd://localhost/x", "protocol");
     open_fails("id=a", "needs file=");
     char *path = make_image("ok.img", 4096);
-    opts = xasprintf("file=%s,format=qcow2", path);
+    opts = xasprintf("file=%s,format=vmdk", path);
     open_fails(opts, "not built yet");
     free(opts);
     opts = xasprintf("file=%s,format=rwa", path);
@@ -639,10 +639,10 @@ static void test_bad_images(void **state)
     open_fails(opts, "one of report, ignore, stop, enospc");
     free(opts);
     FILE *f = fopen(path, "r+");
-    fwrite("QFI\xfb\0\0\0\3", 1, 8, f);
+    fwrite("KDMV\1\0\0\0", 1, 8, f);
     fclose(f);
     opts = xasprintf("file=%s", path);
-    open_fails(opts, "looks like qcow2");
+    open_fails(opts, "looks like vmdk");
     free(opts);
     assert_non_null(open_ok("id=a,format=raw", path)); /* as the user says */
     free(path);
