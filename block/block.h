@@ -95,6 +95,8 @@ bool drive_resize(Drive *d, uint64_t size, Error **errp) MUST_USE;
 /* What it holds goes into its backing file, under snapshot=on into the image. Blocks until done. */
 bool drive_commit(Drive *d, Error **errp) MUST_USE;
 bool drives_commit(Error **errp) MUST_USE; /* all that have where to */
+/* Bytes and requests a second, 0: no limit; those of its group. */
+bool drive_throttle(Drive *d, const Dict *limits, Error **errp) MUST_USE;
 /* Its image goes at once; the drive itself with the device that has it. */
 void drive_delete(Drive *d);
 void drives_info(const char *only, bool verbose, void (*print)(void *opaque, const char *line), void *opaque);

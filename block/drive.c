@@ -142,6 +142,7 @@ static bool names_image(const Drive *d, const char *file)
 static void drive_free(Drive *d)
 {
     drop_node(d);
+    throttle_leave(d->throttle);
     dict_free(d->node_opts);
     free(d->id);
     free(d->serial);

@@ -42,6 +42,20 @@ bool drive_commit(Drive *d, Error **errp)
     return block_commit_in_place(d->node, errp) || error_prefix(errp, "drive '%s': ", d->id);
 }
 
+bool drive_throttle(Drive *d, const Dict *limits, Error **errp)
+{
+    ThrottleConfig c;
+    bool any;
+    if (!throttle_parse(&c, limits, &any, errp)) {
+        return error_prefix(errp, "drive '%s': ", d->id);
+    }
+    if (!d->throttle) {
+        d->throttle = throttle_join(d->id);
+    }
+    throttle_set(d->throttle, &c);
+    return true;
+}
+
 typedef struct CommitAll {
     bool ok;
     Error **errp;

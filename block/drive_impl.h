@@ -6,6 +6,7 @@
 
 #include "block/block.h"
 #include "block/node.h"
+#include "block/throttle.h"
 
 typedef enum OnError { ON_ERROR_REPORT, ON_ERROR_IGNORE, ON_ERROR_STOP, ON_ERROR_ENOSPC } OnError;
 
@@ -30,6 +31,7 @@ struct Drive {
     void *user_opaque;
     char *user_path;
     unsigned in_flight;
+    ThrottleGroup *throttle; /* NULL: no limits */
     List kept; /* failed requests that wait for drives_retry */
     struct {
         uint64_t bytes, requests, failed;

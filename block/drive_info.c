@@ -90,6 +90,26 @@ static void print_tray(const Printer *p, const Drive *d)
     }
 }
 
+static void print_throttling(const Printer *p, const ThrottleGroup *g)
+{
+    static const char *const kinds[] = { "bps", "iops" };
+    static const char *const which[] = { "", "_rd", "_wr" };
+    const ThrottleConfig *c = throttle_config(g);
+    char text[1024] = "";
+    for (unsigned k = 0; k < NR_THROTTLE_KINDS; k++) {
+        for (unsigned max = 0; max < 2; max++) {
+            for (unsigned w = 0; w < NR_THROTTLE; w++) {
+                const ThrottleLimit *l = &c->limit[k][w];
+                size_t len = strlen(text);
+                snprintf(text + len, sizeof(text) - len, " %s%s%s=%" PRIu64, kinds[k], which[w],
+                         max ? "_max" : "", max ? l->max : l->rate);
+            }
+        }
+    }
+    line(p, "    I/O throttling:  %s iops_size=%" PRIu64 " group=%s", text, c->iops_size,
+         throttle_name(g));
+}
+
 static void drive_info(const Drive *d, Printer *p)
 {
     const char *id = d->deleted ? "(deleted)" : d->id;
@@ -112,6 +132,9 @@ static void drive_info(const Drive *d, Printer *p)
     }
     print_cache(p, d->node, d->writeback);
     print_backing(p, format_of(d->node));
+    if (d->throttle) {
+        print_throttling(p, d->throttle);
+    }
     if (!list_empty(&d->kept)) {
         line(p, "    I/O status:       failed, waits for cont");
     }

@@ -43,7 +43,7 @@ static const char *const node_keys[] = {
 
 /* Others that users of this kind of program know; a key "throttling.X" is found by its begin. */
 static const char *const unbuilt_keys[] = {
-    "throttling", "bps", "iops", "group", "copy-on-read", "encrypt", "addr", "share-rw", NULL,
+    "copy-on-read", "encrypt", "addr", "share-rw", NULL,
 };
 
 /* ---- keys ---- */
@@ -99,7 +99,7 @@ static bool check_key(const char *key, Error **errp)
     }
     block_drivers_each(look_at_driver, &s);
     s.words[s.nr] = NULL;
-    if (s.known || is_in(drive_keys, key) || begins_in(node_keys, key)) {
+    if (s.known || is_in(drive_keys, key) || throttle_is_key(key) || begins_in(node_keys, key)) {
         return true;
     }
     if (begins_in(unbuilt_keys, key)) {
@@ -120,7 +120,7 @@ static Dict *node_options(const Dict *opts, Error **errp)
             dict_free(node);
             return NULL;
         }
-        if (!is_in(drive_keys, key)) {
+        if (!is_in(drive_keys, key) && !throttle_is_key(key)) {
             dict_set(node, key, dict_value(opts, i));
         }
     }
@@ -212,6 +212,24 @@ static bool get_discard(const Dict *opts, Drive *d, Error **errp)
     return ok;
 }
 
+static bool get_throttling(const Dict *opts, Drive *d, Error **errp)
+{
+    ThrottleConfig c;
+    bool any;
+    const char *key = dict_has(opts, "group") ? "group" : "throttling.group";
+    const char *group = dict_get(opts, key);
+    if (!throttle_parse(&c, opts, &any, errp)) {
+        return error_prefix(errp, "throttling: ");
+    }
+    if (any || group) {
+        d->throttle = throttle_join(group ? group : d->id);
+    }
+    if (any) {
+        throttle_set(d->throttle, &c);
+    }
+    return true;
+}
+
 bool drive_configure(Drive *d, const Dict *opts, Error **errp)
 {
     static const char *const medias[] = { "disk", "cdrom", NULL };
@@ -231,6 +249,9 @@ bool drive_configure(Drive *d, const Dict *opts, Error **errp)
         !dict_get_bool(opts, "boot", &d->boot, errp) ||
         !get_on_error(opts, "werror", ON_ERROR_ENOSPC, &d->on_write_error, errp) ||
         !get_on_error(opts, "rerror", ON_ERROR_REPORT, &d->on_read_error, errp)) {
+        return false;
+    }
+    if (!get_throttling(opts, d, errp)) {
         return false;
     }
     if (d->cdrom && !d->readonly) {

@@ -30,6 +30,9 @@ void job_done(Job *j);
 /* An eventfd that becomes readable when something has finished; -1: none could be had. */
 int job_completion_fd(void);
 
+/* vm_lock held: carries it out, past all limits. */
+void job_dispatch(Job *j);
+
 /* Worker threads: any request, by the driver's blocking functions. Any thread. */
 void pool_submit(Job *j);
 

@@ -34,7 +34,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static List finished = LIST_INIT(finished); /* mutex */
 static List reaping = LIST_INIT(reaping);   /* vm_lock: taken from finished, not yet told */
 static int completion_fd = -1;
-static unsigned plugged; /* vm_lock */
+static unsigned plugged, draining; /* vm_lock; draining: nobody waits for a limit */
 void (*drives_stop_hook)(Drive *d, BlkOp op, int error);
 
 static bool is_write(BlkOp op)
@@ -179,9 +179,11 @@ static Job *job_new(void)
     return j;
 }
 
-static void dispatch(Job *j)
+void job_dispatch(Job *j)
 {
-    if (!uring_submit(j)) {
+    if (!j->req) { /* cancelled while it waited its turn */
+        job_finished(j);
+    } else if (!uring_submit(j)) {
         pool_submit(j);
     } else if (!plugged) {
         uring_kick();
@@ -208,8 +210,8 @@ void blk_submit(BlkRequest *req)
     j->error = check(d, j);
     if (j->error) { /* never from inside blk_submit */
         job_finished(j);
-    } else {
-        dispatch(j);
+    } else if (!d->throttle || draining || !throttle_hold(d->throttle, j)) {
+        job_dispatch(j);
     }
 }
 
@@ -266,16 +268,29 @@ static void wait_completion(void)
     }
 }
 
+static void release_throttled(const Drive *d)
+{
+    list_for_each(pos, &block_drives) {
+        const Drive *each = container_of(pos, Drive, node_list);
+        if (each->throttle && (!d || each == d)) {
+            throttle_release(each->throttle, d);
+        }
+    }
+}
+
 void blk_drain(Drive *d)
 {
+    draining++;
+    release_throttled(d);
     for (;;) {
         uring_kick();
         reap();
         if (!is_busy(d)) {
-            return;
+            break;
         }
         wait_completion();
     }
+    draining--;
 }
 
 void drives_retry(void)

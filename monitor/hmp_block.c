@@ -114,6 +114,21 @@ static void run_block_resize(Monitor *mon, const Dict *args)
     }
 }
 
+static void run_block_set_io_throttle(Monitor *mon, const Dict *args)
+{
+    static const char *const names[] = { "bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr" };
+    Error *err = NULL;
+    Drive *d = find_drive(mon, dict_get(args, "device"));
+    Dict *limits = dict_new();
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        dict_set(limits, names[i], dict_get(args, names[i]));
+    }
+    if (d) {
+        report(mon, drive_throttle(d, limits, &err), &err);
+    }
+    dict_free(limits);
+}
+
 static void run_commit(Monitor *mon, const Dict *args)
 {
     const char *id = dict_get(args, "device");
@@ -211,6 +226,11 @@ MONITOR_COMMANDS(block_commands) = {
       .params = "device size",
       .help = "give a disk another size, in MiB or with a suffix",
       .run = run_block_resize },
+    { .name = "block_set_io_throttle",
+      .args = "device:B,bps:l,bps_rd:l,bps_wr:l,iops:l,iops_rd:l,iops_wr:l",
+      .params = "device bps bps_rd bps_wr iops iops_rd iops_wr",
+      .help = "limit a drive's bytes and requests a second; 0 is no limit",
+      .run = run_block_set_io_throttle },
     { .name = "commit",
       .args = "device:B",
       .params = "device|all",

@@ -125,6 +125,14 @@ def test_commit():
         check("time", True, int(times["wr_total_time_ns"]) > 0)
 
 
+def test_throttle():
+    with Vm("-drive", "format=raw,id=d,iops=100,iops_max=200,file=" + image("h.img")) as vm:
+        says(vm, "info block d", "I/O throttling:   bps=0 ", "iops=100 ", "iops_max=200", "group=d")
+        says(vm, "block_set_io_throttle d 0 1000 0 0 0 7")
+        says(vm, "info block d", "bps_rd=1000 ", "iops=0", "iops_wr=7 ")
+        says(vm, "block_set_io_throttle d 1 1 0 0 0 0", "not both")
+
+
 def test_unbuilt():
     with Vm() as vm:
         for command in ("drive_mirror x y", "drive_backup x", "block_stream x"):
