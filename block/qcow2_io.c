@@ -158,14 +158,14 @@ static bool is_empty(const Qcow2 *s, const Qcow2Entry *e)
            !(s->data_external && (e->e & ENTRY_COPIED));
 }
 
-/* Does the part of a cluster around guest that has to be copied read as zeroes? */
-static bool copies_zeroes(const Qcow2 *s, const Qcow2Entry *e, uint64_t guest)
+/* Does what has to be copied of the subcluster at guest, from `from` on, read as zeroes? */
+static bool copies_zeroes(const Qcow2 *s, const Qcow2Entry *e, uint64_t guest, uint64_t from)
 {
     Qcow2Kind kind = kind_at(s, e, guest);
     if (s->extl2 && !is_empty(s, e) && !has_own_place(s, e)) {
         return false; /* all subclusters are copied, each may be something else */
     }
-    return kind == KIND_ZERO || (kind == KIND_UNALLOCATED && qcow2_nothing_behind(s, guest));
+    return kind == KIND_ZERO || (kind == KIND_UNALLOCATED && qcow2_nothing_behind(s, from));
 }
 
 /* How far the copied bytes reach down from at, and up from there. */
@@ -249,8 +249,8 @@ static int plan(Qcow2 *s, Alloc *a, uint64_t offset, uint64_t len)
     a->len = MIN(len, ((first + nr) << s->cluster_bits) - offset);
     a->lo = copy_down(s, &e, offset);
     a->hi = copy_up(s, &last, offset + a->len);
-    a->zero_head = copies_zeroes(s, &e, offset);
-    a->zero_tail = copies_zeroes(s, &last, offset + a->len - 1);
+    a->zero_head = copies_zeroes(s, &e, offset, a->lo);
+    a->zero_tail = copies_zeroes(s, &last, offset + a->len - 1, offset + a->len);
     if (a->fresh && a->zero_head) {
         a->lo = offset;
     }

@@ -69,7 +69,7 @@ def test_missing_library():
             text = run(os.path.join(ROOT, "configure"), cwd=out, want=1)
         finally:
             del ENV["PKG_CONFIG_LIBDIR"]
-        for package in ("libpixman-1-dev", "libjson-c-dev"):
+        for package in ("libpixman-1-dev", "libjson-c-dev", "zlib1g-dev"):
             check("names " + package, True, package in text.splitlines()[-1])
 
 
