@@ -102,8 +102,8 @@ struct BlockDriver {
     /* The file descriptor whose bytes, from *offset on, the node's are, for io_uring; -1: there is none, or it
      * is to be threads. The number stays the same while the node is open. */
     int (*ring_fd)(BlockNode *n, uint64_t *offset);
-    /* From reading to writing or back, with nothing in flight; n->file has changed already, n->readonly
-     * changes after. On false all is as before. NULL: nothing to do of its own. */
+    /* From reading to writing or back, with nothing in flight; n->file is writable, n->readonly changes
+     * after. On false all is as before. NULL: nothing to do of its own. */
     bool (*reopen)(BlockNode *n, bool readonly, Error **errp);
     /* Protocols and filters with a prefix of their own ("blkdebug:"): what follows it, to options. NULL: it is
      * filename=. */

@@ -270,21 +270,46 @@ static bool qcow2_open(BlockNode *n, const Dict *opts, Error **errp)
     return true;
 }
 
+static int end_writing(Qcow2 *s)
+{
+    if (s->node.readonly || s->failed || !s->write_begun) {
+        return 0;
+    }
+    int error = qcow2_flush_all(s); /* frees clusters, which changes refcounts */
+    bool was_dirty = s->dirty_marked;
+    s->dirty_marked = false;
+    error = error ? error : qcow2_flush_all(s);
+    return error || !was_dirty ? error : qcow2_set_dirty(s, false);
+}
+
 static void qcow2_close(BlockNode *n)
 {
     Qcow2 *s = qcow2_of(n);
-    if (!n->readonly && !s->failed && s->write_begun) {
-        int error = qcow2_flush_all(s); /* frees clusters, which changes refcounts */
-        bool was_dirty = s->dirty_marked;
-        s->dirty_marked = false;
-        error = error ? error : qcow2_flush_all(s);
-        error = error || !was_dirty ? error : qcow2_set_dirty(s, false);
-        if (error) {
-            warn_report("image '%s' could not be closed properly: %s", n->filename,
-                        strerror(error));
-        }
+    int error = end_writing(s);
+    if (error) {
+        warn_report("image '%s' could not be closed properly: %s", n->filename, strerror(error));
     }
     free_all(s);
+}
+
+/* A backing file that something is committed to: what an open for writing and a close check and do. */
+static bool qcow2_reopen(BlockNode *n, bool readonly, Error **errp)
+{
+    Qcow2 *s = qcow2_of(n);
+    if (s->data != n->file) {
+        return error_set(errp, "'%s' has an external data file; commit with vireo-img while no "
+                               "guest has the image",
+                         n->filename);
+    }
+    if (readonly) {
+        int error = end_writing(s);
+        s->write_begun = s->write_begun && error;
+        return !error || error_set_errno(errp, error, "'%s'", n->filename);
+    }
+    n->readonly = false; /* for these */
+    bool ok = check_state(s, errp) && check_double_tables(s, errp) && repair_dirty(s, errp);
+    n->readonly = true;
+    return ok;
 }
 
 static int qcow2_probe(const uint8_t *head, size_t len)
@@ -338,6 +363,7 @@ BLOCK_DRIVER(qcow2) = {
     .create_options = qcow2_create_options,
     .open = qcow2_open,
     .close = qcow2_close,
+    .reopen = qcow2_reopen,
     .readv = qcow2_readv,
     .writev = qcow2_writev,
     .flush = qcow2_flush,

@@ -12,18 +12,20 @@ bool block_reopen(BlockNode *n, bool readonly, Error **errp)
     if (n->readonly == readonly) {
         return true;
     }
-    if (n->file && !block_reopen(n->file, readonly, errp)) {
-        return false;
-    }
-    if (n->driver->reopen && !n->driver->reopen(n, readonly, errp)) {
-        return false;
-    }
     if (!n->file && !n->driver->reopen) {
         return error_set(errp, "a %s node cannot change between reading and writing",
                          n->driver->name);
     }
-    n->readonly = n->flags.readonly = readonly;
-    return true;
+    if (!readonly && n->file && !block_reopen(n->file, false, errp)) {
+        return false;
+    }
+    bool ok = !n->driver->reopen || n->driver->reopen(n, readonly, errp);
+    n->readonly = n->flags.readonly = ok ? readonly : !readonly;
+    Error *err = NULL;
+    if (n->file && n->readonly && !block_reopen(n->file, true, &err)) {
+        error_report(err);
+    }
+    return ok;
 }
 
 BlockNode *block_commit_base(BlockNode **top)

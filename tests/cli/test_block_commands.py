@@ -3,6 +3,8 @@
 """The monitor's commands about drives: coming, going, committing, sizes, what info shows."""
 
 import os
+import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -10,7 +12,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "hw"))
 sys.path.insert(0, os.path.dirname(HERE))
 from hmp import Hmp  # pylint: disable=wrong-import-position
-from qtest import Failure, QTest, check, main  # pylint: disable=wrong-import-position
+from qtest import Failure, QTest, Skip, check, main  # pylint: disable=wrong-import-position
 
 DIR = tempfile.TemporaryDirectory(prefix="vireo-blk-")
 
@@ -123,6 +125,34 @@ def test_commit():
                      "rd_merged=0 wr_merged=0 idle_time_ns=")
         times = dict(w.split("=") for w in stats.splitlines()[0].split()[1:])
         check("time", True, int(times["wr_total_time_ns"]) > 0)
+
+
+def qemu(*cmd):
+    run = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, timeout=60, check=False)
+    check(" ".join(cmd) + "\n" + run.stdout.decode(), 0, run.returncode)
+
+
+def test_commit_to_backing_file():
+    """qemu-img and qemu-io make the images and judge them."""
+    if not shutil.which("qemu-io") or not shutil.which("qemu-img"):
+        raise Skip("qemu-io or qemu-img is not installed")
+    base, top = os.path.join(DIR.name, "base.qcow2"), os.path.join(DIR.name, "top.qcow2")
+    for options in ("", "lazy_refcounts=on,"):
+        qemu("qemu-img", "create", "-q", "-f", "qcow2", "-o", options + "cluster_size=4k", base, "4M")
+        qemu("qemu-io", "-c", "write -q -P 0x11 0 1M", base)
+        qemu("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", top, "6M")
+        qemu("qemu-io", "-c", "write -q -P 0x22 64k 64k", "-c", "write -q -z 256k 64k", "-c",
+             "write -q -P 0x33 5M 64k", top)
+        with Vm("-drive", "id=d,file=" + top) as vm:
+            says(vm, "info block d", "(qcow2)", "Backing file:     %s (chain depth: 1)" % base)
+            for _ in range(2):  # the second time there is nothing to do
+                check("commit", "", vm.hmp("commit d"))
+            says(vm, "info block -n", base + " (qcow2, read-only)")
+        for path in (base, top):
+            qemu("qemu-img", "check", "-q", path)
+            qemu("qemu-io", "-r", "-c", "read -q -P 0x22 64k 64k", "-c", "read -q -P 0 256k 64k", "-c",
+                 "read -q -P 0x33 5M 64k", "-c", "read -q -P 0x11 128k 128k", path)
 
 
 def test_throttle():
