@@ -188,6 +188,19 @@ void ram_written(RamBlock *b, uint64_t offset, uint64_t len)
     }
 }
 
+void ram_discard(RamBlock *b, uint64_t offset, uint64_t len)
+{
+    uint64_t first = ROUND_UP(offset, PAGE_SIZE), end = ROUND_DOWN(offset + len, PAGE_SIZE);
+    if (first >= end) {
+        return;
+    }
+    /* Memory is shared, so its file has to lose the pages, not this mapping alone. */
+    if (madvise(b->host + first, end - first, MADV_REMOVE)) {
+        memset(b->host + first, 0, end - first);
+    }
+    ram_written(b, first, end - first);
+}
+
 uint32_t ram_track_code(RamBlock *b, uint64_t offset, uint64_t len)
 {
     CodePage *c = &b->code[offset >> PAGE_BITS];

@@ -67,6 +67,8 @@ static inline bool ram_write_is_tracked(const RamBlock *b, uint64_t offset)
 }
 /* After any store that did not come through a vCPU's fast path: sets dirty bits, bumps stamps. */
 void ram_written(RamBlock *b, uint64_t offset, uint64_t len);
+/* Gives whole pages back to the host; they read as zero from now on. */
+void ram_discard(RamBlock *b, uint64_t offset, uint64_t len);
 /* Bytes [offset, offset+len) of one page are about to be decoded; see the file comment. Returns
  * the page's stamp: what is decoded from bytes read now is stale once the page's differs. Who asks
  * again for more bytes of the page keeps the first one. Read afterwards, it may tell of a write
