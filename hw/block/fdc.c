@@ -206,13 +206,12 @@ static void stop(Fdc *s)
     }
 }
 
-/* Polling finds all four drives "ready" anew (82077AA 5.2.2, polling). */
+/* Polling finds all four drives "ready" anew (82077AA 5.2.2, polling). With polling off too: Linux
+ * turns it off and waits for the interrupt of its next reset. */
 static void start(Fdc *s)
 {
-    if (!(s->config & CONFIG_POLL)) {
-        s->polled = 0x0f;
-        s->int_pending = true;
-    }
+    s->polled = 0x0f;
+    s->int_pending = true;
 }
 
 /* ---- registers ---- */

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Makes guests of Debian packages alone: media.sh DIR PART...
-# Parts: grub memtest isolinux installer kernels-i386 busybox network debian. On failure the last line on
-# stderr says why. Only 'debian' needs root; all need apt-get and a mirror.
+# Parts: grub memtest isolinux installer kernels-i386 busybox network storage debian. On failure the last
+# line on stderr says why. Only 'debian' needs root; all need apt-get and a mirror.
 set -e
 here=$(cd "$(dirname "$0")" && pwd)
 scripts=$here/../../scripts
@@ -109,6 +109,27 @@ network() {
     python3 "$scripts/initramfs" "$root" "$out/net-amd64.initrd.gz"
 }
 
+# An initial RAM disk with the drivers of disk controllers and file systems.
+storage() {
+    package=$(newest amd64 linux-image-amd64)
+    [ -n "$package" ] || fail "no package linux-image-amd64"
+    unpack amd64 "$work/linux-amd64" "$package"
+    unpack amd64 "$work/busybox-amd64" busybox-static
+    unpack amd64 "$work/e2fsck-amd64" e2fsck-static
+    cp "$work"/linux-amd64/boot/vmlinuz-* "$out/linux-amd64"
+    root=$work/initrd-storage
+    rm -rf "$root"
+    mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/mnt" "$root/modules"
+    cp "$work/busybox-amd64/bin/busybox" "$root/bin/"
+    cp "$work"/e2fsck-amd64/*bin/e2fsck.static "$root/bin/e2fsck" 2>/dev/null ||
+        cp "$work"/e2fsck-amd64/usr/*bin/e2fsck.static "$root/bin/e2fsck"
+    "$scripts/kernel-modules" "$work/linux-amd64/lib/modules" "$root/modules" \
+        crc32c_generic ahci ata_piix sd_mod sr_mod floppy virtio_pci virtio_blk ext4 isofs vfat nls_cp437 nls_ascii
+    cp "$here/storage-init" "$root/init"
+    chmod 755 "$root/init"
+    python3 "$scripts/initramfs" "$root" "$out/storage-amd64.initrd.gz"
+}
+
 # Debian on a disk: GRUB in the MBR, ext4, systemd, a login on the serial port.
 debian() {
     [ "$(id -u)" = 0 ] || fail "needs root, for debootstrap"
@@ -175,7 +196,7 @@ X
 
 for part; do
     case $part in
-    grub | memtest | isolinux | installer | busybox | network | debian) $part ;;
+    grub | memtest | isolinux | installer | busybox | network | storage | debian) $part ;;
     kernels-i386) kernels_i386 ;;
     *) fail "no part '$part'" ;;
     esac

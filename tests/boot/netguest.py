@@ -38,8 +38,10 @@ def media():
 class Guest:
     """args: networks and cards. With a monitor on .hmp."""
 
+    media = staticmethod(media)
+
     def __init__(self, *args, memory="256", accel=ACCEL, cpus=1):
-        kernel, initrd = media()
+        kernel, initrd = self.media()
         self.dir = tempfile.mkdtemp(prefix="vireo-net-")
         mon = os.path.join(self.dir, "mon")
         self.cmd = [VIREO, "-nodefaults", "-display", "none", "-accel", accel, "-m", memory, "-smp",
