@@ -30,6 +30,8 @@ void job_done(Job *j);
 /* An eventfd that becomes readable when something has finished; -1: none could be had. */
 int job_completion_fd(void);
 
+/* vm_lock held: something has finished already; the fd says so, too. */
+void job_reap_soon(void);
 /* vm_lock held: carries it out, past all limits. */
 void job_dispatch(Job *j);
 

@@ -34,6 +34,8 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static List finished = LIST_INIT(finished); /* mutex */
 static List reaping = LIST_INIT(reaping);   /* vm_lock: taken from finished, not yet told */
 static int completion_fd = -1;
+static BottomHalf reap_bh; /* what finished while it was submitted need not wait for the fd's turn */
+static pthread_t opener;   /* the main loop's thread; for others its wake-up is the fd */
 static unsigned plugged, draining; /* vm_lock; draining: nobody waits for a limit */
 void (*drives_stop_hook)(Drive *d, BlkOp op, int error);
 
@@ -71,14 +73,30 @@ static void on_completions(void *opaque, unsigned events)
     reap();
 }
 
+static void reap_half(void *unused)
+{
+    (void)unused;
+    reap();
+}
+
 int job_completion_fd(void)
 {
-    if (completion_fd < 0) {
+    static FdWatch *watch;
+    if (!watch) {
         completion_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         assert(completion_fd >= 0);
-        fd_watch_new(completion_fd, FD_READ, on_completions, NULL, "block completions");
+        watch = fd_watch_new(completion_fd, FD_READ, on_completions, NULL, "block completions");
+        bh_init(&reap_bh, reap_half, NULL);
+        opener = pthread_self();
     }
     return completion_fd;
+}
+
+void job_reap_soon(void)
+{
+    if (pthread_equal(pthread_self(), opener)) {
+        bh_schedule(&reap_bh);
+    }
 }
 
 /* ---- device side: vm_lock held ---- */
@@ -138,6 +156,7 @@ static void reap(void)
     }
     pthread_mutex_unlock(&mutex);
     bool any = false;
+    blk_plug(); /* devices go on with the next requests: together */
     while (!list_empty(&reaping)) {
         Job *j = container_of(reaping.next, Job, queue);
         list_remove(&j->queue);
@@ -145,6 +164,7 @@ static void reap(void)
         any = true;
     }
     any |= uring_reap() != 0;
+    blk_unplug();
     if (any) {
         list_for_each(pos, &waiters) {
             signal_fd(container_of(pos, Waiter, node)->fd);

@@ -66,6 +66,9 @@ void uring_kick(void)
         }
         unsubmitted -= MIN((unsigned)n, unsubmitted);
     }
+    if (in_ring && io_uring_cq_ready(&ring)) { /* from the page cache: done in the call */
+        job_reap_soon();
+    }
 }
 
 /* Direct I/O wants all of it aligned; a block that is written in part is read first, by threads. */

@@ -224,9 +224,11 @@ static void handle(VirtioBlk *s, BlkElement *e)
 static void blk_kick(VirtioDevice *v, VirtQueue *vq)
 {
     VirtioBlk *s = container_of(v, VirtioBlk, vdev);
+    blk_plug();
     for (BlkElement *e; (e = virtq_pop(vq, sizeof(*e)));) {
         handle(s, e);
     }
+    blk_unplug();
 }
 
 /* ---- resets ---- */
