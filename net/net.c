@@ -114,8 +114,12 @@ static bool deliver(NetClient *nc, const NetPacket *p)
 
 void net_resume(NetClient *nc)
 {
-    if (nc->stopped) {
+    bool refused = nc->peer && nc->peer->refused;
+    if (nc->stopped || refused) {
         nc->stopped = false;
+        if (refused) {
+            nc->peer->refused = false;
+        }
         if (nc->info->resume) {
             nc->info->resume(nc);
         }
@@ -145,7 +149,7 @@ void net_flush(NetClient *nc)
 
 void net_flush_later(NetClient *nc)
 {
-    if (!list_empty(&nc->waiting)) {
+    if (!list_empty(&nc->waiting) || nc->refused) {
         bh_schedule(&nc->flush_bh);
     }
 }
@@ -227,7 +231,12 @@ bool net_send_buf(NetClient *from, const void *frame, size_t len)
 bool net_can_send(const NetClient *from)
 {
     NetClient *to = from->peer;
-    return !to || from->link_down || to->link_down || (list_empty(&to->waiting) && can_take(to));
+    if (!to || from->link_down || to->link_down) {
+        return true;
+    }
+    bool can = list_empty(&to->waiting) && can_take(to);
+    to->refused |= !can;
+    return can;
 }
 
 /* ---- filters ---- */

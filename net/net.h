@@ -57,7 +57,7 @@ typedef struct NetClientInfo {
     /* Takes (or drops) the packet: true. False: not now, keep it until net_flush(). It may send
      * on from here; it is not called again before it has returned. */
     bool (*receive)(NetClient *nc, const NetPacket *p);
-    void (*resume)(NetClient *nc);       /* after net_send() said false: go on; may be NULL */
+    void (*resume)(NetClient *nc); /* after net_send() or net_can_send() said false: go on; may be NULL */
     void (*link_changed)(NetClient *nc); /* nc->link_down changed; may be NULL */
     void (*peer_changed)(NetClient *nc); /* got another peer or lost it; may be NULL */
     void (*close)(NetClient *nc); /* a back end frees what it holds; also after a failed create */
@@ -80,6 +80,7 @@ struct NetClient {
     bool in_receive; /* its receive() runs */
     bool flushing;
     bool stopped;    /* was told to stop sending */
+    bool refused;    /* somebody asked net_can_send() and heard no */
     BottomHalf flush_bh;
     uint64_t rx_packets, rx_bytes, dropped; /* what came to it; what it never got */
     List node;
@@ -90,7 +91,8 @@ struct NetClient {
 bool net_send(NetClient *from, const NetPacket *p);
 /* One finished frame. */
 bool net_send_buf(NetClient *from, const void *frame, size_t len);
-/* Would net_send() deliver at once? Also true where packets vanish. */
+/* Would net_send() deliver at once? Also true where packets vanish. If not, from's resume() is
+ * called when it would. */
 bool net_can_send(const NetClient *from);
 /* nc can receive again: hands it what waits, then lets those who stopped go on. */
 void net_flush(NetClient *nc);

@@ -56,7 +56,7 @@ class Guest:
         threading.Thread(target=self.reader, daemon=True).start()
         try:
             self.hmp = hmp.Hmp(mon, lambda: self.proc.poll() is not None)
-            self.wait("guest# ", 120)
+            self.wait("guest# \r\n", 120)
         except (OSError, Failure) as e:
             text = self.stderr()
             self.close()
@@ -96,8 +96,7 @@ class Guest:
     def sh(self, line, secs=60, status=0):
         """What the command printed; its exit status must be that one (None: any)."""
         self.send(line + '; echo "<"$?">"')
-        said, m = self.wait(r"\n<(\d+)>\r?\n", secs)
-        said = said.partition("\n")[2] if "\n" in said else ""
+        said, m = self.wait(r"<(\d+)>\r?\n", secs)
         if status is not None and int(m[1]) != status:
             raise Failure("'%s': want exit status %d, got %s: %s" % (line, status, m[1].decode(), said))
         return said.strip()
@@ -126,7 +125,8 @@ class Guest:
 
 
 class Server:
-    """HTTP on a port of this host: GET /N gives N bytes, PUT takes them and answers their MD5."""
+    """HTTP on a port of this host: GET /N gives N bytes. And a sink beside it: what comes there,
+    its length in the first 16 characters, is answered with its MD5."""
 
     def __init__(self, host="127.0.0.1"):
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -138,20 +138,16 @@ class Server:
                 for at in range(0, size, 1 << 20):
                     self.wfile.write(block(at)[:size - at])
 
-            def do_POST(self):
-                left, total = int(self.headers["Content-Length"]), hashlib.md5()
-                while left:
-                    data = self.rfile.read(min(left, 1 << 16))
-                    total.update(data)
-                    left -= len(data)
-                text = total.hexdigest().encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
             def log_message(self, *_):
                 pass
+
+        class Sink(socketserver.StreamRequestHandler):
+            def handle(self):
+                left, total = int(self.rfile.read(16)), hashlib.md5()
+                while left and (data := self.rfile.read(min(left, 1 << 16))):
+                    total.update(data)
+                    left -= len(data)
+                self.wfile.write(total.hexdigest().encode() + b"\n")
 
         class Threaded(socketserver.ThreadingMixIn, http.server.HTTPServer):
             daemon_threads = True
@@ -163,11 +159,16 @@ class Server:
 
         self.http = Threaded((host, 0), Handler)
         self.port = self.http.server_address[1]
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        self.sink = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Sink)
+        self.sink.daemon_threads = True
+        self.sink_port = self.sink.server_address[1]
+        for s in (self.http, self.sink):
+            threading.Thread(target=s.serve_forever, daemon=True).start()
 
     def close(self):
-        self.http.shutdown()
-        self.http.server_close()
+        for s in (self.http, self.sink):
+            s.shutdown()
+            s.server_close()
 
 
 def block(at):
