@@ -43,8 +43,9 @@ SRCS := $(filter-out block/uring.c,$(SRCS))
 endif
 OBJS := $(patsubst %,$(B)/%.o,$(basename $(SRCS)))
 # The image tools: tools/img*.c and io*.c, with the back ends for images and nothing else of Vireo.
-TOOLS := $(B)/vireo-img
+TOOLS := $(B)/vireo-img $(B)/vireo-io
 IMG_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tools/img*.c tools/copy*.c))
+IO_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tools/io*.c)) $(B)/tools/img_common.o
 TOOL_OBJS := $(filter $(B)/block/% $(B)/util/%,$(OBJS))
 TEST_SRCS := $(wildcard tests/unit/test_*.c)
 TESTS := $(TEST_SRCS:%.c=$(B)/%)
@@ -67,6 +68,8 @@ $(B)/flags: force | $(B)/config.mk
 $(B)/vireo: $(OBJS)
 	$(call say,LINK,$@)$(CC) $(CFLAGS) $(CONFIG_SAN) $(LDFLAGS) -o $@ $(OBJS) $(LIBS)
 $(B)/vireo-img: $(IMG_OBJS) $(TOOL_OBJS)
+$(B)/vireo-io: $(IO_OBJS) $(TOOL_OBJS)
+$(TOOLS):
 	$(call say,LINK,$@)$(CC) $(CFLAGS) $(CONFIG_SAN) $(LDFLAGS) -o $@ $^ -Wl,--as-needed $(LIBS)
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
@@ -170,4 +173,4 @@ help:
 	@echo 'make lint         clang-tidy and cppcheck, where installed'
 	@echo 'make clean, make distclean'
 
--include $(OBJS:.o=.d) $(IMG_OBJS:.o=.d) $(TESTS:%=%.d) $(ORACLE_OBJS:.o=.d)
+-include $(OBJS:.o=.d) $(IMG_OBJS:.o=.d) $(IO_OBJS:.o=.d) $(TESTS:%=%.d) $(ORACLE_OBJS:.o=.d)

@@ -60,7 +60,7 @@ typedef struct BlockExtent {
 
 typedef struct BlockSnapshot {
     char *id, *name;
-    uint64_t date_s, vm_clock_ns, icount;
+    uint64_t date_s, vm_clock_ns, icount; /* icount: UINT64_MAX if it does not say */
     uint32_t date_ns;
     uint64_t vm_state_size, disk_size;
 } BlockSnapshot;

@@ -616,7 +616,7 @@ size_t qcow2_snapshots(BlockNode *n, BlockSnapshot **list)
             .date_s = sn->date_s,
             .date_ns = sn->date_ns,
             .vm_clock_ns = sn->vm_clock_ns,
-            .icount = sn->icount,
+            .icount = sn->has_icount ? sn->icount : UINT64_MAX,
             .vm_state_size = sn->vm_state_size,
             .disk_size = sn->disk_size,
         };

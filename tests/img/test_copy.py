@@ -106,6 +106,18 @@ def test_convert_compressed():
     check("compressed in map", True, any(e["compressed"] for e in entries))
 
 
+def plain_map(entries):
+    """Where nothing is present, nobody has to say where that would lie; neighbours are joined."""
+    out = []
+    for e in entries:
+        e = {k: v for k, v in e.items() if k != "compressed" and (e["present"] or k != "offset")}
+        if out and not e["present"] and not out[-1]["present"] and e["zero"] == out[-1]["zero"]:
+            out[-1]["length"] += e["length"]
+        else:
+            out.append(e)
+    return out
+
+
 def test_convert_from_qemu():
     need_qemu()
     pattern_file("q.raw", 5 << 20, seed=11)
@@ -118,10 +130,8 @@ def test_convert_from_qemu():
             img("convert", "-f", fmt, "-O", "raw", "q.img", "q.out")
             same_bytes("from qemu-img %s %s" % (fmt, extra), "q.raw", "q.out")
             want = json.loads(qemu_img("map", "--output=json", "-f", fmt, "q.img"))
-            got = [{k: v for k, v in e.items() if k != "compressed"}
-                   for e in img_json("map", "-f", fmt, "q.img")]
             if "-c" not in extra:
-                check("map", want, got)
+                check("map", plain_map(want), plain_map(img_json("map", "-f", fmt, "q.img")))
 
 
 def test_convert_progress():
