@@ -41,8 +41,9 @@ static bool fd_has_lock(const char *pid, const char *fd)
     return found;
 }
 
-/* 0: the process has not opened the file, 1: it has, 2: and has locked it. */
-static int process_uses(const char *pid, const struct stat *st)
+/* 0: the process has not opened the file, but for the descriptor own, 1: it has, 2: and has locked
+ * it. */
+static int process_uses(const char *pid, const struct stat *st, int own)
 {
     char path[300];
     snprintf(path, sizeof(path), "/proc/%s/fd", pid);
@@ -51,7 +52,7 @@ static int process_uses(const char *pid, const struct stat *st)
     for (struct dirent *e; d && found < 2 && (e = readdir(d)) != NULL;) {
         struct stat other;
         if (fstatat(dirfd(d), e->d_name, &other, 0) == 0 && other.st_ino == st->st_ino &&
-            other.st_dev == st->st_dev) {
+            other.st_dev == st->st_dev && atoi(e->d_name) != own) {
             found = fd_has_lock(pid, e->d_name) ? 2 : 1;
         }
     }
@@ -75,18 +76,19 @@ static void name_process(const char *pid, char *text, size_t size)
     snprintf(text, size, "process %.10s (%.60s)", pid, name);
 }
 
-/* As far as /proc tells; a process that holds a lock comes before one that only has it open. */
-static void find_holder(int fd, char *text, size_t size)
+/* As far as /proc tells; a process that holds a lock comes before one that only has it open. False:
+ * nobody to be seen. */
+static bool find_holder(int fd, char *text, size_t size)
 {
     struct stat st;
     int best = 0;
-    snprintf(text, size, "another drive of this guest, or a program that cannot be seen from here");
+    snprintf(text, size, "a program that cannot be seen from here");
     DIR *d = fstat(fd, &st) == 0 ? opendir("/proc") : NULL;
     for (struct dirent *e; d && best < 2 && (e = readdir(d)) != NULL;) {
         if (e->d_name[0] < '1' || e->d_name[0] > '9' || atoi(e->d_name) == getpid()) {
             continue;
         }
-        int uses = process_uses(e->d_name, &st);
+        int uses = process_uses(e->d_name, &st, -1);
         if (uses > best) {
             best = uses;
             name_process(e->d_name, text, size);
@@ -95,6 +97,11 @@ static void find_holder(int fd, char *text, size_t size)
     if (d) {
         closedir(d);
     }
+    if (best < 2 && d && process_uses("self", &st, fd) == 2) {
+        best = 2;
+        snprintf(text, size, "another drive of this guest");
+    }
+    return best == 2;
 }
 
 /* ---- bytes ---- */
@@ -132,20 +139,30 @@ static int lock_bytes(int fd, unsigned used, unsigned refused)
 
 void file_unlock(int fd)
 {
-    struct flock l = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = BYTES_USED,
+    struct flock l = { .l_type = F_UNLCK,
+                       .l_whence = SEEK_SET,
+                       .l_start = BYTES_USED,
                        .l_len = BYTES_REFUSED + NR_PERMS - BYTES_USED };
     fcntl(fd, F_OFD_SETLK, &l);
 }
 
+/* What a process that was killed had in an io_uring keeps its files, and their locks, for some
+ * milliseconds after its end: so long as no holder can be seen, it is tried again for a second. */
 bool file_lock(int fd, const char *filename, bool readonly, Error **errp)
 {
     unsigned changes = 1u << PERM_WRITE | 1u << PERM_RESIZE;
-    int error = lock_bytes(fd, 1u << PERM_READ | (readonly ? 0 : changes), changes);
-    if (error != EAGAIN && error != EACCES) {
-        return true;
-    }
     char holder[128];
-    find_holder(fd, holder, sizeof(holder));
+    for (unsigned tries = 0;; tries++) {
+        int error = lock_bytes(fd, 1u << PERM_READ | (readonly ? 0 : changes), changes);
+        if (error != EAGAIN && error != EACCES) {
+            return true;
+        }
+        file_unlock(fd); /* bytes of a lock that failed must not stand in others' way */
+        if (find_holder(fd, holder, sizeof(holder)) || tries == 100) {
+            break;
+        }
+        usleep(10000);
+    }
     return error_set(errp,
                      "image '%s' is in use by %s; give each guest its own copy, or readonly=on to "
                      "all",
