@@ -126,7 +126,8 @@ void ahci_write_count(AhciPort *p, unsigned slot, uint32_t bytes); /* PRDBC */
 /* Between data and the regions from c on; how many bytes there was room for. */
 uint32_t ahci_move(AhciPort *p, PrdCursor *c, void *data, uint32_t len, bool to_memory);
 void ahci_send_d2h(AhciPort *p, bool interrupt); /* register FIS, device to host */
-void ahci_send_pio_setup(AhciPort *p, uint32_t len, bool to_memory);
+/* The interrupt that it announces is the caller's, once the data has moved. */
+void ahci_send_pio_setup(AhciPort *p, uint32_t len, bool to_memory, bool interrupt);
 void ahci_send_dma_setup(AhciPort *p, unsigned tag, uint32_t len, bool to_memory);
 /* Set device bits: done tags, or an error. */
 void ahci_send_sdb(AhciPort *p, uint32_t done);

@@ -112,16 +112,16 @@ void ahci_send_d2h(AhciPort *p, bool interrupt)
     }
 }
 
-void ahci_send_pio_setup(AhciPort *p, uint32_t len, bool to_memory)
+void ahci_send_pio_setup(AhciPort *p, uint32_t len, bool to_memory, bool interrupt)
 {
-    uint8_t fis[20] = { FIS_PIO_SETUP, (uint8_t)(FIS_INTERRUPT | (to_memory ? FIS_TO_HOST : 0)) };
+    uint8_t fis[20] = { FIS_PIO_SETUP, (uint8_t)((interrupt ? FIS_INTERRUPT : 0) |
+                                                 (to_memory ? FIS_TO_HOST : 0)) };
     put_registers(ahci_device(p), fis);
     fis[2] = ST_DRDY | ST_DSC | ST_DRQ;
     fis[15] = ST_DRDY | ST_DSC; /* at the end */
     fis[16] = (uint8_t)len;
     fis[17] = (uint8_t)(len >> 8);
     receive(p, RFIS_PIO_SETUP, fis, sizeof(fis));
-    ahci_port_raise(p, IS_PSS);
 }
 
 void ahci_send_dma_setup(AhciPort *p, unsigned tag, uint32_t len, bool to_memory)

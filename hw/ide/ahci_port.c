@@ -129,12 +129,17 @@ static uint32_t host_move(IdeBus *b, void *data, uint32_t len, bool to_memory)
     if (p->slot == AHCI_NO_SLOT) {
         return 0; /* of a command that software has given up */
     }
+    /* The first block to a device comes without one (SATA 10.5.11, ATA8-ACS 4.5). */
+    bool interrupt = !d->use_dma && (to_memory || p->moved);
     if (!d->use_dma) {
-        ahci_send_pio_setup(p, len, to_memory);
+        ahci_send_pio_setup(p, len, to_memory, interrupt);
         p->pio_in = to_memory && !p->packet;
     }
     uint32_t n = ahci_move(p, &p->prd, data, len, to_memory);
     p->moved += n;
+    if (interrupt) {
+        ahci_port_raise(p, IS_PSS);
+    }
     if (n < len && to_memory) {
         ahci_port_raise(p, IS_OFS);
     }
@@ -211,7 +216,8 @@ static void packet_command(AhciPort *p)
         return;
     }
     p->packet = true;
-    ahci_send_pio_setup(p, sizeof(d->packet), false);
+    /* SeaBIOS takes any interrupt for the end. */
+    ahci_send_pio_setup(p, sizeof(d->packet), false, false);
     ata_command(d, ATA_PACKET);
     if (d->phase == IDE_PACKET) {
         memcpy(d->buffer, packet, sizeof(d->packet));

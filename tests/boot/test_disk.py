@@ -99,6 +99,30 @@ def test_virtio_disk():
                                       "file=%s,format=raw,if=none,id=d" % path, *device))
 
 
+def test_ahci_and_floppy():
+    with tempfile.TemporaryDirectory(prefix="vireo-boot-") as directory:
+        data = random.Random(1).randbytes(2048)
+        disk = (boot_sector(directory, "-DBIOS") + data).ljust(1 << 20, b"\0")
+        other = write(directory, "other.img", bytes(1 << 20))
+        for port, more in ((0, []), (5, ["-hda", other])):
+            path = write(directory, "disk.img", disk)
+            check("AHCI port %d" % port, "B12", run(
+                directory, "-drive", "file=%s,format=raw,if=none,id=d" % path, "-device",
+                "ahci,id=ahci", "-device", "ide-hd,drive=d,bus=ahci.%d,bootindex=1" % port, *more))
+            with open(path, "rb") as f:
+                check("sectors 8 to 11", data, f.read()[4096:6144])
+        cd = write(directory, "cd.iso", iso(boot_sector(directory, "-DCD")))
+        check("CD on AHCI", "Cblock 20", run(
+            directory, "-drive", "file=%s,media=cdrom,if=none,id=c" % cd, "-device", "ahci,id=ahci",
+            "-device", "ide-cd,drive=c,bus=ahci.3"))
+        for size in (360, 720, 1200, 1440, 2880):
+            path = write(directory, "floppy.img", disk[:4096].ljust(size << 10, b"\0"))
+            check("floppy of %dK" % size, "B", run(directory, "-fda", path, "-boot", "a")[0])
+        check("bootindex of a floppy", "B", run(
+            directory, "-hda", other, "-drive", "if=none,format=raw,id=f,file=" + path, "-device",
+            "floppy,drive=f,bootindex=0", "-boot", "c")[0])
+
+
 def test_order():
     with tempfile.TemporaryDirectory(prefix="vireo-boot-") as directory:
         hd = write(directory, "disk.img", boot_sector(directory).ljust(1 << 20, b"\0"))
