@@ -297,8 +297,9 @@ static bool qcow2_reopen(BlockNode *n, bool readonly, Error **errp)
 {
     Qcow2 *s = qcow2_of(n);
     if (s->data != n->file) {
-        return error_set(errp, "'%s' has an external data file; commit with vireo-img while no "
-                               "guest has the image",
+        return error_set(errp,
+                         "'%s' has an external data file; commit with vireo-img while no "
+                         "guest has the image",
                          n->filename);
     }
     if (readonly) {

@@ -383,8 +383,10 @@ static void compare_all(Check *c)
 
 static bool flag_differs(Check *c, uint64_t entry, bool *missing)
 {
-    uint32_t count = counted(c, cluster_of(c->s, entry & ENTRY_OFFSET));
+    uint64_t count = 0; /* as the image says, by now */
+    int error = qcow2_get_refcount(c->s, cluster_of(c->s, entry & ENTRY_OFFSET), &count);
     bool has = entry & ENTRY_COPIED;
+    c->error = c->error ? c->error : error == EIO ? 0 : error;
     *missing = !has;
     return has != (count == 1);
 }
@@ -627,8 +629,11 @@ bool qcow2_check(BlockNode *n, unsigned fix, BlockCheck *result, Error **errp)
     bool ok = init(&c, s, result, fix);
     c.error = ok ? 0 : ENOMEM;
     if (!c.error && !n->readonly && s->write_begun) {
+        bool lazy = s->dirty_marked;
+        s->dirty_marked = false; /* the counts, too */
         c.error = qcow2_flush_locked(s);
         c.error = c.error ? c.error : qcow2_flush_locked(s);
+        s->dirty_marked = lazy;
     }
     if (!c.error) {
         run(&c);

@@ -187,6 +187,19 @@ static uint64_t copy_up(const Qcow2 *s, const Qcow2Entry *e, uint64_t at)
     return ROUND_UP(at, part ? s->sub_size : s->cluster_size);
 }
 
+/* With the lock. */
+static int check_place(Qcow2 *s, const Qcow2Run *r)
+{
+    if (s->data_external) {
+        return 0;
+    }
+    if (r->host + r->len > ROUND_UP(s->file_end, s->cluster_size)) {
+        return qcow2_corrupt(
+            s, "guest data at offset 0x%" PRIx64 " would be past the end of the file", r->host);
+    }
+    return qcow2_check_overlap(s, r->host, r->len, "guest data");
+}
+
 /* With the lock: what shall be written where. */
 static int plan(Qcow2 *s, Alloc *a, uint64_t offset, uint64_t len)
 {
@@ -218,7 +231,7 @@ static int plan(Qcow2 *s, Alloc *a, uint64_t offset, uint64_t len)
     if (s->data_external) {
         a->host = first << s->cluster_bits;
     } else if (a->in_place) {
-        error = qcow2_check_overlap(s, a->host, s->cluster_size, "guest data");
+        error = check_place(s, &(Qcow2Run){ .host = a->host, .len = s->cluster_size });
         if (error) {
             qcow2_unclaim(s, &a->claim);
             return error;
@@ -379,12 +392,6 @@ static int write_run(Qcow2 *s, const Qcow2Run *r, const struct iovec *iov, int n
         part_fini(&p);
     }
     return error;
-}
-
-/* With the lock. */
-static int check_place(Qcow2 *s, const Qcow2Run *r)
-{
-    return s->data_external ? 0 : qcow2_check_overlap(s, r->host, r->len, "guest data");
 }
 
 int qcow2_writev(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov, uint64_t len)

@@ -353,6 +353,19 @@ static Qcow2Snapshot *find(Qcow2 *s, const char *id_or_name)
     return NULL;
 }
 
+static bool report(Qcow2 *s, int error, const char *what, const char *name, Error **errp)
+{
+    if (error == EOVERFLOW) {
+        return error_set(
+            errp,
+            "'%s' counts references in %u bits, too few for snapshot '%s'; widen them with "
+            "refcount_bits=16",
+            s->node.filename, s->refcount_bits, name);
+    }
+    return !error || error_set_errno(errp, error, "snapshot '%s' of '%s' cannot be %s", name,
+                                     s->node.filename, what);
+}
+
 static char *new_id(const Qcow2 *s)
 {
     unsigned long max = 0;
@@ -461,13 +474,7 @@ bool qcow2_snapshot_create(BlockNode *n, const BlockSnapshot *from, Error **errp
         error = qcow2_drop(s, cluster_of(s, start), cluster_of(s, end - start));
         error = error ? error : qcow2_flush_all(s);
     }
-    if (error == EOVERFLOW) {
-        return error_set(errp,
-                         "'%s' counts references in %u bits, too few for another snapshot; make it "
-                         "anew with refcount_bits=16",
-                         n->filename, s->refcount_bits);
-    }
-    return !error || error_set_errno(errp, error, "the snapshot of '%s'", n->filename);
+    return report(s, error, "made", name, errp);
 }
 
 /* ---- applying and deleting one ---- */
@@ -548,8 +555,7 @@ bool qcow2_snapshot_apply(BlockNode *n, const char *id_or_name, Error **errp)
     n->size = s->h.size;
     pthread_mutex_unlock(&s->lock);
     qcow2_forget_unzipped(s);
-    return !error || error_set_errno(errp, error, "snapshot '%s' of '%s' cannot be applied",
-                                     id_or_name, n->filename);
+    return report(s, error, "applied", id_or_name, errp);
 }
 
 static int delete_locked(Qcow2 *s, size_t index, const Qcow2Table *l1)
@@ -600,8 +606,7 @@ bool qcow2_snapshot_delete(BlockNode *n, const char *id_or_name, Error **errp)
     pthread_mutex_unlock(&s->lock);
     qcow2_table_free(&l1);
     qcow2_forget_unzipped(s);
-    return !error || error_set_errno(errp, error, "snapshot '%s' of '%s' cannot be deleted",
-                                     id_or_name, n->filename);
+    return report(s, error, "deleted", id_or_name, errp);
 }
 
 size_t qcow2_snapshots(BlockNode *n, BlockSnapshot **list)

@@ -21,24 +21,24 @@ static const char *const victim_options[NR_VICTIMS] = {
 static void make_victim(unsigned kind)
 {
     Error *err = NULL;
-    char *options = xasprintf("size=300k,%s", victim_options[kind]);
+    char *options = xasprintf("size=100k,%s", victim_options[kind]);
     box_create("victim.qcow2", options);
     free(options);
     MemDisk *d = mem_disk(0);
     mem_load(d, "victim.qcow2");
     BlockNode *n = mem_image(d, "", (BlockFlags){ .discard = true }, &err);
-    box_ok(n != NULL, err);
-    uint8_t *buf = xmalloc(128 * KiB);
-    memset(buf, 0x5a, 128 * KiB);
-    (void)block_pwrite(n, 1000, buf, 70000);
-    (void)n->driver->write_compressed(n, 128 * KiB, buf, n->cluster_size);
-    (void)n->driver->write_compressed(n, 192 * KiB, buf, n->cluster_size);
-    (void)block_write_zeroes(n, 16 * KiB, 32 * KiB, true);
+    box_ok(n != NULL, &err);
+    uint8_t *buf = xmalloc(64 * KiB);
+    memset(buf, 0x5a, 64 * KiB);
+    (void)block_pwrite(n, 1000, buf, 9000);
+    (void)n->driver->write_compressed(n, 64 * KiB, buf, n->cluster_size);
+    (void)n->driver->write_compressed(n, 32 * KiB, buf, MIN(n->cluster_size, 32 * KiB));
+    (void)block_write_zeroes(n, 16 * KiB, 8 * KiB, true);
     if (kind != 3) { /* 1 bit counts no second reference */
         BlockSnapshot sn = { .name = (char *)"first", .vm_state_size = 3000 };
         (void)n->driver->vmstate_pwrite(n, 0, buf, 3000);
-        box_ok(n->driver->snapshot_create(n, &sn, &err), err);
-        (void)block_pwrite(n, 0, buf, 20000);
+        box_ok(n->driver->snapshot_create(n, &sn, &err), &err);
+        (void)block_pwrite(n, 0, buf, 7000);
     }
     free(buf);
     block_unref(n);
@@ -55,11 +55,11 @@ static void ignore(bool ok, Error **err)
 static void read_around(BlockNode *n)
 {
     uint8_t *buf = xmalloc(64 * KiB);
-    uint64_t end = MIN(n->size, 512 * KiB);
+    uint64_t end = MIN(n->size, 128 * KiB);
     for (uint64_t at = 0; at < end; at += 64 * KiB) {
         (void)block_pread(n, at, buf, MIN(end - at, 64 * KiB));
     }
-    for (int i = 0; i < 16 && n->size > 512; i++) {
+    for (int i = 0; i < 4 && n->size > 512; i++) {
         uint64_t at = below(n->size - 511);
         BlockExtent e;
         (void)block_pread(n, at, buf, 512);
@@ -70,16 +70,16 @@ static void read_around(BlockNode *n)
 
 static void write_around(BlockNode *n, unsigned how)
 {
-    uint8_t *buf = xcalloc(1, 70000);
+    uint8_t *buf = xcalloc(1, 64 * KiB);
     Error *err = NULL;
-    memset(buf, 0xa5, 70000);
-    if (n->size >= 128 * KiB) {
-        (void)block_pwrite(n, 100, buf, 70000);
+    memset(buf, 0xa5, 64 * KiB);
+    if (n->size >= 80 * KiB) {
+        (void)block_pwrite(n, 100, buf, 8000);
         (void)block_pwrite(n, below(n->size - 511), buf, 512);
-        (void)block_write_zeroes(n, 20000, 40000, how & 1);
-        (void)block_discard(n, 0, 64 * KiB);
-        if (n->size > 256 * KiB) {
-            (void)n->driver->write_compressed(n, 128 * KiB, buf, n->cluster_size);
+        (void)block_write_zeroes(n, 9000, 20000, how & 1);
+        (void)block_discard(n, 0, 16 * KiB);
+        if (n->size >= 128 * KiB || n->cluster_size < 64 * KiB) {
+            (void)n->driver->write_compressed(n, 64 * KiB, buf, n->cluster_size);
         }
     }
     (void)block_flush(n);
@@ -92,8 +92,8 @@ static void write_around(BlockNode *n, unsigned how)
     if (how & 4) {
         (void)n->driver->vmstate_pwrite(n, 5000, buf, 3000);
         (void)n->driver->vmstate_pread(n, 0, buf, 3000);
-        ignore(block_resize(n, 400 * KiB, "off", &err), &err);
-        ignore(block_resize(n, 100 * KiB, "off", &err), &err);
+        ignore(block_resize(n, 200 * KiB, "off", &err), &err);
+        ignore(block_resize(n, 50 * KiB, "off", &err), &err);
     }
     if (how & 8) {
         (void)n->driver->make_empty(n);
@@ -106,7 +106,8 @@ static bool abuse(int i, unsigned how)
 {
     Error *err = NULL;
     BlockCheck r;
-    BlockNode *n = mem_image(mem_disk(i), "", (BlockFlags){ .readonly = true, .no_backing = true }, &err);
+    BlockNode *n =
+        mem_image(mem_disk(i), "", (BlockFlags){ .readonly = true, .no_backing = true }, &err);
     if (n) {
         BlockSnapshot *list;
         Dict *info = dict_new();

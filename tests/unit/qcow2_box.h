@@ -109,10 +109,11 @@ static inline char *box_path(const char *name)
     return xasprintf("%s/%s", box_dir, name);
 }
 
-static inline void box_ok(bool ok, Error *err)
+/* err: its address, since what sets it stands in front of it. */
+static inline void box_ok(bool ok, Error **err)
 {
     if (!ok) {
-        fail_msg("%s", error_text(err));
+        fail_msg("%s", error_text(*err));
     }
 }
 
@@ -121,8 +122,8 @@ static inline void box_create(const char *name, const char *options)
     Error *err = NULL;
     Dict *d = dict_parse(options, NULL, &err);
     char *path = box_path(name);
-    box_ok(d != NULL, err);
-    box_ok(block_create(block_driver_find("qcow2"), path, d, &err), err);
+    box_ok(d != NULL, &err);
+    box_ok(block_create(block_driver_find("qcow2"), path, d, &err), &err);
     dict_free(d);
     free(path);
 }
@@ -132,7 +133,7 @@ static inline BlockNode *box_open_flags(const char *name, const char *format, Bl
     Error *err = NULL;
     char *path = box_path(name);
     BlockNode *n = block_open_image(path, format, &flags, &err);
-    box_ok(n != NULL, err);
+    box_ok(n != NULL, &err);
     free(path);
     return n;
 }
@@ -177,7 +178,7 @@ static inline MemDisk *mem_of(BlockNode *n)
 static inline void mem_reserve(MemDisk *d, uint64_t size)
 {
     if (size > d->room) {
-        uint64_t room = MAX(size + size / 2, 1 * MiB);
+        uint64_t room = MAX(size + size / 2, 64 * KiB);
         d->data = xrealloc(d->data, room);
         memset(d->data + d->room, 0, room - d->room);
         d->room = room;
@@ -251,6 +252,9 @@ static int mem_writev(BlockNode *n, uint64_t offset, const struct iovec *iov, in
         d->fail_after = 1;
         return ENOSPC;
     }
+    if (offset + len > 256 * MiB) {
+        return EFBIG;
+    }
     mem_reserve(d, offset + len);
     iov_to_buf(iov, niov, 0, d->data + offset, len);
     mem_log(d, LOG_WRITE, offset, len, false);
@@ -267,6 +271,9 @@ static int mem_zeroes(BlockNode *n, uint64_t offset, uint64_t len, bool may_unma
 {
     MemDisk *d = mem_of(n);
     (void)may_unmap;
+    if (offset + len > 256 * MiB) {
+        return EFBIG;
+    }
     mem_reserve(d, offset + len);
     memset(d->data + offset, 0, len);
     mem_log(d, LOG_WRITE, offset, len, true);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Malformed qcow2 images: fields that cannot be, one by one with the message they get, and real
- * images with random damage in their header and tables. Each has a process of its own, which must end
- * by itself and use little memory.
+ * images with random damage in their header and tables. Each has a process of its own, which must
+ * end by itself and use little memory.
  */
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -179,7 +179,10 @@ static void test_damage(void **state)
     print_message("# %u images, at most %ld KiB\n", nr, most);
 }
 
-#define TEST(fn) { #fn, fn, NULL, NULL, NULL }
+#define TEST(fn)                                                                                   \
+    {                                                                                              \
+#fn, fn, NULL, NULL, NULL                                                                  \
+    }
 int main(void)
 {
     const struct CMUnitTest tests[] = { TEST(test_fields), TEST(test_damage) };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Power cuts. A random workload on an image in memory leaves a log of writes and flushes. For each
- * flush of the log the disk may hold, besides all that came before the previous one, any part of what
- * was written since, sector by sector. Each such image must open, have leaks at most, and hold every
- * byte the guest had flushed; what it wrote later is there or not.
+ * flush of the log the disk may hold, besides all that came before the previous one, any part of
+ * what was written since, sector by sector. Each such image must open, have leaks at most, and hold
+ * every byte the guest had flushed; what it wrote later is there or not.
  */
 #include "tests/unit/qcow2_box.h"
 
@@ -124,17 +124,17 @@ static void do_snapshot(Guest *g, MemDisk *d, BlockNode *n)
         memcpy(g->saved[i], g->now, sizeof(g->now));
         BlockSnapshot sn = { .name = g->saved_name[i], .date_s = 1 };
         do_flush(g, d, n);
-        box_ok(n->driver->snapshot_create(n, &sn, &err), err);
+        box_ok(n->driver->snapshot_create(n, &sn, &err), &err);
         do_flush(g, d, n);
     } else if (what == 1 && alive) {
         Step *s = step(g, d, ACT_APPLY, 0, g->saved_sectors[pick], pick);
-        box_ok(n->driver->snapshot_apply(n, g->saved_name[pick], &err), err);
+        box_ok(n->driver->snapshot_apply(n, g->saved_name[pick], &err), &err);
         s->log_end = d->nr_log;
         memcpy(g->now, g->saved[pick], sizeof(g->now));
         g->sectors = g->saved_sectors[pick];
         do_flush(g, d, n);
     } else if (alive) {
-        box_ok(n->driver->snapshot_delete(n, g->saved_name[pick], &err), err);
+        box_ok(n->driver->snapshot_delete(n, g->saved_name[pick], &err), &err);
         free(g->saved_name[pick]);
         g->saved_name[pick] = NULL;
         do_flush(g, d, n);
@@ -146,7 +146,7 @@ static void do_resize(Guest *g, MemDisk *d, BlockNode *n)
     Error *err = NULL;
     uint64_t sectors = MAX_SECTORS / 4 + below(MAX_SECTORS * 3 / 4);
     Step *s = step(g, d, ACT_RESIZE, 0, sectors, 0);
-    box_ok(block_resize(n, sectors * SECTOR, "off", &err), err);
+    box_ok(block_resize(n, sectors * SECTOR, "off", &err), &err);
     s->log_end = d->nr_log;
     for (uint64_t i = MIN(sectors, g->sectors); i < MAX_SECTORS; i++) {
         g->now[i] = 0;
@@ -159,10 +159,15 @@ static void run_steps(Guest *g, MemDisk *d, BlockNode *n, unsigned nr, bool whol
 {
     for (unsigned i = 0; i < nr; i++) {
         switch (below(24)) {
-        case 0: case 1: case 2: do_flush(g, d, n); break;
-        case 3: case 4: do_zero(g, d, n, false); break;
-        case 5: case 6: do_zero(g, d, n, true); break;
-        case 7: case 8: do_write(g, d, n, true); break;
+        case 0:
+        case 1:
+        case 2: do_flush(g, d, n); break;
+        case 3:
+        case 4: do_zero(g, d, n, false); break;
+        case 5:
+        case 6: do_zero(g, d, n, true); break;
+        case 7:
+        case 8: do_write(g, d, n, true); break;
         case 9:
             if (whole_images && !below(2)) {
                 do_snapshot(g, d, n);
@@ -208,7 +213,9 @@ static void only(Allowed *a, uint64_t sector, uint32_t id)
 static void allow_step(Allowed *a, const Guest *g, const Step *s)
 {
     switch (s->act) {
-    case ACT_WRITE: case ACT_ZERO: case ACT_DISCARD:
+    case ACT_WRITE:
+    case ACT_ZERO:
+    case ACT_DISCARD:
         for (uint64_t i = 0; i < s->nr; i++) {
             allow(a, s->sector + i, s->id);
         }
@@ -244,7 +251,7 @@ static void check_cut(MemDisk *cut, const Allowed *a, const char *backing, const
         fail_msg("%s: %s", what, error_text(err));
     }
     BlockCheck r;
-    box_ok(n->driver->check(n, 0, &r, &err), err);
+    box_ok(n->driver->check(n, 0, &r, &err), &err);
     if (r.corruptions || r.errors) {
         char *keep = xasprintf("/tmp/vireo-cut-%d.qcow2", getpid());
         FILE *f = fopen(keep, "w");
@@ -417,7 +424,7 @@ static void cut_test(const char *options, bool has_backing, unsigned steps, unsi
     d->logging = true;
     for (int round = 0; round < 2; round++) {
         BlockNode *n = mem_image(d, backing, (BlockFlags){ .discard = true }, &err);
-        box_ok(n != NULL, err);
+        box_ok(n != NULL, &err);
         run_steps(g, d, n, steps / 2, whole_images);
         do_flush(g, d, n);
         uint8_t *buf = xmalloc(n->size);
@@ -495,11 +502,16 @@ static int setup(void **state)
     return box_setup(state);
 }
 
-#define TEST(fn) { #fn, fn, NULL, NULL, NULL }
+#define TEST(fn)                                                                                   \
+    {                                                                                              \
+#fn, fn, NULL, NULL, NULL                                                                  \
+    }
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_small_clusters), TEST(test_large_clusters), TEST(test_old_and_lazy),
+        TEST(test_small_clusters),
+        TEST(test_large_clusters),
+        TEST(test_old_and_lazy),
         TEST(test_snapshots),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
