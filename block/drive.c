@@ -97,8 +97,10 @@ static void find_fast_way(Drive *d)
     const char *why = NULL;
     BlockNode *n = d->node;
     d->fast.offset = 0;
-    d->fast.align = n ? n->request_align : 0;
-    d->fast.fd = n && n->driver->ring_fd ? n->driver->ring_fd(n, &d->fast.offset) : -1;
+    d->fast.align = 0;
+    d->fast.fd = n && n->driver->ring_fd
+                     ? n->driver->ring_fd(n, &d->fast.offset, &d->fast.align)
+                     : -1;
     if (d->fast.fd < 0 || uring_works(&why)) {
         return;
     }

@@ -440,10 +440,12 @@ static bool get_aio(const Dict *opts, BlockNode *n, Error **errp)
            error_set(errp, "aio=%s: it is threads, native or io_uring", text);
 }
 
-static int file_ring_fd(BlockNode *n, uint64_t *offset)
+static int file_ring_fd(BlockNode *n, uint64_t *offset, unsigned *align)
 {
+    const FileNode *f = container_of(n, FileNode, node);
     (void)offset;
-    return n->flags.aio == AIO_THREADS ? -1 : container_of(n, FileNode, node)->fd;
+    *align = f->align;
+    return n->flags.aio == AIO_THREADS ? -1 : f->fd;
 }
 
 /* An image nobody may write is shown readonly, if that was allowed. */

@@ -17,6 +17,8 @@ typedef struct Job {
     struct iovec *iov;
     int niov;
     bool fua;
+    bool mapped; /* for the ring by the format: map_end is due */
+    unsigned map_cookie;
     int error;
     uint64_t begin_ns; /* host clock */
     List all;          /* on request.c's list of all; vm_lock */

@@ -99,9 +99,14 @@ struct BlockDriver {
     /* A named point a request passes, for fault injection; filters below look at it. */
     void (*event)(BlockNode *n, const char *event);
 
-    /* The file descriptor whose bytes, from *offset on, the node's are, for io_uring; -1: there is none, or it
-     * is to be threads. The number stays the same while the node is open. */
-    int (*ring_fd)(BlockNode *n, uint64_t *offset);
+    /* The file descriptor whose bytes, from *offset on, the node's are (or, with map_read, some of them), for
+     * io_uring; -1: there is none, or it is to be threads. *align: direct I/O. The number stays the
+     * same while the node is open. */
+    int (*ring_fd)(BlockNode *n, uint64_t *offset, unsigned *align);
+    /* Formats, without ever waiting: do len bytes at *offset lie in that file as they are, and where?
+     * Then they stay there until map_end. False: readv has to do it. Any thread. */
+    bool (*map_read)(BlockNode *n, uint64_t *offset, uint64_t len, unsigned *cookie);
+    void (*map_end)(BlockNode *n, unsigned cookie);
     /* From reading to writing or back, with nothing in flight; n->file is writable, n->readonly changes
      * after. On false all is as before. NULL: nothing to do of its own. */
     bool (*reopen)(BlockNode *n, bool readonly, Error **errp);

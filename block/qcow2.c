@@ -318,6 +318,12 @@ static int qcow2_probe(const uint8_t *head, size_t len)
     return len >= 8 && get32(head) == QCOW2_MAGIC && get32(head + 4) >= 2 ? 100 : 0;
 }
 
+static int qcow2_ring_fd(BlockNode *n, uint64_t *offset, unsigned *align)
+{
+    BlockNode *data = qcow2_of(n)->data;
+    return data->driver->ring_fd ? data->driver->ring_fd(data, offset, align) : -1;
+}
+
 static void qcow2_event(BlockNode *n, const char *event)
 {
     block_event(n->file, event);
@@ -365,6 +371,9 @@ BLOCK_DRIVER(qcow2) = {
     .open = qcow2_open,
     .close = qcow2_close,
     .reopen = qcow2_reopen,
+    .ring_fd = qcow2_ring_fd,
+    .map_read = qcow2_map_read,
+    .map_end = qcow2_map_end,
     .readv = qcow2_readv,
     .writev = qcow2_writev,
     .flush = qcow2_flush,

@@ -283,6 +283,8 @@ void qcow2_cache_fini(Qcow2Cache *c);
 /* The slice at offset (a multiple of slice_size); *data stays until the lock is dropped. EAGAIN: it
  * was dropped, ask again; never if !may_drop. */
 int qcow2_cache_get(Qcow2 *s, Qcow2Cache *c, uint64_t offset, bool may_drop, uint8_t **data);
+/* Would that find it without reading, waiting or dropping the lock? */
+bool qcow2_cache_has(Qcow2Cache *c, uint64_t offset);
 /* Bytes of a slice just got have changed. */
 void qcow2_cache_dirty(Qcow2Cache *c, uint64_t offset, const uint8_t *at, size_t len);
 /* The cluster at offset has no table any more, or one written past the cache. */
@@ -347,6 +349,8 @@ typedef struct Qcow2Entry {
 
 /* What guest bytes [offset, offset+len) begin with, as far as that goes on side by side. */
 int qcow2_lookup(Qcow2 *s, uint64_t offset, uint64_t len, Qcow2Run *run);
+/* The same if no reading is needed for it; the lock is held throughout. */
+bool qcow2_lookup_cached(Qcow2 *s, uint64_t offset, uint64_t len, Qcow2Run *run);
 /* The L2 slice that has the entry of guest offset: *at is the entry, *left how many entries the
  * slice has from there on, *slice_offset its place. at NULL: there is no table. */
 int qcow2_l2_find(Qcow2 *s, uint64_t guest, bool may_drop, uint8_t **at, uint64_t *left,
@@ -378,6 +382,8 @@ bool qcow2_nothing_behind(const Qcow2 *s, uint64_t guest);
 /* ---- qcow2_io.c ---- */
 
 int qcow2_readv(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov, uint64_t len);
+bool qcow2_map_read(BlockNode *n, uint64_t *offset, uint64_t len, unsigned *cookie);
+void qcow2_map_end(BlockNode *n, unsigned cookie);
 int qcow2_writev(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov, uint64_t len);
 int qcow2_flush(BlockNode *n);
 int qcow2_discard(BlockNode *n, uint64_t offset, uint64_t len);

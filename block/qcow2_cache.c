@@ -184,6 +184,12 @@ static Qcow2Slice *victim(Qcow2 *s, Qcow2Cache *c, bool may_drop, int *error)
     return e;
 }
 
+bool qcow2_cache_has(Qcow2Cache *c, uint64_t offset)
+{
+    const Qcow2Slice *e = find(c, offset);
+    return e && !e->loading;
+}
+
 int qcow2_cache_get(Qcow2 *s, Qcow2Cache *c, uint64_t offset, bool may_drop, uint8_t **data)
 {
     assert(offset && offset % c->slice_size == 0);

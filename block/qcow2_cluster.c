@@ -155,6 +155,17 @@ int qcow2_lookup(Qcow2 *s, uint64_t offset, uint64_t len, Qcow2Run *run)
     return 0;
 }
 
+bool qcow2_lookup_cached(Qcow2 *s, uint64_t offset, uint64_t len, Qcow2Run *run)
+{
+    uint64_t cluster = cluster_of(s, offset), l1_index = cluster >> s->l2_bits;
+    uint64_t index = cluster & ((1ull << s->l2_bits) - 1);
+    uint64_t table = l1_index < s->l1.nr ? s->l1.entry[l1_index] & ENTRY_OFFSET : 0;
+    uint64_t nr = s->l2_cache.slice_size / s->entry_size;
+    return table && !in_cluster(s, table) &&
+           qcow2_cache_has(&s->l2_cache, table + index / nr * s->l2_cache.slice_size) &&
+           !qcow2_lookup(s, offset, len, run);
+}
+
 /* ---- changing tables ---- */
 
 /* A table of its own for an L1 entry that has none, or one shared with a snapshot. */

@@ -116,6 +116,27 @@ int qcow2_readv(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov
     return 0;
 }
 
+bool qcow2_map_read(BlockNode *n, uint64_t *offset, uint64_t len, unsigned *cookie)
+{
+    Qcow2 *s = qcow2_of(n);
+    Qcow2Run run;
+    if (pthread_mutex_trylock(&s->lock)) {
+        return false;
+    }
+    bool ok = qcow2_lookup_cached(s, *offset, len, &run) && run.kind == KIND_DATA && run.len == len;
+    if (ok) {
+        *cookie = qcow2_io_begin(s);
+        *offset = run.host;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return ok;
+}
+
+void qcow2_map_end(BlockNode *n, unsigned cookie)
+{
+    qcow2_io_end(qcow2_of(n), cookie);
+}
+
 /* ---- writing to clusters that are not ours alone ---- */
 
 /* One such write: guest [offset, offset+len), with bytes from lo to hi around it, in clusters

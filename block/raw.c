@@ -76,10 +76,10 @@ static int raw_status(BlockNode *n, uint64_t offset, uint64_t len, BlockExtent *
     return error;
 }
 
-static int raw_ring_fd(BlockNode *n, uint64_t *offset)
+static int raw_ring_fd(BlockNode *n, uint64_t *offset, unsigned *align)
 {
     *offset += raw_offset(n);
-    return n->file->driver->ring_fd ? n->file->driver->ring_fd(n->file, offset) : -1;
+    return n->file->driver->ring_fd ? n->file->driver->ring_fd(n->file, offset, align) : -1;
 }
 
 static void raw_event(BlockNode *n, const char *event)

@@ -72,18 +72,38 @@ void uring_kick(void)
 }
 
 /* Direct I/O wants all of it aligned; a block that is written in part is read first, by threads. */
-static bool fits_alignment(const Drive *d, const Job *j)
+static bool fits_alignment(const Drive *d, const Job *j, uint64_t at)
 {
     unsigned align = d->fast.align;
     if (!align) {
         return j->len <= MAX_CACHED;
     }
-    bool ok = !((j->offset + d->fast.offset) % align) && !(j->len % align) &&
+    bool ok = !(at % align) && !(j->len % align) &&
               (j->op == BLK_READ || align == BLOCK_SECTOR);
     for (int i = 0; i < j->niov && ok; i++) {
         ok = !((uintptr_t)j->iov[i].iov_base % align) && !(j->iov[i].iov_len % align);
     }
     return ok;
+}
+
+/* A format may have them elsewhere, or not as they are. */
+static bool find_bytes(Job *j, uint64_t *at)
+{
+    BlockNode *n = j->drive->node;
+    if (!n->driver->map_read) {
+        return true;
+    }
+    j->mapped = j->op == BLK_READ && n->driver->map_read(n, at, j->len, &j->map_cookie);
+    return j->mapped;
+}
+
+static void end_map(Job *j)
+{
+    BlockNode *n = j->drive->node;
+    if (j->mapped) {
+        j->mapped = false;
+        n->driver->map_end(n, j->map_cookie);
+    }
 }
 
 bool uring_submit(Job *j)
@@ -92,14 +112,18 @@ bool uring_submit(Job *j)
     bool write = j->op == BLK_WRITE;
     if (d->fast.fd < 0 || (j->op != BLK_READ && !write) || !j->len || j->niov > IOV_MAX ||
         (write && (j->fua || !d->writeback || d->node->detect_zeroes != ZEROES_OFF)) ||
-        in_ring >= MAX_IN_RING || !fits_alignment(d, j)) {
-        return false;
-    }
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
-    if (!sqe) {
+        in_ring >= MAX_IN_RING) {
         return false;
     }
     uint64_t at = j->offset + d->fast.offset;
+    if (!find_bytes(j, &at)) {
+        return false;
+    }
+    struct io_uring_sqe *sqe = fits_alignment(d, j, at) ? io_uring_get_sqe(&ring) : NULL;
+    if (!sqe) {
+        end_map(j);
+        return false;
+    }
     if (j->niov == 1 && write) {
         io_uring_prep_write(sqe, d->fast.fd, j->iov->iov_base, (unsigned)j->len, at);
     } else if (j->niov == 1) {
@@ -122,6 +146,7 @@ static bool for_threads(int error)
 
 static void complete(Job *j, int result)
 {
+    end_map(j);
     if (result >= 0 && (uint64_t)result == j->len) {
         j->error = 0;
         job_done(j);
