@@ -76,6 +76,7 @@ void virtio_pci_config_write(PciDevice *pci, unsigned reg, uint32_t val, unsigne
                  .class_code = (class_),                                                           \
                  .intx_pin = 1,                                                                    \
                  .romfile = (rom_),                                                                \
+                 .rom_optional = true,                                                             \
                  .config_read = virtio_pci_config_read,                                            \
                  .config_write = virtio_pci_config_write },                                        \
         .kind = (kind_)                                                                            \
