@@ -131,8 +131,8 @@ static bool preallocate(Qcow2 *s, uint64_t from, uint64_t to, const char *how, E
     }
     if (!error && !strcmp(how, "full")) {
         error = fill_with_zeroes(s, from, to);
-    } else if (!error && end && (f->size < end || !strcmp(how, "falloc"))) {
-        /* The size it has counts as what it has had so far: a failure must not cut it. */
+    } else if (!error && end) {
+        /* f->size is what it may have by now: a failure must not cut it. */
         if (!block_resize(f, MAX(end, f->size), strcmp(how, "metadata") ? how : "off", errp)) {
             return false;
         }
