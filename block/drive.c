@@ -61,6 +61,21 @@ static void warn_of_foreign(const Drive *d, BlockNode *n)
     }
 }
 
+/* A filter of that name on base, which is taken. */
+static BlockNode *put_above(BlockNode *base, const char *filter, Error **errp)
+{
+    Dict *opts = dict_new();
+    dict_set(opts, "driver", filter);
+    dict_set(opts, "file", base->name);
+    BlockNode *n = block_open(opts, &base->flags, errp);
+    if (n) {
+        n->detect_zeroes = base->detect_zeroes;
+    }
+    dict_free(opts);
+    block_unref(base);
+    return n;
+}
+
 /* Everything that opens an image for the drive; opts: of its nodes. */
 static bool open_medium(Drive *d, const char *filename, const Dict *opts, Error **errp)
 {
@@ -86,6 +101,12 @@ static bool open_medium(Drive *d, const char *filename, const Dict *opts, Error 
         if (n) {
             n->detect_zeroes = detect;
         }
+    }
+    if (n && d->copy_on_read && n->readonly) {
+        warn_report("drive '%s': copy-on-read=on does nothing, '%s' is read-only", d->id,
+                    n->filename);
+    } else if (n && d->copy_on_read) {
+        n = put_above(n, "copy-on-read", errp);
     }
     d->node = n;
     return n != NULL;

@@ -22,6 +22,7 @@ struct Drive {
     BlockFlags flags; /* of new media, but for readonly */
     bool cdrom, readonly, snapshot;
     bool floppy;     /* media change and may be missing, as a CD's, but are written to */
+    bool copy_on_read;
     bool boot;       /* boot=on */
     bool writeback;  /* else each write is flushed */
     bool deleted;    /* drive_del; goes when its device lets go of it */

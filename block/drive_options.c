@@ -30,7 +30,7 @@ static const char *const drive_keys[] = {
     "aio",
     "discard",
     "werror",
-    "rerror",
+    "rerror", "copy-on-read",
     "serial",
     "boot",
     NULL,
@@ -43,7 +43,7 @@ static const char *const node_keys[] = {
 
 /* Others that users of this kind of program know; a key "throttling.X" is found by its begin. */
 static const char *const unbuilt_keys[] = {
-    "copy-on-read", "encrypt", "addr", "share-rw", NULL,
+    "encrypt", "addr", "share-rw", NULL,
 };
 
 /* ---- keys ---- */
@@ -247,6 +247,7 @@ bool drive_configure(Drive *d, const Dict *opts, Error **errp)
         !dict_get_bool(opts, "read-only", &d->readonly, errp) ||
         !dict_get_bool(opts, "auto-read-only", &d->flags.auto_readonly, errp) ||
         !dict_get_bool(opts, "boot", &d->boot, errp) ||
+        !dict_get_bool(opts, "copy-on-read", &d->copy_on_read, errp) ||
         !get_on_error(opts, "werror", ON_ERROR_ENOSPC, &d->on_write_error, errp) ||
         !get_on_error(opts, "rerror", ON_ERROR_REPORT, &d->on_read_error, errp)) {
         return false;

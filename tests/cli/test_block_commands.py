@@ -155,6 +155,33 @@ def test_commit_to_backing_file():
                  "read -q -P 0x33 5M 64k", "-c", "read -q -P 0x11 128k 128k", path)
 
 
+def test_copy_on_read():
+    if not shutil.which("qemu-io") or not shutil.which("qemu-img"):
+        raise Skip("qemu-io or qemu-img is not installed")
+    base, top = os.path.join(DIR.name, "cbase.raw"), os.path.join(DIR.name, "ctop.qcow2")
+    with open(base, "wb") as f:
+        f.write(b"\x11" * (200 << 10) + bytes((1 << 20) - (200 << 10)))
+    qemu("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", top)
+    qemu("qemu-io", "-c", "write -q -P 0x22 64k 32k", top)
+    with Vm("-drive", "id=d,copy-on-read=on,file=" + top) as vm:
+        says(vm, "info block -n", "(copy-on-read")
+        vm.pci_write(vm.pci_find(0x8086, 0x7010), 4, 5, 2)
+        for lba in (127, 0x800 - 1, 140):  # 64 KiB - 512, the last, 70 KiB
+            for port, value in ((0x1f6, 0xe0), (0x1f2, 1), (0x1f3, lba & 255), (0x1f4, lba >> 8),
+                                (0x1f5, 0), (0x1f7, 0x20)):
+                vm.outb(port, value)
+            while vm.inb(0x1f7) & 0x88 != 8:
+                pass
+            check("LBA %d" % lba, {127: 0x1111, 0x7ff: 0, 140: 0x2222}[lba], vm.inw(0x1f0))
+            for _ in range(255):
+                vm.inw(0x1f0)
+    qemu("qemu-img", "check", "-q", top)
+    with open(base, "wb") as f:
+        f.truncate(1 << 20)  # what was read is in the image now
+    qemu("qemu-io", "-r", "-c", "read -q -P 0x11 0 64k", "-c", "read -q -P 0x22 64k 32k", "-c",
+         "read -q -P 0 128k 896k", top)
+
+
 def test_throttle():
     with Vm("-drive", "format=raw,id=d,iops=100,iops_max=200,file=" + image("h.img")) as vm:
         says(vm, "info block d", "I/O throttling:   bps=0 ", "iops=100 ", "iops_max=200", "group=d")

@@ -629,7 +629,7 @@ static void test_bad_images(void **state)
     opts = xasprintf("file=%s,frmat=raw", path);
     open_fails(opts, "did you mean 'format'?");
     free(opts);
-    opts = xasprintf("file=%s,copy-on-read=on", path);
+    opts = xasprintf("file=%s,encrypt.key=x", path);
     open_fails(opts, "not built yet");
     free(opts);
     opts = xasprintf("file=%s,file.driver=nbd", path);

@@ -154,6 +154,7 @@ static void test_qcow2(void **state)
         run("qcow2", "format=qcow2,aio=threads,detect-zeroes=on");
         run("qcow2", "format=qcow2,cache=none,l2-cache-size=64k");
         run("qcow2", "format=qcow2,snapshot=on");
+        run("qcow2", "format=qcow2,snapshot=on,copy-on-read=on");
     }
 }
 
