@@ -348,7 +348,8 @@ bool copy_run(Copy *c, Error **errp)
     r.align = cluster ? cluster : 4096;
     r.granule = c->compress ? cluster : MAX(sparse, MIN(r.align, 64 * KiB));
     r.align = MAX(r.align, r.granule);
-    r.chunk = ROUND_UP((uint64_t)CHUNK, r.align);
+    /* Compressing is what takes long: smaller parts keep all workers busy to the end. */
+    r.chunk = ROUND_UP((uint64_t)(c->compress ? CHUNK / 4 : CHUNK), r.align);
     c->progress->total = c->size;
     img_progress(c->progress, 0);
     run_workers(&r, c->workers);

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "tools/copy.h"
 #include "util/alloc.h"
@@ -18,7 +17,7 @@ static const ImgOption options[] = {
     { 'F', NULL, "FMT", "its format" },
     { 'c', NULL, NULL, "compress" },
     { 'S', NULL, "SIZE", "so many zeroes in a row become a hole [4k]; 0: write everything" },
-    { 'm', NULL, "N", "parts worked on at the same time, 1 to 16 [8, fewer on few CPUs]" },
+    { 'm', NULL, "N", "parts worked on at the same time, 1 to 16 [8]" },
     { 'W', NULL, NULL, "write them in any order" },
     { 'n', NULL, NULL, "the target is there already" },
     { OPT_TARGET_IS_ZERO, "target-is-zero", NULL, "and reads as zeroes (with -n)" },
@@ -45,12 +44,6 @@ typedef struct Convert {
     Copy copy;
     ImgProgress progress;
 } Convert;
-
-static unsigned default_workers(void)
-{
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    return (unsigned)MAX(2, MIN(cpus, 8));
-}
 
 static bool set_option(Convert *v, int c, const char *value, Error **errp)
 {
@@ -256,7 +249,7 @@ static int run(ImgArgs *a)
     Convert v = { .out_format = "raw",
                   .opts = dict_new(),
                   .target_flags = { .no_flush = true },
-                  .copy = { .sparse = 4096, .workers = default_workers() } };
+                  .copy = { .sparse = 4096, .workers = 8 } };
     Error *err = NULL;
     for (int c; (c = img_next_option(a)) != 0;) {
         if (!set_option(&v, c, a->value, &err)) {
