@@ -187,6 +187,9 @@ void drives_stats(void (*print)(void *opaque, const char *line), void *opaque)
     uint64_t now = host_clock_ns();
     list_for_each(pos, &block_drives) {
         const Drive *d = container_of(pos, Drive, node_list);
+        if (d->deleted) {
+            continue;
+        }
 #define SUM(field) (d->stats[BLK_WRITE].field + d->stats[BLK_WRITE_ZEROES].field)
         line(&p,
              "%s: rd_bytes=%" PRIu64 " wr_bytes=%" PRIu64 " rd_operations=%" PRIu64

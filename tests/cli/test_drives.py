@@ -82,6 +82,11 @@ def test_blockdev():
            '"file": {"driver": "file", "filename": "%s"}}' % path
     with QTest("-M", "pc", *both, "-device", "ide-hd,drive=r"):
         pass
+    for name in ('json:{"driver":"raw","file":{"driver":"file","filename":"%s"}}',
+                 'json:{"file":{"filename":"%s"}}', "file:%s", "file://%s"):
+        with QTest("-M", "pc", "-hda", name % path):
+            fails("-hda", name % path, wants=["in use by process"])
+    fails("-hda", 'json:{"driver":"raw"', wants=["bad JSON"])
     with QTest("-M", "pc", "-blockdev", json, "-device", "ide-hd,drive=j"):
         with QTest("-M", "pc", "-drive", "driver=raw,file.driver=file,file.filename=" + path +
                    ",file.locking=off,node-name=x"):

@@ -483,6 +483,39 @@ static void test_no_room(void **state)
     free(path);
 }
 
+/* The host takes the first part of a write only: nothing is done before all of it is. */
+static void test_short_write(void **state)
+{
+    (void)state;
+    static const char *const options[] = { "id=a,aio=threads", "id=a", "id=a,cache=none" };
+    static uint8_t buf[8192] __attribute__((aligned(4096)));
+    char *path = path_of("short.img");
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+        assert_int_equal(close(open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600)), 0);
+        assert_int_equal(truncate(path, 1 << 20), 0);
+        Drive *d = open_ok(options[i], path);
+        drives_stop_hook = on_stop;
+        nr_stops = 0;
+        memset(buf, 0x31, sizeof(buf));
+        struct iovec iov = { buf, sizeof(buf) };
+        BlkRequest req = { .drive = d, .op = BLK_WRITE, .offset = 4096, .iov = &iov, .niov = 1,
+                           .done = on_done, .error = -1 };
+        limit_files(8192);
+        blk_submit(&req);
+        blk_drain(d);
+        assert_int_equal(nr_stops, 1);
+        assert_int_equal(req.error, -1);
+        limit_files(RLIM_INFINITY);
+        drives_retry();
+        blk_drain(d);
+        assert_int_equal(req.error, 0);
+        assert_int_equal(file_byte(path, 4096), 0x31);
+        assert_int_equal(file_byte(path, 4096 + 8191), 0x31);
+        drives_close();
+    }
+    free(path);
+}
+
 static void test_policies(void **state)
 {
     (void)state;
@@ -801,7 +834,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         TEST(test_read_write), TEST(test_writethrough), TEST(test_direct), TEST(test_many_pieces),
         TEST(test_bounds), TEST(test_aio), TEST(test_many_requests), TEST(test_readonly), TEST(test_odd_size), TEST(test_detect_zeroes), TEST(test_nodes),
-        TEST(test_snapshot), TEST(test_no_room), TEST(test_policies), TEST(test_cancel_kept),
+        TEST(test_snapshot), TEST(test_no_room), TEST(test_short_write), TEST(test_policies), TEST(test_cancel_kept),
         TEST(test_cancel_in_flight), TEST(test_drain_from_thread),
         TEST(test_main_loop_completes), TEST(test_bad_images), TEST(test_permission),
         TEST(test_lock), TEST(test_short_iso),
