@@ -35,7 +35,7 @@ TABLE, BUFFER = 0x20000, 0x40000  # descriptors and data in RAM
 
 PORTS = [(0x00, 16), (0x20, 2), (0x40, 4), (0x60, 2), (0x64, 1), (0x70, 2), (0x80, 16), (0x92, 1),
          (0xa0, 2), (0xb2, 2), (0xc0, 32), (0xe0, 16), (0xf0, 16), (0x170, 8), (0x1ce, 3), (0x1f0, 8),
-         (0x376, 1), (0x378, 3), (0x3b0, 48), (0x3f6, 1), (0x3f8, 8), (0x402, 1), (0x4d0, 2),
+         (0x376, 1), (0x378, 3), (0x3b0, 48), (0x3f0, 8), (0x3f8, 8), (0x402, 1), (0x4d0, 2),
          (0x510, 12), (0xae00, 32), (0xafe0, 4), (0xcf8, 8), (PM, 64), (SMBUS, 16), (BUSMASTER, 16),
          (TESTDEV_IO, 256)]
 MMIO = [(0xa0000, 0x20000), (0xc0000, 0x40000), (0xfec00000, 0x1000), (0xfed00000, 0x400),
@@ -45,7 +45,7 @@ MONITOR = ["info qtree", "info mtree -f", "info pci", "info pic", "info irq", "i
            "info registers", "info block", "info blockstats", "info chardev", "info status", "info mem",
            "x/20i $eip", "xp/64xb 0xa0000", "xp/8xg 0xfed000f0", "sum 0 1048576", "nmi", "cont",
            "system_reset", "system_powerdown", "stop", "cont", "sendkey ctrl-alt-delete", "mouse_move 3 4",
-           "eject -f ide1-cd0", "boot_set dc"]
+           "eject -f ide1-cd0", "eject floppy0", "boot_set dc"]
 EDGES = [0, 1, 2, 3, 4, 7, 8, 0x0f, 0x10, 0x1f, 0x20, 0x3f, 0x40, 0x55, 0x7f, 0x80, 0xa0, 0xaa, 0xc0, 0xe7,
          0xec, 0xef, 0xf0, 0xff, 0x100, 0x1ff, 0x200, 0xfff, 0x1000, 0x7fff, 0x8000, 0xffff, 0x10000,
          0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff, 1 << 32, (1 << 64) - 1, 1 << 63]

@@ -17,8 +17,14 @@
 #include "util/timer.h"
 #include "util/vm_lock.h"
 
-enum { RAM = 1 << 20, ABAR = 0xe0000000, LIST = 0x1000, FISES = 0x2000, TABLE = 0x4000,
-       DATA = 0x20000 };
+enum {
+    RAM = 1 << 20,
+    ABAR = 0xe0000000,
+    LIST = 0x1000,
+    FISES = 0x2000,
+    TABLE = 0x4000,
+    DATA = 0x20000
+};
 
 static Machine machine;
 static IsaBus isa;
@@ -53,7 +59,8 @@ static void make_drive(const char *id, unsigned n, const char *more)
 {
     Error *err = NULL;
     char text[200];
-    snprintf(text, sizeof(text), "id=%s,format=raw,file.locking=off,file=%s%s", id, image[n], more);
+    snprintf(text, sizeof(text), "id=%s,format=raw,file.locking=off,cache=unsafe,file=%s%s", id,
+             image[n], more);
     Dict *opts = dict_parse(text, NULL, &err);
     must(opts && drive_create(opts, &err), err);
     dict_free(opts);
@@ -210,18 +217,30 @@ static void start_guest(void)
 /* A command that makes some sense: header, FIS, a few regions. */
 static void make_slot(Input *in)
 {
-    static const uint8_t commands[] = { 0x60, 0x61, 0x25, 0x35, 0xec, 0xa0, 0xa1, 0x24, 0x34, 0x06,
-                                        0x2f, 0x47, 0xe7, 0x42, 0x90, 0x08, 0xef, 0x29, 0xc8, 0x3d };
-    static const uint8_t packets[] = { 0x00, 0x03, 0x12, 0x1b, 0x1e, 0x25, 0x28, 0x43, 0x46,
-                                       0x4a, 0x51, 0x5a, 0xa8, 0xbd, 0xbe };
+    static const uint8_t commands[] = {
+        0x60, 0x61, 0x25, 0x35, 0xec, 0xa0, 0xa1, 0x24, 0x34, 0x06,
+        0x2f, 0x47, 0xe7, 0x42, 0x90, 0x08, 0xef, 0x29, 0xc8, 0x3d
+    };
+    static const uint8_t packets[] = { 0x00, 0x03, 0x12, 0x1b, 0x1e, 0x25, 0x28, 0x43,
+                                       0x46, 0x4a, 0x51, 0x5a, 0xa8, 0xbd, 0xbe };
     uint8_t slot = byte(in) & 31, kind = byte(in), nr = byte(in) & 7;
     uint8_t cmd = kind < 0xf0 ? commands[kind % sizeof(commands)] : byte(in);
     uint32_t table = TABLE + slot * 0x200u;
     uint8_t count = byte(in), more = byte(in);
     uint32_t lba = word(in);
     bool ncq = cmd == 0x60 || cmd == 0x61;
-    uint8_t fis[20] = { 0x27, kind == 0xef ? 0 : 0x80, cmd, ncq ? count : more, (uint8_t)lba,
-                        (uint8_t)(lba >> 8), 0, 0x40, 0, 0, 0, ncq ? more & 1 : 0,
+    uint8_t fis[20] = { 0x27,
+                        kind == 0xef ? 0 : 0x80,
+                        cmd,
+                        ncq ? count : more,
+                        (uint8_t)lba,
+                        (uint8_t)(lba >> 8),
+                        0,
+                        0x40,
+                        0,
+                        0,
+                        0,
+                        ncq ? more & 1 : 0,
                         ncq ? (uint8_t)((kind == 0xee ? more : slot) << 3) : count };
     fis[15] = kind == 0xef ? more : 0;
     dma_write(&machine.memory, table, fis, sizeof(fis));
@@ -232,8 +251,9 @@ static void make_slot(Input *in)
         uint32_t prd[4] = { where == 0xffff ? ABAR : DATA + where * 8, 0, 0, size << 1 | 1 };
         dma_write(&machine.memory, table + 0x80 + i * 16, prd, sizeof(prd));
     }
-    uint32_t header[4] = { 5 | (cmd == 0xa0 ? 0x20 : 0) | (uint32_t)(kind == 0xed ? 0xffff : nr) << 16,
-                           0, table, 0 };
+    uint32_t header[4] = {
+        5 | (cmd == 0xa0 ? 0x20 : 0) | (uint32_t)(kind == 0xed ? 0xffff : nr) << 16, 0, table, 0
+    };
     dma_write(&machine.memory, LIST + slot * 32, header, sizeof(header));
     if (ncq) {
         store(port_reg(0, 0x34), 1u << slot);
@@ -246,7 +266,9 @@ static void act(Input *in)
     static const uint8_t regs[] = { 0x00, 0x08, 0x10, 0x14, 0x18, 0x2c, 0x30, 0x34, 0x38, 0x18 };
     uint8_t op = byte(in), port = op >> 7;
     switch (op & 7) {
-    case 0: case 1: case 2: make_slot(in); break;
+    case 0:
+    case 1:
+    case 2: make_slot(in); break;
     case 3: {
         uint8_t reg = regs[byte(in) % sizeof(regs)];
         store(port_reg(port, reg), dword(in));
@@ -310,8 +332,10 @@ static void start_dma(Input *in)
 /* A command that makes some sense. */
 static void command(Input *in)
 {
-    static const uint8_t commands[] = { 0xe6, 0xc5, 0x46, 0x42, 0x4d, 0x51, 0x59, 0x5d, 0xf6, 0xcc,
-                                        0x4a, 0x0f, 0x07, 0x08, 0x03, 0x13, 0xc9, 0x8f, 0x8e, 0x12 };
+    static const uint8_t commands[] = {
+        0xe6, 0xc5, 0x46, 0x42, 0x4d, 0x51, 0x59, 0x5d, 0xf6, 0xcc,
+        0x4a, 0x0f, 0x07, 0x08, 0x03, 0x13, 0xc9, 0x8f, 0x8e, 0x12
+    };
     uint8_t cmd = commands[byte(in) % sizeof(commands)], head = byte(in) & 7, eot = byte(in);
     uint8_t c = byte(in), r = byte(in);
     uint8_t bytes[9] = { cmd, head, c, head >> 2, r, 2, eot, 0x1b, 0xff };
@@ -332,7 +356,8 @@ static void act(Input *in)
     static const uint16_t ports[] = { 0x3f2, 0x3f4, 0x3f5, 0x3f7, 0x3f3, 0x3f5, 0x0a, 0x08 };
     uint8_t op = byte(in);
     switch (op & 7) {
-    case 0: case 1: command(in); break;
+    case 0:
+    case 1: command(in); break;
     case 2: start_dma(in); break;
     case 3: out(ports[op >> 3 & 7], byte(in)); break;
     case 4:

@@ -30,11 +30,11 @@ def build(out, target):
     sources = ["tests/fuzz/disks.c"] + [os.path.relpath(p, ROOT) for d in FOLDERS
                                         for p in glob.glob(os.path.join(ROOT, d, "*.c"))
                                         if os.path.basename(p) not in LEFT_OUT]
-    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-DHAVE_ZSTD", "-fno-strict-aliasing", "-I", ROOT, "-O1", "-g",
-             "-fno-sanitize-recover=undefined", SANITIZE, "-pthread", "-w"]
+    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-DHAVE_ZSTD", "-fno-strict-aliasing", "-I", ROOT, "-O1",
+             "-g", "-fno-sanitize-recover=undefined", SANITIZE, "-pthread", "-w"]
     flags += ["-DAHCI"] if target == "ahci" else []
-    subprocess.run(["clang", *flags, "-o", out, *sources, *libraries("json-c", "libzstd", "zlib"), "-lm"],
-                   cwd=ROOT, check=True)
+    libs = libraries("json-c", "libzstd", "zlib")
+    subprocess.run(["clang", *flags, "-o", out, *sources, *libs, "-lm"], cwd=ROOT, check=True)
 
 
 def main():
@@ -52,7 +52,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="vireo-fuzz-") as tmp:
         program = args.keep or os.path.join(tmp, args.target)
         build(program, args.target)
-        cmd = [program, "-timeout=60", "-rss_limit_mb=1024"]
+        cmd = [program, "-timeout=60", "-rss_limit_mb=1024", "-detect_leaks=0"]
         if args.input:
             run = subprocess.run(cmd + args.input)
         else:
