@@ -212,16 +212,21 @@ static bool read_extensions(Qcow2 *s, const uint8_t *buf, uint64_t end, Error **
 bool qcow2_read_header(Qcow2 *s, Error **errp)
 {
     BlockNode *n = &s->node;
+    enum { FIRST = 4096 };
     size_t len = MIN(n->file->size, 1ull << MAX_CLUSTER_BITS);
-    uint8_t *buf = xcalloc(1, (1ull << MAX_CLUSTER_BITS) + 8);
-    int error = block_pread(n->file, 0, buf, MIN(len, 4096));
+    uint8_t *buf = xcalloc(1, FIRST + 8);
+    int error = block_pread(n->file, 0, buf, MIN(len, FIRST));
     bool ok = !error || error_set_errno(errp, error, "image '%s' cannot be read", n->filename);
-    ok = ok && qcow2_header_parse(&s->h, buf, len, n->filename, errp);
+    ok = ok && qcow2_header_parse(&s->h, buf, MIN(len, FIRST), n->filename, errp);
     if (ok) {
         s->cluster_bits = s->h.cluster_bits;
         s->cluster_size = 1ull << s->cluster_bits;
         len = MIN(len, s->cluster_size);
-        error = len > 4096 ? block_pread(n->file, 4096, buf + 4096, len - 4096) : 0;
+        if (len > FIRST) {
+            buf = xrealloc(buf, len + 8);
+            memset(buf + len, 0, 8);
+            error = block_pread(n->file, FIRST, buf + FIRST, len - FIRST);
+        }
         ok = !error || error_set_errno(errp, error, "image '%s' cannot be read", n->filename);
     }
     uint64_t end = s->h.backing_offset ? s->h.backing_offset : len;

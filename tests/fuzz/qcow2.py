@@ -26,7 +26,7 @@ def build(out):
     sources = ["tests/fuzz/qcow2.c"] + [
         os.path.relpath(p, ROOT) for d in ("block", "util") for p in glob.glob(ROOT + "/%s/*.c" % d)
         if not p.endswith("uring.c")]
-    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-DHAVE_ZSTD", "-fno-strict-aliasing", "-I", ROOT, "-O1", "-g",
+    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-DHAVE_ZSTD", "-fno-strict-aliasing", "-I", ROOT, "-O2", "-g",
              "-fno-sanitize-recover=undefined", SANITIZE, "-pthread"]
     libs = words("pkg-config", "--cflags", "--libs", "json-c", "libzstd", "zlib", "cmocka")
     subprocess.run(["clang", *flags, "-w", "-o", out, *sources, *libs, "-lm"], cwd=ROOT, check=True)
