@@ -15,6 +15,7 @@
 #include "util/alloc.h"
 #include "util/log.h"
 #include "util/main_loop.h"
+#include "util/user_object.h"
 #include "util/version.h"
 #include "util/vm_lock.h"
 #include "vm/accel_choice.h"
@@ -23,6 +24,7 @@
 #include "vm/doctor.h"
 #include "vm/host_devices.h"
 #include "vm/machine_config.h"
+#include "vm/objects.h"
 #include "vm/options.h"
 #include "vm/run_state.h"
 #include "vm/signals.h"
@@ -97,7 +99,8 @@ static bool print_and_exit(const Options *o, Error **errp)
     } else if (is_help(o->log_items)) {
         log_list(print_line, NULL);
     } else {
-        return machine_help(machine, errp) || device_help(o, errp) || networks_help(o, errp);
+        return machine_help(machine, errp) || device_help(o, errp) || networks_help(o, errp) ||
+               objects_help(o, errp);
     }
     return true;
 }
@@ -198,9 +201,11 @@ static bool build(Machine *m, const Options *o, Error **errp)
     AccelPlan plan = { 0 };
     bool ok = choose_engines(m, o, &plan, errp) &&
               (!o->qtest || qtest_open(o->qtest, o->qtest_log, errp)) &&
-              streams_open(c, o, errp) && drives_open(c, o, errp) &&
+              streams_open(c, o, errp) && objects_open(o, false, errp) &&
+              drives_open(c, o, errp) &&
               networks_open(o, type->max_cpus, errp) && vcpus_create(m, &plan, errp) &&
               machine_init(m, type, errp) && networks_attach(m, errp) &&
+              objects_open(o, true, errp) &&
               create_devices(m, o, errp) && machine_config_check_unused(c, type, errp);
     accel_plan_free(&plan);
     return ok;
@@ -244,6 +249,7 @@ static void end(Machine *m)
     signals_close();
     display_close();
     drives_close();
+    user_objects_delete_all();
     net_close();
     monitors_close();
     chardevs_close();

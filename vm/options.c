@@ -216,6 +216,8 @@ static const OptionRow table[] = {
          "a network and its card, such as user,hostfwd=tcp::2222-:22; none: no card"),
     LIST("netdev", "TYPE,id=ID[,...]", netdev,
          "a network for -device NIC,netdev=ID; 'help' lists types"),
+    LIST("object", "TYPE,id=ID[,...]", object,
+         "an object, such as filter-dump,netdev=ID,file=F; 'help' lists types"),
     LIST("net", "nic|TYPE[,vlan=N][,...]", net, "the old way: a card or a network on hub N"),
 
     SECTION("Running and debugging"),

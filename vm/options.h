@@ -20,7 +20,7 @@ typedef struct DriveOption {
 
 typedef struct Options {
     StrList blockdev, machine, accel, device, chardev, mon, serial, parallel, monitor, debugcon, smp,
-        memory, boot, firmware_dirs, global, netdev, nic, net;
+        memory, boot, firmware_dirs, global, netdev, nic, net, object;
     DriveOption *drive;
     size_t nr_drives;
     char *cpu, *kernel, *initrd, *append, *dtb, *bios, *name, *uuid, *rtc, *vga, *display;

@@ -28,7 +28,6 @@ static const struct {
     { "fsdev virtfs virtfs_synth", "sharing directories is not built yet" },
     { "s gdb", "the debugger stub is not built yet; the monitor has x, x/i and info registers" },
     { "smbios acpitable", "tables of one's own are not built yet" },
-    { "object", "-object is not built yet" },
     { "set readconfig writeconfig", "set properties with -device and -machine instead" },
     { "numa mem-path mem-prealloc", "memory options beyond -m are not built yet" },
     { "no-kvm-irqchip", "use -M kernel-irqchip=off" },
