@@ -435,6 +435,10 @@ bool drive_change(Drive *d, const char *filename, const char *format, bool reado
     if (d->cdrom && !readonly) {
         return error_set(errp, "a CD-ROM can only be read-only");
     }
+    blk_drain(d); /* workers look at d->node */
+    if (d->node && !strcmp(d->node->filename, filename) && !drive_eject(d, false, errp)) {
+        return false; /* the same file again: it has to be let go of first */
+    }
     BlockNode *old = d->node;
     bool was_readonly = d->readonly;
     d->node = NULL;

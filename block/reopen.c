@@ -57,6 +57,10 @@ bool block_commit_in_place(BlockNode *top, Error **errp)
     if (top->readonly) {
         return error_set(errp, "'%s' is open read-only", top->filename);
     }
+    if (base->refs - base->owned > 1) {
+        return error_set(errp, "'%s' is used by others, too, who would see it change",
+                         base->filename);
+    }
     bool was_readonly = base->readonly;
     if (!block_reopen(base, false, errp)) {
         return error_prefix(errp, "the backing file cannot be written: ");

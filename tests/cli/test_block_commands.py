@@ -190,6 +190,22 @@ def test_throttle():
         says(vm, "block_set_io_throttle d 1 1 0 0 0 0", "not both")
 
 
+def test_change_to_the_same():
+    path = image("floppy.img", 1440 << 10)
+    with Vm("-drive", "if=floppy,format=raw,id=f,file=" + path) as vm:
+        for name in (path, image("other.img", 1440 << 10), path):
+            check("change", "", vm.hmp("change f %s raw" % name))
+            says(vm, "info block f", name + " (raw)")
+
+
+def test_shared_backing_file():
+    path, node = image("shared.img"), "driver=raw,node-name=b,read-only=on,file.driver=file,file.filename="
+    with Vm("-blockdev", node + path, "-blockdev", "driver=overlay,node-name=x,file=b", "-blockdev",
+            "driver=overlay,node-name=y,file=b", "-device", "ide-hd,drive=x", "-device",
+            "ide-hd,drive=y") as vm:
+        says(vm, "commit x", "used by others")
+
+
 def test_unbuilt():
     with Vm() as vm:
         for command in ("drive_mirror x y", "drive_backup x", "block_stream x"):
