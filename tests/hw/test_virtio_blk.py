@@ -4,10 +4,15 @@
 import os
 import struct
 import subprocess
+import sys
 import tempfile
+import time
 
 from qtest import QTest, VIREO, check, main
 from virtio import EVENT_IDX, F_NEXT, F_WRITE, INDIRECT, PACKED, RING_RESET, Virtio
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from hmp import Hmp  # pylint: disable=wrong-import-position
 
 SLOT = 4 << 3
 IN, OUT, FLUSH, GET_ID, DISCARD, ZEROES = 0, 1, 4, 8, 11, 13
@@ -25,7 +30,7 @@ class Disk:
     """A pc with one virtio disk, driven and started."""
 
     def __init__(self, *options, drive=(), features=(F_FLUSH,), legacy=False, queues=1, start=True, msix=0,
-                 monitor=False, num=None):
+                 monitor=False, num=None, source="file="):
         fd, self.path = tempfile.mkstemp(prefix="vireo-vblk-")
         with os.fdopen(fd, "wb") as f:
             f.write(pattern(0, SECTORS))
@@ -34,8 +39,10 @@ class Disk:
             self.monitor_path = tempfile.mktemp(prefix="vireo-mon-")
             args = ["-monitor", "unix:%s,server,nowait" % self.monitor_path]
         self.vm = QTest("-M", "pc", "-m", "16", "-drive",
-                        ",".join(("file=" + self.path, "format=raw", "if=none", "id=d") + tuple(drive)),
+                        ",".join((source + self.path, "format=raw", "if=none", "id=d") + tuple(drive)),
                         "-device", ",".join(("virtio-blk-pci,drive=d,addr=4",) + options), *args)
+        self.vm.inb(0)
+        self.hmp = Hmp(self.monitor_path) if monitor else None
         self.dev = Virtio(self.vm, SLOT, legacy=legacy, msix=msix)
         if start:
             self.dev.start(features, nr=queues, vectors=bool(msix), num=num)
@@ -44,6 +51,8 @@ class Disk:
         return self
 
     def __exit__(self, *exc):
+        if self.hmp:
+            self.hmp.close()
         self.vm.close(check_status=exc[0] is None)
         os.unlink(self.path)
 
@@ -272,6 +281,47 @@ def test_video_memory():
             q.wait()
             f.seek(9 * 512)
             check("and from there", pattern(2, 2), f.read(1024))
+
+
+def failing(errno):
+    """An image whose first write fails."""
+    return dict(source="file=blkdebug::", drive=("file.inject-error.0.event=write_aio",
+                                                 "file.inject-error.0.errno=%d" % errno,
+                                                 "file.inject-error.0.once=on"), monitor=True)
+
+
+def test_host_errors():
+    with Disk(**failing(5)) as d:
+        check("EIO is told", IOERR, d.request(OUT, 8, [pattern(1)])[0])
+        check("then it works", OK, d.request(OUT, 8, [pattern(1)])[0])
+    for ended in ("cont", "reset"):
+        with Disk(**failing(28)) as d:
+            q = d.dev.queue[0]
+            head = q.add([struct.pack("<IIQ", OUT, 0, 8), pattern(1)], [1])
+            d.dev.kick()
+            end = time.monotonic() + 5
+            while "io-error" not in d.hmp("info status"):
+                check("ENOSPC stops the machine", True, time.monotonic() < end)
+            check("nothing is told", None, q.take())
+            if ended == "cont":
+                d.hmp("cont")
+                check("made again", head, q.wait()[0][0])
+                check("written", pattern(1), d.image(8))
+            else:
+                d.dev.set_status(0)
+                d.dev.start()
+                check("forgotten by a reset", (OK, [pattern(8)]), d.request(IN, 8, into=[512]))
+
+
+def test_resize():
+    with Disk(monitor=True, msix=2) as d:
+        d.dev.vectors()
+        generation = d.dev.common(21, 1)
+        d.hmp("block_resize d 4M")
+        check("capacity", 8192, d.dev.config(0, 8))
+        check("configuration interrupt", [0], d.dev.vectors())
+        check("generation", True, d.dev.common(21, 1) != generation)
+        check("the new part", (OK, [bytes(512)]), d.request(IN, 8191, into=[512]))
 
 
 def test_boot_order():
