@@ -47,9 +47,10 @@ class Ahci:
     def __init__(self, *more, kind="ide-hd", props="", drive="", hba="", size=512, sectors=SECTORS,
                  start=True):
         self.path = image(sectors, size)
+        file = "blkdebug::" + self.path if "inject" in drive else self.path
         self.monitor = tempfile.mktemp(prefix="vireo-mon-")
         self.vm = QTest("-M", "pc", "-m", "16", "-monitor", "unix:%s,server,nowait" % self.monitor,
-                        "-drive", "file=%s,format=raw,if=none,id=d0%s" % (self.path, drive),
+                        "-drive", "file=%s,format=raw,if=none,id=d0%s" % (file, drive),
                         "-device", "ahci,id=ahci,addr=4" + hba,
                         "-device", "%s,drive=d0,bus=ahci.0%s" % (kind, props), *more)
         self.vm.irq_intercept_in("/machine/unattached/ioapic")
@@ -601,6 +602,66 @@ def test_ncq_errors():
         a.issue(1)
         a.wait(PIS, TFES, TFES, "short write")
         same("file", pattern(0, 2), a.file(0, 2))
+
+
+def failing(event, errno, **more):
+    """-drive's words for a host that fails."""
+    words = dict({"event": event, "errno": errno}, **more)
+    return "".join(",file.inject-error.0.%s=%s" % item for item in words.items())
+
+
+def test_host_errors():
+    with Ahci(drive=failing("read_aio", 5, sector=100)) as a:
+        check("UNC", 0x4051, a.fail(a.fis(READ_EXT, 90, 20), [(DATA, 20 * 512)]))
+        same("elsewhere", pattern(200, 3), a.read(200, 3)[0])
+        # one of 32 fails: the log names it, and what was read before is there
+        a.queue([(n, READ_NCQ, n * 10, 5) for n in range(32)])
+        a.wait(PIS, TFES, TFES, "error")
+        check("TFD", 0x4051, a.rd(TFD))
+        check("its bit stays", 1, a.rd(SACT) >> 10 & 1)
+        a.restart()
+        a.command(a.fis(READ_LOG, 0x10, 1), [(DATA, 512)])
+        log = a.vm.read(DATA, 512)
+        check("tag, status, error, LBA", (10, 0x51, 0x40, 100), (log[0], log[2], log[3], log[4]))
+        a.wait(SACT, a.queue([(n, READ_NCQ, 200 + n, 1) for n in range(32)]), 0, "queue")
+    with Ahci(drive=",werror=report" + failing("write_aio", 28)) as a:
+        check("ENOSPC, reported", 0x0451, a.fail(a.fis(WRITE_EXT, 9, 1), [(DATA, 512)], write=True))
+        a.queue([(3, WRITE_NCQ, 9, 1)])
+        a.wait(PIS, TFES, TFES, "error")
+        check("TFD", 0x0451, a.rd(TFD))
+    # the machine stops, the guest knows nothing, and cont tries again
+    for queued in (False, True):
+        with Ahci(drive=",werror=stop" + failing("write_aio", 28, once="on")) as a:
+            a.vm.write(DATA, pattern(1, 1, 3))
+            a.vm.write(DATA + 3 * 0x20000, pattern(1, 1, 3))
+            if queued:
+                a.queue([(3, WRITE_NCQ, 50, 1)])
+            else:
+                a.table(3, a.fis(WRITE_EXT, 50, 1), [(DATA, 512)], write=True)
+                a.issue(3)
+            end = time.monotonic() + 10
+            while "io-error" not in a.hmp("info status") and time.monotonic() < end:
+                time.sleep(0.01)
+            check("not done", 8, a.rd(SACT if queued else CI))
+            a.hmp("cont")
+            a.wait(SACT if queued else CI, 8, 0, "again")
+            check("no error", 0, a.rd(PIS) & TFES)
+            same("file", pattern(1, 1, 3), a.file(50, 1))
+        with Ahci(drive=",werror=stop" + failing("write_aio", 28)) as a:
+            if queued:
+                a.queue([(3, WRITE_NCQ, 50, 1)])
+            else:
+                a.table(3, a.fis(WRITE_EXT, 50, 1), [(DATA, 512)], write=True)
+                a.issue(3)
+            end = time.monotonic() + 10
+            while "io-error" not in a.hmp("info status") and time.monotonic() < end:
+                time.sleep(0.01)
+            a.hmp("system_reset")
+            a.hmp("cont")
+            a.vm.pci_write(0x20, 0x24, ABAR)
+            a.vm.pci_write(0x20, 4, 6, 2)
+            a.start()
+            same("a reset forgets it", pattern(50), a.read(50, 1)[0])
 
 
 # ---- CDs ----

@@ -35,7 +35,8 @@ class Fdc:
     def __init__(self, *more, size=1440, opts="", rate=0, start=True):
         self.path = image(size) if size else None
         self.monitor = tempfile.mktemp(prefix="vireo-mon-")
-        args = ["-drive", "file=%s,format=raw,if=floppy%s" % (self.path, opts)] if size else []
+        file = "blkdebug::%s" % self.path if "inject" in opts else self.path
+        args = ["-drive", "file=%s,format=raw,if=floppy%s" % (file, opts)] if size else []
         self.vm = QTest("-M", "pc", "-m", "16", "-monitor", "unix:%s,server,nowait" % self.monitor,
                         *args, *more)
         self.vm.irq_intercept_in("/machine/unattached/ioapic")
@@ -404,6 +405,18 @@ def test_errors():
         data, res = fdc.read(30, 1, 2, 1)
         check("implied seek", [4, 0, 0, 30, 1, 3, 2], res)
         check("data", sector(30 * 36 + 19), data)
+
+
+def test_host_errors():
+    bad = ",werror=report" + "".join(",file.inject-error.%d.%s" % (n, word) for n, words in enumerate(
+        (("event=read_aio", "errno=5", "sector=4"), ("event=write_aio", "errno=5", "sector=9")))
+                                     for word in words)
+    with Fdc(opts=bad) as fdc:
+        data, res = fdc.read(0, 0, 3, 4)
+        check("data error in sector 5", [ABNORMAL, 0x20, 0x20, 0, 0, 5, 2], res)
+        check("what came before", sectors(2, 2), data[:1024])
+        check("a write", [ABNORMAL, 0x20, 0x20, 0, 0, 10, 2], fdc.write(0, 0, 10, sector(1)))
+        check("elsewhere", sectors(5, 3), fdc.read(0, 0, 6, 3)[0])
 
 
 def test_write_protect():
