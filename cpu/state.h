@@ -309,6 +309,12 @@ void cpu_set_rflags(CpuState *cpu, uint64_t val, uint64_t mask);
 /* From any thread: sets request bits and wakes or kicks the vCPU. cpu_clear_request: level pins. */
 void cpu_request(CpuState *cpu, uint32_t bits);
 void cpu_clear_request(CpuState *cpu, uint32_t bits);
+/* Is something asked of the CPU? In its own thread, as often as it likes; the order to other memory
+ * is that of whoever then looks closer. */
+static inline uint32_t cpu_requests(const CpuState *cpu)
+{
+    return __atomic_load_n(&cpu->request, __ATOMIC_RELAXED);
+}
 
 /* The TSC counts guest time at tsc_khz, or with the host's TSC (cpu/tsc.h); it stops with the VM. */
 uint64_t cpu_tsc(const CpuState *cpu); /* what RDTSC reads */

@@ -90,7 +90,9 @@ void cpu_tsc_follow_host(Machine *m)
 
 void cpu_tsc_be_host(Machine *m)
 {
-    m->tsc.is_host = true;
+    if (!m->tsc.is_host) { /* once: vCPUs that come later read it without a lock */
+        m->tsc.is_host = true;
+    }
 }
 
 void cpu_tsc_start(Machine *m)

@@ -36,7 +36,7 @@ static inline const Op *jump_cache_find(CpuState *cpu, uint64_t lin)
 {
     const JumpEntry *j = &interp_of(cpu)->jump[jump_hash(lin)];
     if (likely(j->lin == lin && j->key == cpu->mode &&
-               j->generation == cpu->mmu->generation && !cpu->request)) {
+               j->generation == cpu->mmu->generation && !cpu_requests(cpu))) {
         const Block *b = j->block;
         if (likely(!block_is_stale(b))) {
             return b->ops;

@@ -33,7 +33,7 @@ const Op *op_exec(CpuState *cpu, const Op *op)
     uint32_t mode = cpu->mode;
     uint64_t next = (start + op->off + op->len) & interp_rip_mask(cpu);
     exec_one(cpu, op);
-    if (unlikely(cpu->rip != next || cpu->mode != mode || cpu->request ||
+    if (unlikely(cpu->rip != next || cpu->mode != mode || cpu_requests(cpu) ||
                  cpu->mmu->store_hit_code)) {
         return NULL;
     }
@@ -260,7 +260,7 @@ const Op *slow_op(CpuState *cpu, const Op *op, uint64_t lin, unsigned how)
         interp_bus_unlock(cpu);
     }
     interp_after_store(cpu, op);
-    if (unlikely(cpu->request)) { /* a register access may have changed the world */
+    if (unlikely(cpu_requests(cpu))) { /* a register access may have changed the world */
         cpu->rip = (cpu->insn_rip + op->len) & interp_rip_mask(cpu);
         return NULL;
     }
@@ -459,7 +459,7 @@ void interp_loop(CpuState *cpu, const RunLoop *l)
         __atomic_or_fetch(&cpu->request, CPU_REQ_RECHECK, __ATOMIC_SEQ_CST);
     }
     for (;;) {
-        if (unlikely(cpu->request || cpu->pending_db || cpu->activity != CPU_ACTIVE)) {
+        if (unlikely(cpu_requests(cpu) || cpu->pending_db || cpu->activity != CPU_ACTIVE)) {
             if (!l->safepoint(cpu)) {
                 break;
             }
@@ -504,7 +504,7 @@ void interp_step(CpuState *cpu, unsigned n)
     while (left && cpu->activity == CPU_ACTIVE) {
         /* cppcheck-suppress autoVariables; as in interp_loop */
         cpu->unwind = &unwind;
-        if ((cpu->request || cpu->pending_db || cpu->event != CPU_EVENT_NONE) &&
+        if ((cpu_requests(cpu) || cpu->pending_db || cpu->event != CPU_EVENT_NONE) &&
             !interp_safepoint(cpu)) {
             break;
         }

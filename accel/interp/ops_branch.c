@@ -8,7 +8,7 @@
 
 static inline bool block_enterable(const CpuState *cpu, const Block *b)
 {
-    return likely(b && !block_is_stale(b) && !cpu->request);
+    return likely(b && !block_is_stale(b) && !cpu_requests(cpu));
 }
 
 /* cpu->rip is the target: looks for its block, and remembers it in the link if it may. */

@@ -133,7 +133,7 @@ static CheckEnd guarded(CpuState *cpu, JitCheck *c, bool recording,
 /* A request would cut runs short, string instructions in the middle. */
 static void hold_requests(CpuState *cpu, JitCheck *c)
 {
-    if (unlikely(cpu->request)) {
+    if (unlikely(cpu_requests(cpu))) {
         c->requests |= __atomic_exchange_n(&cpu->request, 0, __ATOMIC_SEQ_CST);
         c->disturbed = true;
     }

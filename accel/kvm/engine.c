@@ -387,7 +387,7 @@ static void kvm_vcpu_load(Vcpu *v)
     k->in_kernel = false;
     k->loaded = true;
     if (!k->vm->ready) {
-        k->vm->irqchip = kvm_irqchip_mode(k->vm);
+        kvm_irqchip_choose(k->vm);
     }
     v->halts_inside = kvm_halts_in_kernel(k);
     kvm_clock_start(k->vm);

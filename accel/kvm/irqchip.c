@@ -360,13 +360,22 @@ static bool create_split(KvmVm *vm, Error **errp)
                                                "kernel-irqchip=on or off");
 }
 
+void kvm_irqchip_choose(KvmVm *vm)
+{
+    KvmIrqchip mode = kvm_irqchip_mode(vm);
+    if (vm->irqchip != mode) {
+        vm->irqchip = mode;
+    }
+}
+
 bool kvm_irqchip_create(KvmVm *vm, Error **errp)
 {
-    vm->irqchip = kvm_irqchip_mode(vm);
-    if (vm->irqchip == KVM_IRQCHIP_OFF) {
+    KvmIrqchip mode = kvm_irqchip_mode(vm);
+    kvm_irqchip_choose(vm);
+    if (mode == KVM_IRQCHIP_OFF) {
         return true;
     }
-    if (vm->irqchip == KVM_IRQCHIP_ON ? !create_all(vm, errp) : !create_split(vm, errp)) {
+    if (mode == KVM_IRQCHIP_ON ? !create_all(vm, errp) : !create_split(vm, errp)) {
         return false;
     }
     use_wide_ids(vm);

@@ -50,6 +50,9 @@ void kvm_pit_to_state(const struct kvm_pit_state2 *k, const struct kvm_pit_state
 
 /* The mode of the next VM: what the user wants where all vCPUs have local APICs and run on KVM. */
 KvmIrqchip kvm_irqchip_mode(const KvmVm *vm);
+/* Sets vm->irqchip to it, for the VM that is to come: another vCPU may look there without a lock, so
+ * it is not written over with the same. */
+void kvm_irqchip_choose(KvmVm *vm);
 /* In a new VM, before its vCPUs. vm_lock held. */
 bool kvm_irqchip_create(KvmVm *vm, Error **errp) MUST_USE;
 void kvm_irqchip_forget(KvmVm *vm); /* the VM goes; every vCPU has left */
