@@ -40,14 +40,15 @@ class Guest:
 
     media = staticmethod(media)
 
-    def __init__(self, *args, memory="256", accel=ACCEL, cpus=1):
+    def __init__(self, *args, memory="256", accel=ACCEL, cpus=1,
+                 direct=True):
         kernel, initrd = self.media()
+        loads = ["-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 quiet"]
         self.dir = tempfile.mkdtemp(prefix="vireo-net-")
         mon = os.path.join(self.dir, "mon")
         self.cmd = [VIREO, "-nodefaults", "-display", "none", "-accel", accel, "-m", memory, "-smp",
-                    str(cpus), "-kernel", kernel, "-initrd", initrd, "-append",
-                    "console=ttyS0 quiet", "-serial", "stdio", "-monitor",
-                    "unix:%s,server=on,wait=off" % mon] + list(args)
+                    str(cpus), "-serial", "stdio", "-monitor", "unix:%s,server=on,wait=off" % mon]
+        self.cmd += (loads if direct else []) + list(args)
         self.err = open(os.path.join(self.dir, "stderr"), "w+b")
         self.proc = subprocess.Popen(self.cmd, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                      stderr=self.err, preexec_fn=run.die_with_parent)

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -12,7 +13,7 @@ import urllib.request
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import netguest  # pylint: disable=wrong-import-position
 from netguest import Guest, Server, free_port, md5  # pylint: disable=wrong-import-position
-from qtest import Failure, check, main  # pylint: disable=wrong-import-position
+from qtest import Failure, check, main, skip  # pylint: disable=wrong-import-position
 
 MODELS = os.environ.get("NET_MODELS", "e1000 virtio-net-pci").split()
 SIZE = int(os.environ.get("NET_MIB", "64")) << 20
@@ -120,6 +121,22 @@ def test_user_options():
                     None)
         check("restrict=on", False, "got it" in said)
     server.close()
+
+
+def test_pxe():
+    """iPXE from the card's ROM, a script and then a kernel by TFTP."""
+    if not os.path.exists("/usr/lib/ipxe/qemu/pxe-e1000.rom"):
+        skip("no boot ROMs: install ipxe-qemu")
+    kernel, initrd = netguest.media()
+    with tempfile.TemporaryDirectory(prefix="vireo-pxe-") as d:
+        for name, path in (("linux", kernel), ("initrd", initrd)):
+            os.symlink(path, os.path.join(d, name))
+        with open(os.path.join(d, "boot.ipxe"), "w") as f:
+            f.write("#!ipxe\nkernel linux initrd=initrd console=ttyS0 quiet\ninitrd initrd\nboot\n")
+        for model in models():
+            net = "user,model=%s,tftp=%s,bootfile=boot.ipxe" % (model, d)
+            with Guest("-vga", "std", "-boot", "n", "-nic", net, direct=False) as g:
+                check("booted by " + model, True, "ttyS0" in g.sh("cat /proc/cmdline"))
 
 
 def test_two_guests_one_hub():

@@ -31,21 +31,23 @@ RAM = 16 << 20
 # Where set_up() puts what has no fixed place.
 PM, SMBUS, BUSMASTER, TESTDEV_IO = 0xb000, 0xb100, 0xc000, 0xc100
 VGA_FRAME, VGA_REGS, TESTDEV_MEM = 0xe0000000, 0xfebf0000, 0xfea00000
+E1000, E1000_IO = (0xfe800000, 0xfe840000), 0xc200
 TABLE, BUFFER = 0x20000, 0x40000  # descriptors and data in RAM
 
 PORTS = [(0x00, 16), (0x20, 2), (0x40, 4), (0x60, 2), (0x64, 1), (0x70, 2), (0x80, 16), (0x92, 1),
          (0xa0, 2), (0xb2, 2), (0xc0, 32), (0xe0, 16), (0xf0, 16), (0x170, 8), (0x1ce, 3), (0x1f0, 8),
          (0x376, 1), (0x378, 3), (0x3b0, 48), (0x3f0, 8), (0x3f8, 8), (0x402, 1), (0x4d0, 2),
          (0x510, 12), (0xae00, 32), (0xafe0, 4), (0xcf8, 8), (PM, 64), (SMBUS, 16), (BUSMASTER, 16),
-         (TESTDEV_IO, 256)]
+         (TESTDEV_IO, 256), (E1000_IO, 64)]
 MMIO = [(0xa0000, 0x20000), (0xc0000, 0x40000), (0xfec00000, 0x1000), (0xfed00000, 0x400),
-        (0xfee00000, 0x1000), (VGA_FRAME, 16 << 20), (VGA_REGS, 0x1000), (TESTDEV_MEM, 0x1000),
+        (0xfee00000, 0x1000), (VGA_FRAME, 16 << 20), (VGA_REGS, 0x1000), (TESTDEV_MEM, 0x1000), (E1000[0], 0x6000),
         (0xfffc0000, 0x40000), (RAM - 64, 128), (0x100000000, 0x1000)]
 MONITOR = ["info qtree", "info mtree -f", "info pci", "info pic", "info irq", "info lapic",
            "info registers", "info block", "info blockstats", "info chardev", "info status", "info mem",
            "x/20i $eip", "xp/64xb 0xa0000", "xp/8xg 0xfed000f0", "sum 0 1048576", "nmi", "cont",
            "system_reset", "system_powerdown", "stop", "cont", "sendkey ctrl-alt-delete", "mouse_move 3 4",
-           "eject -f ide1-cd0", "eject floppy0", "boot_set dc"]
+           "eject -f ide1-cd0", "eject floppy0", "boot_set dc", "info network", "set_link e1000.0 off",
+           "set_link e1000.0 on"]
 EDGES = [0, 1, 2, 3, 4, 7, 8, 0x0f, 0x10, 0x1f, 0x20, 0x3f, 0x40, 0x55, 0x7f, 0x80, 0xa0, 0xaa, 0xc0, 0xe7,
          0xec, 0xef, 0xf0, 0xff, 0x100, 0x1ff, 0x200, 0xfff, 0x1000, 0x7fff, 0x8000, 0xffff, 0x10000,
          0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff, 1 << 32, (1 << 64) - 1, 1 << 63]
@@ -102,7 +104,9 @@ class Guest:
         vga, ide, pm, test = 2 << 3, 1 << 3 | 1, 1 << 3 | 3, 3 << 3
         for devfn, reg, value in ((pm, 0x40, PM | 1), (pm, 0x80, 1), (pm, 0x90, SMBUS | 1), (pm, 0xd2, 1),
                                   (ide, 0x20, BUSMASTER), (ide, 0x40, 0x80008000), (vga, 0x10, VGA_FRAME),
-                                  (vga, 0x18, VGA_REGS), (test, 0x10, TESTDEV_MEM), (test, 0x14, TESTDEV_IO),
+                                  (vga, 0x18, VGA_REGS), (32, 0x10, E1000[0]), (32, 0x14, E1000_IO),
+                                  (40, 0x10, E1000[1]), (32, 4, 7), (40, 4, 7),
+                                  (test, 0x10, TESTDEV_MEM), (test, 0x14, TESTDEV_IO),
                                   (ide, 4, 7), (pm, 4, 7), (vga, 4, 7), (test, 4, 7)):
             self.config_write(devfn, reg, value)
 
@@ -135,7 +139,7 @@ class Guest:
     def do_config(self):
         r = self.rng
         for _ in range(r.randrange(1, 4)):
-            devfn = r.choice((0, 8, 9, 11, 16, 24, r.randrange(256)))
+            devfn = r.choice((0, 8, 9, 11, 16, 24, 32, 40, r.randrange(256)))
             width = r.choice((1, 2, 4))
             reg = r.randrange(0, 256, width) if r.random() < 0.9 else r.randrange(256)
             self.config_write(devfn, reg, self.value(width), width)
@@ -325,6 +329,35 @@ class Guest:
         self.io_write(0x514, int.from_bytes(r.choice((0, 0, 0, 1)).to_bytes(4, "big"), "little"), 4)
         self.io_write(0x518, int.from_bytes((at & 0xffffffff).to_bytes(4, "big"), "little"), 4)
 
+    def do_network(self):
+        """Two e1000s on a hub: registers, then descriptors that are nearly right."""
+        r = self.rng
+        base = r.choice(E1000)
+        for _ in range(r.randrange(6)):
+            reg = r.choice((0, 0x10, 0x14, 0x20, 0x38, 0xc0, 0xc4, 0xc8, 0xd0, 0xd8, 0x100, 0x400, 0x2808, 0x2810,
+                            0x2818, 0x2820, 0x282c, 0x3808, 0x3810, 0x3820, 0x5000, 0x5200, 0x5400, 0x5404))
+            self.mem_write(base + reg, self.value(4))
+        self.mem_write(base + 0x100, r.choice((2, 0x801e, 0x203801a, self.value(4))))
+        for half, ring in ((0x2800, TABLE + 0x4000), (0x3800, TABLE + 0x5000)):
+            self.mem_write(base + half, ring if r.random() < 0.9 else self.address() & ~15)
+            self.mem_write(base + half + 4, 0)
+            self.mem_write(base + half + 8, r.choice((256, 256, 128, 0, 0xfff80)))
+            self.mem_write(base + half + 0x10, r.choice((0, 0, 7, 0xffff)))
+            for i in range(8):
+                self.mem_write(ring + 16 * i, self.address(), 8)
+        for i in range(r.randrange(8)):  # transmit: legacy, data and context descriptors
+            at = TABLE + 0x5000 + 16 * i
+            kind = r.choice((0, 0x20100000, 0x20000000))
+            cmd = r.choice((0x0b, 0x09, 0x01, 0x0f, 0x8f, 0x4b, 0x00)) << 24
+            if kind == 0x20000000:
+                self.mem_write(at, r.choice((0x00181800, 0x0021180e, self.value(8))), 8)
+            self.mem_write(at + 8, kind | cmd | r.choice((60, 1514, 9000, 0, self.value(2))))
+            self.mem_write(at + 12, r.choice((0, 0x300, 0x05b43600, self.value(4))))
+        self.mem_write(base + 0x2818, r.choice((15, 15, 3, 0xffff)))
+        self.mem_write(base + 0x400, 2)
+        self.mem_write(base + 0x3818, r.choice((8, 5, 1, 0xffff)))
+        self.mem_read(base + r.choice((0xc0, 0x8, 0x4074, 0x3810)))
+
     def do_power(self):
         r = self.rng
         for _ in range(r.randrange(1, 6)):
@@ -411,7 +444,8 @@ class Victim:
                 f.truncate(size)
         self.vm = QTest("-M", "pc", "-m", str(RAM >> 20), "-no-shutdown", "-vga", "std", "-serial", "null",
                         "-parallel", "null", "-drive", "file=%s,format=raw,if=ide,index=0" % disk, "-cdrom", cd,
-                        "-device", "pci-testdev", "-monitor", "unix:%s,server=on,wait=off" % sock)
+                        "-device", "pci-testdev", "-device", "e1000,vlan=0,addr=4", "-device",
+                        "e1000,vlan=0,addr=5", "-monitor", "unix:%s,server=on,wait=off" % sock)
         self.monitor = Monitor(sock)
         self.asked = []
 
