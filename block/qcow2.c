@@ -226,6 +226,7 @@ static void free_all(Qcow2 *s)
 static bool open_image(Qcow2 *s, const Dict *opts, Error **errp)
 {
     BlockNode *n = &s->node;
+    const char *snapshot = dict_get(opts, "snapshot");
     if (!qcow2_read_header(s, errp)) {
         return false;
     }
@@ -246,6 +247,7 @@ static bool open_image(Qcow2 *s, const Dict *opts, Error **errp)
            open_l1(s, errp) && qcow2_refcount_open(s, errp) && qcow2_read_snapshots(s, errp) &&
            (qcow2_meta_rebuild(s) || error_set(errp, "no memory for '%s'", n->filename)) &&
            check_double_tables(s, errp) && repair_dirty(s, errp) &&
+           (!snapshot || qcow2_snapshot_view(n, snapshot, errp)) &&
            block_open_backing(n, opts, errp);
 }
 
@@ -354,6 +356,7 @@ static const BlockOption qcow2_options[] = {
     { "backing", BLOCK_OPT_NODE, "the backing file; empty: none" },
     { "data-file", BLOCK_OPT_NODE, "where an image with external data keeps them" },
     { "lazy-refcounts", BLOCK_OPT_BOOL, "refcounts are written when the image is closed" },
+    { "snapshot", BLOCK_OPT_TEXT, "show the image as it was at that snapshot, read-only" },
     { "cache-size", BLOCK_OPT_SIZE, "of both caches together" },
     { "l2-cache-size", BLOCK_OPT_SIZE, "what of the L2 tables is kept in memory" },
     { "l2-cache-entry-size", BLOCK_OPT_SIZE, "in pieces of this size" },

@@ -409,6 +409,8 @@ size_t qcow2_snapshots(BlockNode *n, BlockSnapshot **list);
 bool qcow2_snapshot_create(BlockNode *n, const BlockSnapshot *sn, Error **errp);
 bool qcow2_snapshot_apply(BlockNode *n, const char *id_or_name, Error **errp);
 bool qcow2_snapshot_delete(BlockNode *n, const char *id_or_name, Error **errp);
+/* While a read-only image is being opened: shows it as it was then. */
+bool qcow2_snapshot_view(BlockNode *n, const char *id_or_name, Error **errp) MUST_USE;
 int qcow2_vmstate_pread(BlockNode *n, uint64_t offset, void *buf, size_t len);
 int qcow2_vmstate_pwrite(BlockNode *n, uint64_t offset, const void *buf, size_t len);
 

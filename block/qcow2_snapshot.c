@@ -558,6 +558,31 @@ bool qcow2_snapshot_apply(BlockNode *n, const char *id_or_name, Error **errp)
     return report(s, error, "applied", id_or_name, errp);
 }
 
+bool qcow2_snapshot_view(BlockNode *n, const char *id_or_name, Error **errp)
+{
+    Qcow2 *s = qcow2_of(n);
+    Qcow2Snapshot *sn = find(s, id_or_name);
+    if (!n->readonly) {
+        return error_set(errp, "snapshot=%s: a snapshot can only be read (read-only=on)", id_or_name);
+    }
+    if (!sn) {
+        return error_set(errp, "'%s' has no snapshot '%s'", n->filename, id_or_name);
+    }
+    uint64_t needed = l1_entries(s, sn->disk_size);
+    Qcow2Table fresh;
+    if (needed > MAX_L1_BYTES / 8) {
+        return error_set(errp, "image '%s' is damaged: the size of snapshot '%s'", n->filename,
+                         sn->name);
+    }
+    if (!read_l1(s, sn, (uint32_t)needed, &fresh, errp)) {
+        return false;
+    }
+    qcow2_table_free(&s->l1);
+    s->l1 = fresh;
+    s->h.size = n->size = sn->disk_size;
+    return true;
+}
+
 static int delete_locked(Qcow2 *s, size_t index, const Qcow2Table *l1)
 {
     int error = begin_change(s);

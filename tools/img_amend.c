@@ -26,19 +26,18 @@ static bool amend(BlockNode *n, const Dict *opts, Error **errp)
     return !error || error_set_errno(errp, error, "'%s' cannot be flushed", n->filename);
 }
 
-static int run(ImgArgs *a)
+static int run_with(ImgArgs *a, Dict **opts)
 {
     const char *format = NULL;
     bool through;
     BlockFlags flags = { .discard = true, .no_backing = true };
     ImgProgress progress = { .total = 1 };
-    Dict *opts = NULL;
     Error *err = NULL;
     for (int c; (c = img_next_option(a)) != 0;) {
         bool ok = true;
         switch (c) {
         case 'f': format = a->value; break;
-        case 'o': ok = img_add_options(&opts, a->value, &err); break;
+        case 'o': ok = img_add_options(opts, a->value, &err); break;
         case 'p': progress.on = true; break;
         case 't': ok = img_parse_cache(a->value, &flags, &through, &err); break;
         case OPT_FORCE:
@@ -51,7 +50,7 @@ static int run(ImgArgs *a)
     if (a->failed) {
         return 1;
     }
-    if (img_options_help(opts) && format) {
+    if (img_options_help(*opts) && format) {
         const BlockDriver *d = img_find_format(format, &err);
         if (!d) {
             return img_fail(err);
@@ -62,25 +61,32 @@ static int run(ImgArgs *a)
     if (!img_operands(a, 1, 1, "one image")) {
         return 1;
     }
-    if (!opts) {
+    if (!*opts) {
         return img_usage_error(a, "-o key=value says what is to change");
     }
     progress.on &= !a->quiet;
     BlockNode *n = img_open(a->argv[0], format, a->image_opts, &flags, &err);
     bool ok = n != NULL;
-    if (ok && img_options_help(opts)) {
+    if (ok && img_options_help(*opts)) {
         img_print_create_options(n->driver);
     } else if (ok) {
         img_progress(&progress, 0);
-        ok = amend(n, opts, &err);
+        ok = amend(n, *opts, &err);
         if (ok) {
             img_progress(&progress, 1);
             img_progress_end(&progress);
         }
     }
     block_unref(n);
-    dict_free(opts);
     return ok ? 0 : img_fail(err);
+}
+
+static int run(ImgArgs *a)
+{
+    Dict *opts = NULL;
+    int status = run_with(a, &opts);
+    dict_free(opts);
+    return status;
 }
 
 const ImgCommand img_amend = {

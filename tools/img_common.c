@@ -211,15 +211,12 @@ BlockNode *img_open(const char *name, const char *format, bool image_opts, const
                       : block_open_image(name, format, flags, errp);
 }
 
-BlockNode *img_open_over(const char *filename, const char *format, BlockNode *backing,
-                         const BlockFlags *flags, Error **errp)
+/* A file name's words as a dictionary. */
+static Dict *name_to_dict(const char *filename, const char *format, Error **errp)
 {
     Dict *d;
     if (!strncmp(filename, "json:", 5)) {
         d = dict_parse_json(filename + 5, errp);
-        if (!d) {
-            return NULL;
-        }
     } else {
         d = dict_new();
         size_t len = strcspn(filename, ":/");
@@ -229,13 +226,77 @@ BlockNode *img_open_over(const char *filename, const char *format, BlockNode *ba
         dict_set(d, "file.filename", known ? filename + len + 1 : filename);
         free(protocol);
     }
-    if (!dict_has(d, "driver")) {
+    if (d && !dict_has(d, "driver")) {
         dict_set(d, "driver", format);
+    }
+    return d;
+}
+
+BlockNode *img_open_over(const char *filename, const char *format, BlockNode *backing,
+                         const BlockFlags *flags, Error **errp)
+{
+    Dict *d = name_to_dict(filename, format, errp);
+    if (!d) {
+        return NULL;
     }
     dict_set(d, "backing", backing ? backing->name : "");
     BlockNode *n = block_open(d, flags, errp);
     dict_free(d);
     return n;
+}
+
+/* "NAME", or "snapshot.id=1,snapshot.name=x": the ID, else the name. A new string. */
+static char *snapshot_word(const char *text, Error **errp)
+{
+    if (strncmp(text, "snapshot.", 9)) {
+        return xstrdup(text);
+    }
+    Dict *d = dict_parse(text, NULL, errp);
+    const char *word = !d                           ? NULL
+                       : dict_has(d, "snapshot.id") ? dict_get(d, "snapshot.id")
+                                                    : dict_get(d, "snapshot.name");
+    char *out = xstrdup(word);
+    dict_free(d);
+    if (!out && !*errp) {
+        error_set(errp, "-l %s: give snapshot.id=ID or snapshot.name=NAME", text);
+    }
+    return out;
+}
+
+static bool has_snapshot_option(const BlockDriver *d)
+{
+    const BlockOption *o = d->options;
+    while (o && o->name && strcmp(o->name, "snapshot")) {
+        o++;
+    }
+    return o && o->name;
+}
+
+BlockNode *img_open_snapshot(const char *name, const char *format, bool image_opts,
+                             const char *snapshot, const BlockFlags *flags, Error **errp)
+{
+    BlockFlags look = *flags;
+    look.no_backing = true;
+    BlockNode *n = img_open(name, format, image_opts, &look, errp), *out = NULL;
+    char *word = n ? snapshot_word(snapshot, errp) : NULL;
+    Dict *d = NULL;
+    if (word && !has_snapshot_option(n->driver)) {
+        error_set(errp, "images of the format '%s' have no snapshots", n->driver->name);
+    } else if (word) {
+        d = image_opts ? dict_parse(name, NULL, errp) : name_to_dict(name, n->driver->name, errp);
+    }
+    if (d && dict_has(d, "file.filename") && !dict_has(d, "file.driver")) {
+        dict_set(d, "file.driver", "file");
+    }
+    if (d) {
+        dict_set(d, "driver", n->driver->name);
+        dict_set(d, "snapshot", word);
+        out = block_open(d, flags, errp);
+    }
+    block_unref(n);
+    dict_free(d);
+    free(word);
+    return out;
 }
 
 const char *img_protocol_file(const BlockNode *n)

@@ -101,11 +101,6 @@ static bool check_options(const Convert *v, Error **errp)
     if (v->target_opts && !v->no_create) {
         return error_set(errp, "--target-image-opts goes with -n only");
     }
-    if (v->snapshot) {
-        return error_set(errp,
-                         "-l is not built yet: to read the snapshot, apply it to a copy of the "
-                         "image (vireo-img snapshot -a)");
-    }
     if (v->backing && !v->backing_format) {
         return error_set(errp, "the backing file '%s' needs its format: give -F FMT", v->backing);
     }
@@ -118,7 +113,10 @@ static bool open_sources(Convert *v, const ImgArgs *a, Error **errp)
     v->copy.sources = xcalloc(nr, sizeof(BlockNode *));
     v->source_flags.readonly = true;
     for (size_t i = 0; i < nr; i++) {
-        BlockNode *n = img_open(a->argv[i], v->format, a->image_opts, &v->source_flags, errp);
+        BlockNode *n = v->snapshot
+                           ? img_open_snapshot(a->argv[i], v->format, a->image_opts, v->snapshot,
+                                               &v->source_flags, errp)
+                           : img_open(a->argv[i], v->format, a->image_opts, &v->source_flags, errp);
         if (!n) {
             return false;
         }
@@ -253,16 +251,17 @@ static int run(ImgArgs *a)
     Error *err = NULL;
     for (int c; (c = img_next_option(a)) != 0;) {
         if (!set_option(&v, c, a->value, &err)) {
-            return img_fail(err);
+            break;
         }
     }
-    const BlockDriver *d = a->failed ? NULL : img_find_format(v.out_format, &err);
-    if (d && img_options_help(v.opts)) {
+    const BlockDriver *d = a->failed || err ? NULL : img_find_format(v.out_format, &err);
+    bool help = d && img_options_help(v.opts);
+    if (help) {
         img_print_create_options(d);
-        return 0;
     }
-    if (!d || !img_operands(a, 2, -1, "one or more images and a target")) {
-        return err ? img_fail(err) : 1;
+    if (!d || help || !img_operands(a, 2, -1, "one or more images and a target")) {
+        close_all(&v);
+        return err ? img_fail(err) : !help;
     }
     v.filename = a->argv[a->argc - 1];
     v.progress.on &= !a->quiet;

@@ -102,10 +102,9 @@ static bool fill_in(const char *filename, const char *size, const char *backing,
            error_set(errp, "'%s': how large? Give a size, for instance 20G", filename);
 }
 
-static int run(ImgArgs *a)
+static int create(ImgArgs *a, Dict **opts)
 {
     const char *format = "raw", *backing = NULL, *backing_format = NULL;
-    Dict *opts = dict_new();
     bool unsafe = false;
     Error *err = NULL;
     for (int c; (c = img_next_option(a)) != 0;) {
@@ -115,7 +114,7 @@ static int run(ImgArgs *a)
         case 'F': backing_format = a->value; break;
         case 'u': unsafe = true; break;
         case 'o':
-            if (!img_add_options(&opts, a->value, &err)) {
+            if (!img_add_options(opts, a->value, &err)) {
                 return img_fail(err);
             }
             break;
@@ -125,7 +124,7 @@ static int run(ImgArgs *a)
         return 1;
     }
     const BlockDriver *d = img_find_format(format, &err);
-    if (d && img_options_help(opts)) {
+    if (d && img_options_help(*opts)) {
         img_print_create_options(d);
         return 0;
     }
@@ -134,15 +133,22 @@ static int run(ImgArgs *a)
     }
     const char *filename = a->argv[0];
     if (!fill_in(filename, a->argc > 1 ? a->argv[1] : NULL, backing, backing_format, unsafe, d,
-                 opts, &err)) {
+                 *opts, &err)) {
         return img_fail(err);
     }
-    say_formatting(a, d, filename, opts);
-    if (!block_create(d, filename, opts, &err)) {
+    say_formatting(a, d, filename, *opts);
+    if (!block_create(d, filename, *opts, &err)) {
         return img_fail(err);
     }
-    dict_free(opts);
     return 0;
+}
+
+static int run(ImgArgs *a)
+{
+    Dict *opts = dict_new();
+    int status = create(a, &opts);
+    dict_free(opts);
+    return status;
 }
 
 const ImgCommand img_create = {

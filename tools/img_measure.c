@@ -14,7 +14,7 @@ static const ImgOption options[] = {
     { 'f', "format", "FMT", "FILE's format" },
     { OPT_OUTPUT, "output", "human|json", "for whom" },
     { 'U', "force-share", NULL, "although another program may be writing to it" },
-    { 'l', "snapshot", "NAME", NULL },
+    { 'l', "snapshot", "NAME", "FILE as it was at that snapshot inside it" },
     { OPT_IMAGE_OPTS, "image-opts", NULL, "FILE is driver=...,file.filename=..." },
     IMG_OPTIONS_END,
 };
@@ -76,12 +76,11 @@ static void print(uint64_t required, uint64_t full, bool json)
     json_object_put(o);
 }
 
-static int run(ImgArgs *a)
+static int run_with(ImgArgs *a, Dict **opts)
 {
-    const char *format = NULL, *out_format = "raw";
+    const char *format = NULL, *out_format = "raw", *snapshot = NULL;
     bool json = false, have_size = false;
     uint64_t size = 0, required = 0, full = 0;
-    Dict *opts = dict_new();
     BlockFlags flags = { .readonly = true };
     Error *err = NULL;
     for (int c; (c = img_next_option(a)) != 0;) {
@@ -90,8 +89,8 @@ static int run(ImgArgs *a)
         case 'f': format = a->value; break;
         case 'O': out_format = a->value; break;
         case 'U': flags.no_lock = true; break;
-        case 'o': ok = img_add_options(&opts, a->value, &err); break;
-        case 'l': ok = error_set(&err, "-l: measuring a snapshot is not built yet"); break;
+        case 'o': ok = img_add_options(opts, a->value, &err); break;
+        case 'l': snapshot = a->value; break;
         case OPT_SIZE:
             ok = img_parse_size("--size", a->value, &size, &err);
             have_size = true;
@@ -103,7 +102,7 @@ static int run(ImgArgs *a)
         }
     }
     const BlockDriver *d = a->failed ? NULL : img_find_format(out_format, &err);
-    if (d && img_options_help(opts)) {
+    if (d && img_options_help(*opts)) {
         img_print_create_options(d);
         return 0;
     }
@@ -113,17 +112,29 @@ static int run(ImgArgs *a)
     }
     BlockNode *source = NULL;
     if (have_size) {
-        dict_setf(opts, "size", "%" PRIu64, size);
-    } else if (!(source = img_open(a->argv[0], format, a->image_opts, &flags, &err))) {
-        return img_fail(err);
+        dict_setf(*opts, "size", "%" PRIu64, size);
+    } else {
+        source = snapshot
+                     ? img_open_snapshot(a->argv[0], format, a->image_opts, snapshot, &flags, &err)
+                     : img_open(a->argv[0], format, a->image_opts, &flags, &err);
+        if (!source) {
+            return img_fail(err);
+        }
     }
-    bool ok = measure(d, opts, source, &required, &full, &err);
+    bool ok = measure(d, *opts, source, &required, &full, &err);
     if (ok) {
         print(required, full, json);
     }
     block_unref(source);
-    dict_free(opts);
     return ok ? 0 : img_fail(err);
+}
+
+static int run(ImgArgs *a)
+{
+    Dict *opts = dict_new();
+    int status = run_with(a, &opts);
+    dict_free(opts);
+    return status;
 }
 
 const ImgCommand img_measure = {

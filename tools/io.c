@@ -257,6 +257,8 @@ int main(int argc, char **argv)
         l.how.file = xstrdup(argv[optind]);
         if (!io_open(&io, &l.how, &err)) {
             io_fail(err);
+            io_forget(&l.how);
+            free(l.commands);
             return 1;
         }
     }

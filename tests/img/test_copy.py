@@ -91,9 +91,9 @@ def test_convert_concatenates():
 
 
 def test_convert_compressed():
-    fails("convert", "-c", "-O", "raw", "p1.raw", "x.raw", wants=["does not compress"])
-    need_qcow2()
     pattern_file("z.raw", 8 << 20, seed=9)
+    fails("convert", "-c", "-f", "raw", "-O", "raw", "z.raw", "x.raw", wants=["does not compress"])
+    need_qcow2()
     for opts in (["-o", "cluster_size=64k"], ["-o", "cluster_size=2M"], ["-o", "cluster_size=512"],
                  ["-o", "compression_type=zstd"]):
         for extra in ([], ["-m", "1"], ["-W"]):
@@ -178,6 +178,29 @@ def test_convert_over_a_backing_file():
     img("convert", "-O", "qcow2", "-B", "bc.raw", "-F", "raw", "-f", "qcow2", "bo.qcow2", "bm.qcow2")
     good("bm.qcow2", "qcow2")
     check("same", True, want == contents(flat("bm.qcow2", "qcow2")))
+
+
+def test_convert_a_snapshot():
+    need_qcow2()
+    pattern_file("s1.raw", 3 << 20, seed=90)
+    pattern_file("s2.raw", 3 << 20, seed=91)
+    img("convert", "-f", "raw", "-O", "qcow2", "s1.raw", "s.qcow2")
+    img("snapshot", "-c", "first", "s.qcow2")
+    img("convert", "-n", "-f", "raw", "-O", "qcow2", "s2.raw", "s.qcow2")
+    img("snapshot", "-c", "second", "s.qcow2")
+    img("resize", "s.qcow2", "4M")
+    before = contents("s.qcow2")
+    for word, want in (("first", "s1.raw"), ("second", "s2.raw"), ("1", "s1.raw"),
+                       ("snapshot.name=second", "s2.raw"), ("snapshot.id=1", "s1.raw")):
+        img("convert", "-l", word, "-O", "raw", "s.qcow2", "s.out")
+        same_bytes("snapshot " + word, want, "s.out")
+    img("convert", "-l", "first", "-O", "qcow2", "--image-opts", "driver=qcow2,file.filename=s.qcow2", "s.o2")
+    same_bytes("as qcow2", "s1.raw", flat("s.o2", "qcow2"))
+    check("measured", img_json("measure", "-O", "qcow2", "-f", "raw", "s1.raw")["fully-allocated"],
+          img_json("measure", "-O", "qcow2", "-l", "first", "s.qcow2")["fully-allocated"])
+    check("source", True, before == contents("s.qcow2"))
+    fails("convert", "-l", "third", "-O", "raw", "s.qcow2", "s.out", wants=["no snapshot 'third'"])
+    fails("convert", "-l", "x", "-f", "raw", "-O", "raw", "s1.raw", "s.out", wants=["no snapshots"])
 
 
 def test_convert_full_target():
