@@ -124,8 +124,28 @@ static void drop_default_vga(MachineConfig *c, const Options *o)
     }
 }
 
+/* -balloon virtio,... is -device virtio-balloon-pci,... */
+static bool create_balloon(Machine *m, const Options *o, Error **errp)
+{
+    if (!o->balloon || !strcmp(o->balloon, "none")) {
+        return true;
+    }
+    Dict *d = dict_parse(o->balloon, "driver", errp);
+    const char *kind = d ? dict_get(d, "driver") : NULL;
+    bool ok = d && ((kind && !strcmp(kind, "virtio")) || error_set(errp, "want virtio or none"));
+    if (ok) {
+        dict_set(d, "driver", "virtio-balloon-pci");
+        ok = device_create(m, d, errp) != NULL;
+    }
+    dict_free(d);
+    return ok || error_prefix(errp, "-balloon %s: ", o->balloon);
+}
+
 static bool create_devices(Machine *m, const Options *o, Error **errp)
 {
+    if (!create_balloon(m, o, errp)) {
+        return false;
+    }
     for (size_t i = 0; i < m->config.nr_drive_devices; i++) {
         const Dict *d = m->config.drive_device[i];
         if (!device_create(m, d, errp)) {

@@ -200,6 +200,7 @@ static const OptionRow table[] = {
     FLAG("nographic", nographic, "no screen: serial port and monitor on this terminal"),
     { "sdl", NULL, NULL, "-display sdl", set_fixed, offsetof(Options, display), "sdl" },
     TEXT("vga", "std|none", vga, "the graphics card"),
+    TEXT("balloon", "virtio[,option=value...]|none", balloon, "memory the guest can give back"),
 
     SECTION("Ports and monitor"),
     LIST("chardev", "BACKEND,id=ID[,...]", chardev, "a byte stream; 'help' lists back ends"),

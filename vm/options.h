@@ -23,7 +23,7 @@ typedef struct Options {
         memory, boot, firmware_dirs, global, netdev, nic, net, object;
     DriveOption *drive;
     size_t nr_drives;
-    char *cpu, *kernel, *initrd, *append, *dtb, *bios, *name, *uuid, *rtc, *vga, *display;
+    char *cpu, *kernel, *initrd, *append, *dtb, *bios, *name, *uuid, *rtc, *vga, *display, *balloon;
     char *log_items, *log_file, *log_filter, *pidfile, *qtest, *qtest_log, *echr, *overcommit;
     bool nodefaults, nographic, no_reboot, no_shutdown, paused, daemonize, snapshot, no_acpi,
         no_hpet, perfmap;

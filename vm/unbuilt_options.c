@@ -40,7 +40,7 @@ static const struct {
     { "watchdog watchdog-action action", "watchdogs are not built yet" },
     { "tpmdev", "a TPM is not built yet" },
     { "chroot runas run-with", "not built yet; start it as the user it shall run as" },
-    { "balloon virtioconsole compat preconfig msg xen-attach xen-domid semihosting "
+    { "virtioconsole compat preconfig msg xen-attach xen-domid semihosting "
       "semihosting-config prom-env add-fd win2k-hack rtc-td-hack tdf enable-fips old-param "
       "no-kvm-pit-reinjection cpu-throttle "
       "hax no-fd-bootchk startdate async-teardown iscsi bt",

@@ -3,10 +3,11 @@
 
 import os
 import struct
+import subprocess
 import sys
 import tempfile
 
-from qtest import QTest, check, main
+from qtest import QTest, VIREO, check, main
 from virtio import EVENT_IDX, PACKED, Virtio
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -120,6 +121,17 @@ def test_reports():
         q.wait()
         kept = [n for n in range(8) if b.vm.read(PAGE + n * 4096, 4096) == b"\x77" * 4096]
         check("whole pages went", [2, 3, 4, 6, 7], kept)
+
+
+def test_option():
+    with QTest("-M", "pc", "-m", "16", "-balloon", "virtio,deflate-on-oom=on") as vm:
+        slot = vm.pci_find(0x1af4, 0x1002)
+        check("-balloon virtio", 4, Virtio(vm, slot).features() & 4)
+    for option, words in (("tin", "want virtio or none"), ("virtio,foo=1", "foo")):
+        result = subprocess.run([VIREO, "-M", "pc", "-accel", "test", "-display", "none", "-balloon", option],
+                                stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=20, check=False)
+        text = result.stderr.decode()
+        check(option + ": " + text, (1, True, 1), (result.returncode, words in text, text.count("\n")))
 
 
 def test_reset_keeps_the_wish():
