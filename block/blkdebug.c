@@ -4,11 +4,11 @@
  *     driver=blkdebug,image=NODE,inject-error.0.event=l2_update,inject-error.0.errno=28,
  *     inject-error.0.once=on
  *
- * A rule arms when its event passes and its state is the node's; then the next I/O that it fits fails,
- * all that fit do without once=. Events come from the format above (block_event) and from the
- * node itself: read_aio, write_aio, pwritev_zero, discard, flush_to_disk before every such request,
- * whereas "none" is always armed. partial=on, our own, does the first half of a read or write
- * before it fails, as a full disk does. set-state.N changes the state when an event passes.
+ * A rule arms when its event passes and its state is the node's; then the next I/O that it fits
+ * fails, all that fit do without once=. Events come from the format above (block_event) and from
+ * the node itself: read_aio, write_aio, pwritev_zero, discard, flush_to_disk before every such
+ * request, whereas "none" is always armed. partial=on, our own, does the first half of a read or
+ * write before it fails, as a full disk does. set-state.N changes the state when an event passes.
  * Left out: rules in a file (config=), suspended requests, limits of size and alignment.
  */
 #include <errno.h>

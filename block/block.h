@@ -56,6 +56,8 @@ void drives_each(void (*fn)(Drive *d, void *opaque), void *opaque); /* in order 
 bool drive_attach(Drive *d, const DriveUser *user, void *opaque, const char *owner_path,
                   Error **errp) MUST_USE;
 void drive_detach(Drive *d);
+/* werror= and rerror= of a device, in -drive's words; NULL: as the drive says. */
+bool drive_set_policies(Drive *d, const char *werror, const char *rerror, Error **errp) MUST_USE;
 bool drive_is_cdrom(const Drive *d);
 bool drive_has_media(const Drive *d);
 /* A CD drive takes any image, whatever its media= says; from then on it is a CD. */
@@ -99,7 +101,8 @@ bool drives_commit(Error **errp) MUST_USE; /* all that have where to */
 bool drive_throttle(Drive *d, const Dict *limits, Error **errp) MUST_USE;
 /* Its image goes at once; the drive itself with the device that has it. */
 void drive_delete(Drive *d);
-void drives_info(const char *only, bool verbose, void (*print)(void *opaque, const char *line), void *opaque);
+void drives_info(const char *only, bool verbose, void (*print)(void *opaque, const char *line),
+                 void *opaque);
 void nodes_info(bool verbose, void (*print)(void *opaque, const char *line), void *opaque);
 void drives_stats(void (*print)(void *opaque, const char *line), void *opaque);
 

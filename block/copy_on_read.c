@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * copy-on-read: a filter above an image with a backing file. What is read from behind is written into
- * the image, whole clusters of it, so that next time the (slow, remote) file behind is not needed.
+ * copy-on-read: a filter above an image with a backing file. What is read from behind is written
+ * into the image, whole clusters of it, so that next time the (slow, remote) file behind is not
+ * needed.
  *
- * Copying excludes writes, which would else be undone by older bytes; reads of what is there already
- * and writes go side by side. Where the image cannot take the copy (no room), the read is done
- * nevertheless.
+ * Copying excludes writes, which would else be undone by older bytes; reads of what is there
+ * already and writes go side by side. Where the image cannot take the copy (no room), the read is
+ * done nevertheless.
  */
 #include <stdlib.h>
 

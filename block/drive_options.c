@@ -30,7 +30,8 @@ static const char *const drive_keys[] = {
     "aio",
     "discard",
     "werror",
-    "rerror", "copy-on-read",
+    "rerror",
+    "copy-on-read",
     "serial",
     "boot",
     NULL,
@@ -43,7 +44,10 @@ static const char *const node_keys[] = {
 
 /* Others that users of this kind of program know; a key "throttling.X" is found by its begin. */
 static const char *const unbuilt_keys[] = {
-    "encrypt", "addr", "share-rw", NULL,
+    "encrypt",
+    "addr",
+    "share-rw",
+    NULL,
 };
 
 /* ---- keys ---- */
@@ -138,10 +142,9 @@ static Dict *node_options(const Dict *opts, Error **errp)
 
 /* ---- values ---- */
 
-static bool get_on_error(const Dict *opts, const char *key, OnError def, OnError *out, Error **errp)
+/* text NULL: as it was. */
+static bool parse_on_error(const char *key, const char *text, OnError *out, Error **errp)
 {
-    const char *text = dict_get(opts, key);
-    *out = def;
     if (!text) {
         return true;
     }
@@ -152,6 +155,18 @@ static bool get_on_error(const Dict *opts, const char *key, OnError def, OnError
         }
     }
     return error_set(errp, "%s=%s: it is one of report, ignore, stop, enospc", key, text);
+}
+
+static bool get_on_error(const Dict *opts, const char *key, OnError def, OnError *out, Error **errp)
+{
+    *out = def;
+    return parse_on_error(key, dict_get(opts, key), out, errp);
+}
+
+bool drive_set_policies(Drive *d, const char *werror, const char *rerror, Error **errp)
+{
+    return parse_on_error("werror", werror, &d->on_write_error, errp) &&
+           parse_on_error("rerror", rerror, &d->on_read_error, errp);
 }
 
 static bool get_choice(const Dict *opts, const char *key, const char *const *choices,

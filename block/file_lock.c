@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Locks of image files, as QEMU's programs take them (its docs/system/images.rst has their use): open-file-description
- * locks on single bytes, all of them shared ones, whose mere presence says something.
+ * Locks of image files, as QEMU's programs take them: open-file-description locks on single
+ * bytes, all of them shared ones, whose mere presence says something.
  *
  *     byte 100 + n    I do n with this file       n: 0 read it, 1 write it, 3 change its size
  *     byte 200 + n    nobody else may do n
  *
- * Whoever comes takes his own bytes first and looks at the others' then, so of two that come at once
- * at least one sees the other. Left out: bytes 2 and 4 (writes that change nothing, the graph),
- * which only QEMU's block jobs use.
+ * Whoever comes takes his own bytes first and looks at the others' then, so of two that come at
+ * once at least one sees the other. Left out: bytes 2 and 4 (writes that change nothing, the
+ * graph), which only QEMU's block jobs use.
  */
 #include "block/file_lock.h"
 

@@ -4,10 +4,10 @@
  *     format (raw, qcow2)  --file-->  protocol (file)         a filter (overlay, throttle, ...) may
  *            `--backing-->  format  --file-->  protocol       stand in any of these arrows
  *
- * Drivers are plain blocking code, called by worker threads, several at once; what needs order takes
- * its own node's lock, and never holds one while it waits for vm_lock. The graph itself (opening,
- * closing, names, references, children) is changed with vm_lock held and nothing in flight; the image
- * tools are single-threaded there.
+ * Drivers are plain blocking code, called by worker threads, several at once; what needs order
+ * takes its own node's lock, and never holds one while it waits for vm_lock. The graph itself
+ * (opening, closing, names, references, children) is changed with vm_lock held and nothing in
+ * flight; the image tools are single-threaded there.
  *
  * A driver's functions return 0 or an errno. Offsets and lengths are bytes inside [0, n->size),
  * which the caller has checked; any alignment.
@@ -80,11 +80,12 @@ struct BlockDriver {
     const BlockOption *create_options; /* vireo-img create -o; NULL: cannot be created */
     const char *const *aliases;        /* NULL-terminated; may be NULL */
 
-    /* n is zeroed but for driver and flags. Sets size, opens children (block_open_child). On false
-     * the driver has let go of its own; children are the caller's to drop. Keys it asks for count as
-     * known, others are the user's mistake. */
+    /* n is zeroed but for driver and flags. Sets size, opens children (block_open_child). On
+     * false the driver has let go of its own; children are the caller's to drop. Keys it asks for
+     * count as known, others are the user's mistake. */
     bool (*open)(BlockNode *n, const Dict *opts, Error **errp);
-    void (*close)(BlockNode *n); /* flushes and frees its own, neither n nor children; may be NULL */
+    /* Flushes and frees its own, neither n nor children; may be NULL. */
+    void (*close)(BlockNode *n);
     int (*readv)(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov, uint64_t len);
     int (*writev)(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov, uint64_t len);
     int (*flush)(BlockNode *n); /* what was written before is on stable storage */
@@ -99,19 +100,19 @@ struct BlockDriver {
     /* A named point a request passes, for fault injection; filters below look at it. */
     void (*event)(BlockNode *n, const char *event);
 
-    /* The file descriptor whose bytes, from *offset on, the node's are (or, with map_read, some of them), for
-     * io_uring; -1: there is none, or it is to be threads. *align: direct I/O. The number stays the
-     * same while the node is open. */
+    /* The file descriptor whose bytes, from *offset on, the node's are (or, with map_read, some
+     * of them), for io_uring; -1: there is none, or it is to be threads. *align: direct I/O. The
+     * number stays the same while the node is open. */
     int (*ring_fd)(BlockNode *n, uint64_t *offset, unsigned *align);
-    /* Formats, without ever waiting: do len bytes at *offset lie in that file as they are, and where?
-     * Then they stay there until map_end. False: readv has to do it. Any thread. */
+    /* Formats, without ever waiting: do len bytes at *offset lie in that file as they are, and
+     * where? Then they stay there until map_end. False: readv has to do it. Any thread. */
     bool (*map_read)(BlockNode *n, uint64_t *offset, uint64_t len, unsigned *cookie);
     void (*map_end)(BlockNode *n, unsigned cookie);
-    /* From reading to writing or back, with nothing in flight; n->file is writable, n->readonly changes
-     * after. On false all is as before. NULL: nothing to do of its own. */
+    /* From reading to writing or back, with nothing in flight; n->file is writable, n->readonly
+     * changes after. On false all is as before. NULL: nothing to do of its own. */
     bool (*reopen)(BlockNode *n, bool readonly, Error **errp);
-    /* Protocols and filters with a prefix of their own ("blkdebug:"): what follows it, to options. NULL: it is
-     * filename=. */
+    /* Protocols and filters with a prefix of their own ("blkdebug:"): what follows it, to
+     * options. NULL: it is filename=. */
     bool (*parse_filename)(const char *rest, Dict *opts, Error **errp);
 
     /* ---- images ---- */
@@ -185,16 +186,16 @@ void block_drivers_each(void (*fn)(const BlockDriver *d, void *opaque), void *op
 /* ---- the graph ---- */
 
 /* A -blockdev's words: driver=, node-name=, read-only=, auto-read-only=, cache.direct=,
- * cache.no-flush=, discard=, force-share=, and the driver's own. A new reference; NULL with *errp: one
- * line that says what and what to do. */
+ * cache.no-flush=, discard=, force-share=, and the driver's own. A new reference; NULL with
+ * *errp: one line that says what and what to do. */
 BlockNode *block_open(const Dict *opts, const BlockFlags *flags, Error **errp);
-/* A file name as people write it: a path, file:path, json:{...}, or another protocol's prefix. format
- * NULL: the image's first bytes decide, and n->probed is set. */
+/* A file name as people write it: a path, file:path, json:{...}, or another protocol's prefix.
+ * format NULL: the image's first bytes decide, and n->probed is set. */
 BlockNode *block_open_image(const char *filename, const char *format, const BlockFlags *flags,
                             Error **errp);
-/* Everything people can say of an image, as -drive and -blockdev do: filename (as above, NULL: none)
- * and opts of the format, of its protocol ("file.X") and its backing file. Without driver= the image's
- * first bytes decide. */
+/* Everything people can say of an image, as -drive and -blockdev do: filename (as above, NULL:
+ * none) and opts of the format, of its protocol ("file.X") and its backing file. Without driver=
+ * the image's first bytes decide. */
 BlockNode *block_open_words(const char *filename, const Dict *opts, const BlockFlags *flags,
                             Error **errp);
 /* The steps of these, for block/open.c. */
@@ -207,8 +208,8 @@ extern const char *const block_unbuilt_protocols[]; /* ends with NULL */
  * with *errp unless it is there; *child NULL if absent and optional. */
 bool block_open_child(BlockNode *n, const Dict *opts, const char *key, const BlockFlags *flags,
                       bool optional, BlockNode **child, Error **errp) MUST_USE;
-/* Formats, from open: backing= of opts (a node, nested options, or "" for none), else what the image
- * names in n->backing_file; a relative name is relative to this image. Sets n->backing. */
+/* Formats, from open: backing= of opts (a node, nested options, or "" for none), else what the
+ * image names in n->backing_file; a relative name is relative to this image. Sets n->backing. */
 bool block_open_backing(BlockNode *n, const Dict *opts, Error **errp) MUST_USE;
 /* A backing file's name from the place of the image that names it. A new string. */
 char *block_backing_path(const char *image, const char *backing);

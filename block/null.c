@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * null-co and null-aio: disks of nothing. Writes vanish, reads leave the buffer alone or, with read-zeroes=on,
- * clear it. For measuring what a request costs without a file.
+ * null-co and null-aio: disks of nothing. Writes vanish, reads leave the buffer alone or, with
+ * read-zeroes=on, clear it. For measuring what a request costs without a file.
  */
 #include <errno.h>
 #include <string.h>

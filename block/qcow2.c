@@ -294,7 +294,8 @@ static void qcow2_close(BlockNode *n)
     free_all(s);
 }
 
-/* A backing file that something is committed to: what an open for writing and a close check and do. */
+/* A backing file that something is committed to: what an open for writing and a close check
+ * and do. */
 static bool qcow2_reopen(BlockNode *n, bool readonly, Error **errp)
 {
     Qcow2 *s = qcow2_of(n);

@@ -34,7 +34,8 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static List finished = LIST_INIT(finished); /* mutex */
 static List reaping = LIST_INIT(reaping);   /* vm_lock: taken from finished, not yet told */
 static int completion_fd = -1;
-static BottomHalf reap_bh; /* what finished while it was submitted need not wait for the fd's turn */
+/* What finished while it was submitted need not wait for the fd's turn. */
+static BottomHalf reap_bh;
 static pthread_t opener;   /* the main loop's thread; for others its wake-up is the fd */
 static unsigned plugged, draining; /* vm_lock; draining: nobody waits for a limit */
 void (*drives_stop_hook)(Drive *d, BlkOp op, int error);

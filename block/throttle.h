@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Limits of bytes and requests a second, for a drive or a group of drives. vm_lock held.
  *
- * Six leaky buckets: total, read and write of each. A request goes when none it falls into is full, then
- * fills them; they leak at the rate the user named. With a max a bucket takes that rate for
- * max-length seconds before the plain one holds. What must wait stands in a queue, no thread does.
+ * Six leaky buckets: total, read and write of each. A request goes when none it falls into is
+ * full, then fills them; they leak at the rate the user named. With a max a bucket takes that
+ * rate for max-length seconds before the plain one holds. What must wait stands in a queue, no
+ * thread does.
  */
 #ifndef BLOCK_THROTTLE_H
 #define BLOCK_THROTTLE_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Reads and writes by way of one io_uring(7) for all drives. The kernel tells of completions by the
- * eventfd that worker threads use as well, so whoever waits (the main loop, blk_drain) waits for
- * both. Flushes, discards, zeroes and writes that are to be flushed stay with the threads, and so does
- * what came back short or not at all: they do it anew from its beginning.
+ * Reads and writes by way of one io_uring(7) for all drives. The kernel tells of completions by
+ * the eventfd that worker threads use as well, so whoever waits (the main loop, blk_drain) waits
+ * for both. Flushes, discards, zeroes and writes that are to be flushed stay with the threads,
+ * and so does what came back short or not at all: they do it anew from its beginning.
  */
 #include "block/uring.h"
 

@@ -55,7 +55,7 @@ struct IdeDevice {
     uint32_t unit; /* properties */
     uint32_t logical_block, physical_block, rotation_rate;
     uint64_t wwn;
-    char *drive_id, *serial, *model, *version;
+    char *drive_id, *serial, *model, *version, *werror, *rerror;
     int32_t bootindex;
 
     /* state: task file; hob_ is the value written before (48-bit commands) */

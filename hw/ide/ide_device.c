@@ -86,7 +86,8 @@ static bool attach(IdeDevice *d, const DriveUser *user, Error **errp)
         return error_prefix(errp, "drive '%s': ", drive_id(d->drive));
     }
     char *path = object_path(&d->dev.obj);
-    bool ok = drive_attach(d->drive, user, d, path, errp);
+    bool ok = drive_set_policies(d->drive, d->werror, d->rerror, errp) &&
+              drive_attach(d->drive, user, d, path, errp);
     free(path);
     if (ok && drive_wants_boot(d->drive) && d->bootindex < 0) {
         d->bootindex = 0;
@@ -217,6 +218,8 @@ static void ide_refresh_device(Device *dev)
 #define COMMON_PROPS(drive_help)                                                                   \
     PROP_U32("unit", IdeDevice, unit, .def = UINT32_MAX, .help = "0 or 1; first free one"),        \
     PROP_DRIVE("drive", IdeDevice, drive_id, .help = drive_help),                                  \
+    PROP_STR("werror", IdeDevice, werror, .help = "as -drive's"),                                  \
+    PROP_STR("rerror", IdeDevice, rerror, .help = "as -drive's"),                                  \
     PROP_STR("serial", IdeDevice, serial, .help = "serial number, up to 20 characters"),           \
     PROP_STR("model", IdeDevice, model, .help = "model name, up to 40 characters"),                \
     PROP_STR("ver", IdeDevice, version, .help = "firmware revision, up to 8 characters"),          \

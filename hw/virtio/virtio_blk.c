@@ -26,7 +26,7 @@ enum {
 typedef struct VirtioBlk {
     VirtioDevice vdev;
     /* properties */
-    char *drive_id, *serial;
+    char *drive_id, *serial, *werror, *rerror;
     int32_t bootindex;
     uint32_t nr_queues, queue_size, logical_size, physical_size, min_io_size, opt_io_size;
     bool config_wce, discard, write_zeroes;
@@ -378,7 +378,8 @@ static bool attach_drive(VirtioBlk *s, Error **errp)
 {
     static const DriveUser user = { .resized = resized };
     char *path = object_path(&s->vdev.dev->obj);
-    bool ok = drive_attach(s->drive, &user, s, path, errp);
+    bool ok = drive_set_policies(s->drive, s->werror, s->rerror, errp) &&
+              drive_attach(s->drive, &user, s, path, errp);
     free(path);
     if (ok && drive_wants_boot(s->drive) && s->bootindex < 0) {
         s->bootindex = 0;
@@ -439,6 +440,8 @@ static void blk_unrealize(Device *dev)
 static const Property blk_props[] = {
     PROP_DRIVE("drive", VirtioBlkPci, blk.drive_id, .help = "the drive's id"),
     PROP_I32("bootindex", VirtioBlkPci, blk.bootindex, .def = (uint64_t)-1, .help = "boot order"),
+    PROP_STR("werror", VirtioBlkPci, blk.werror, .help = "as -drive's"),
+    PROP_STR("rerror", VirtioBlkPci, blk.rerror, .help = "as -drive's"),
     PROP_STR("serial", VirtioBlkPci, blk.serial, .help = "serial number, up to 20 characters"),
     PROP_U32("num-queues", VirtioBlkPci, blk.nr_queues, .def = AUTO_QUEUES, .help = "0: one a CPU"),
     PROP_U32("queue-size", VirtioBlkPci, blk.queue_size, .def = 256,

@@ -100,17 +100,22 @@ def test_resize():
         says(vm, "block_resize x 3M", "no drive 'x'")
 
 
+def write_sector(vm, lba):
+    """Of 0x5a, to the first IDE disk."""
+    vm.pci_write(vm.pci_find(0x8086, 0x7010), 4, 5, 2)
+    vm.outb(0x1f6, 0xe0)
+    for port, value in ((0x1f2, 1), (0x1f3, lba), (0x1f4, 0), (0x1f5, 0), (0x1f7, 0x30)):
+        vm.outb(port, value)
+    for _ in range(256):
+        vm.outw(0x1f0, 0x5a5a)
+
+
 def test_commit():
     path = image("f.img")
     with Vm("-drive", "format=raw,id=d,snapshot=on,file=" + path, "-drive",
                "format=raw,id=e,file=" + image("g.img")) as vm:
         says(vm, "info block d", "snapshot")
-        vm.pci_write(vm.pci_find(0x8086, 0x7010), 4, 5, 2)
-        vm.outb(0x1f6, 0xe0)  # write a sector of 0x5a to LBA 3 through the snapshot
-        for port, value in ((0x1f2, 1), (0x1f3, 3), (0x1f4, 0), (0x1f5, 0), (0x1f7, 0x30)):
-            vm.outb(port, value)
-        for _ in range(256):
-            vm.outw(0x1f0, 0x5a5a)
+        write_sector(vm, 3)  # through the snapshot
         for _ in range(1000):
             if not vm.inb(0x1f7) & 0x88:
                 break
@@ -188,6 +193,28 @@ def test_throttle():
         says(vm, "block_set_io_throttle d 0 1000 0 0 0 7")
         says(vm, "info block d", "bps_rd=1000 ", "iops=0", "iops_wr=7 ")
         says(vm, "block_set_io_throttle d 1 1 0 0 0 0", "not both")
+
+
+def test_policies_of_devices():
+    """-blockdev nodes have them from the device, and stop the machine."""
+    node = "driver=blkdebug,node-name=n,image.driver=null-co,inject-error.0.event=write_aio," \
+           "inject-error.0.once=on"
+    for device in ("ide-hd", "virtio-blk-pci"):
+        with Vm("-blockdev", node, "-device", device + ",drive=n,werror=stop,rerror=report"):
+            pass
+    with Vm("-blockdev", node, "-device", "ide-hd,drive=n,werror=stop") as vm:
+        vm.hmp("cont")
+        write_sector(vm, 3)
+        for _ in range(1000):
+            if "io-error" in vm.hmp("info status"):
+                break
+        says(vm, "info status", "paused (io-error)")
+        says(vm, "info block", "waits for cont")
+        vm.hmp("cont")
+        while vm.inb(0x1f7) & 0x88:
+            pass
+        check("status", 0, vm.inb(0x1f7) & 1)
+        says(vm, "info blockstats", "failed_wr_operations=1")
 
 
 def test_change_to_the_same():

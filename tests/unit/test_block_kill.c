@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * kill -9 while a guest writes: what was flushed is in the image afterwards, and the image is sound.
+ * kill -9 while a guest writes: what was flushed is in the image afterwards, and the image is
+ * sound.
  *
  * A child writes blocks at random places, several at once, and flushes; in memory it shares with us
  * it notes which version of each block a flush covered. Killed at a random moment, another child
