@@ -12,9 +12,9 @@ static const char *const victim_options[NR_VICTIMS] = {
     "cluster_size=512",
     "cluster_size=4k,compat=0.10",
     "cluster_size=16k,extended_l2=on",
-    "cluster_size=4k,refcount_bits=1",
+    "cluster_size=512,refcount_bits=1",
     "cluster_size=512,refcount_bits=64,lazy_refcounts=on",
-    "cluster_size=64k",
+    "cluster_size=8k",
 };
 
 /* An image with data, zeroes, compressed clusters and snapshots, in memory disk 0. */
