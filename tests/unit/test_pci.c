@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -352,6 +354,52 @@ static void test_msix(void **state)
     assert_int_equal(msix->entry[69].addr, 0);
 }
 
+static void ring(int fd)
+{
+    uint64_t one = 1;
+    assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
+    for (unsigned i = 0; i < 3; i++) {
+        main_loop_step(0);
+    }
+}
+
+/* An eventfd's events are a vector, and wait while it is masked. */
+static void test_msix_irqfd(void **state)
+{
+    Box *box = *state;
+    AddressSpace *mem = &box->m.memory;
+    PciMsix *msix = &box->a->msix;
+    IrqFd f;
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    const uint64_t table = 0xe0000000, entry = table + 3 * 16;
+    uint32_t *ram = (uint32_t *)(box->m.ram->host + 0x8000);
+    *ram = 0;
+    cfg_set(box, DEVFN_A, PCI_BAR0 + 4 * BAR_MSIX, table, 4);
+    cfg_set(box, DEVFN_A, PCI_COMMAND, PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY, 2);
+    pci_msix_add_irqfd(msix, 3, &f, fd);
+    address_space_store(mem, entry, 0x8000, 8);
+    address_space_store(mem, entry + 8, 0x77, 4);
+    address_space_store(mem, entry + 12, 0, 4);
+    ring(fd);
+    assert_int_equal(*ram, 0); /* MSI-X is off */
+    cfg_set(box, DEVFN_A, msix->cap + 2, 0x8000, 2);
+    ring(fd);
+    assert_int_equal(*ram, 0x77);
+    *ram = 0;
+    address_space_store(mem, entry + 12, 1, 4);
+    ring(fd);
+    assert_int_equal(*ram, 0);
+    address_space_store(mem, entry + 8, 0x78, 4);
+    address_space_store(mem, entry + 12, 0, 4);
+    main_loop_step(0);
+    assert_int_equal(*ram, 0x78); /* the one that waited */
+    pci_msix_del_irqfd(msix, 3);
+    *ram = 0;
+    ring(fd);
+    assert_int_equal(*ram, 0);
+    close(fd);
+}
+
 static void test_bus_master(void **state)
 {
     Box *box = *state;
@@ -402,6 +450,7 @@ int main(void)
         cmocka_unit_test_teardown(test_shared_lines, reset),
         cmocka_unit_test_teardown(test_msi, reset),
         cmocka_unit_test_teardown(test_msix, reset),
+        cmocka_unit_test_teardown(test_msix_irqfd, reset),
         cmocka_unit_test_teardown(test_bus_master, reset),
         cmocka_unit_test_teardown(test_slots, reset),
     };
