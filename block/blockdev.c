@@ -20,6 +20,17 @@ bool blockdev_add(const Dict *opts, Error **errp)
     return n && block_own(n, true, errp);
 }
 
+/* A device that named the node and then could not be made leaves its drive behind. */
+static void drop_unused_drives(void)
+{
+    list_for_each_safe(pos, &block_drives) {
+        Drive *d = container_of(pos, Drive, node_list);
+        if (d->of_node && !d->user) {
+            drive_delete(d);
+        }
+    }
+}
+
 bool blockdev_del(const char *node_name, Error **errp)
 {
     BlockNode *n = block_find(node_name);
@@ -27,6 +38,7 @@ bool blockdev_del(const char *node_name, Error **errp)
         return error_set(errp, "there is no node '%s'; info block -n lists them", node_name);
     }
     blk_drain(NULL);
+    drop_unused_drives();
     if (block_user(n)) {
         return error_set(errp, "node '%s' is in use by %s", node_name, block_user(n));
     }

@@ -83,6 +83,9 @@ def test_nodes():
         says(vm, "blockdev_del r")
         says(vm, "blockdev_del f")
         says(vm, "blockdev_del f", "there is no node 'f'")
+        says(vm, "blockdev_add null-co,node-name=z")
+        says(vm, "device_add virtio-blk-pci,drive=z,werror=odd", "werror=odd")
+        says(vm, "blockdev_del z", absent=["Error"])
         says(vm, "drive_add -n 0 driver=file,node-name=g,filename=" + path)
         says(vm, "info block -n", "g: ")
 
@@ -93,7 +96,7 @@ def test_resize():
                "id=cd,media=cdrom,file=" + image("e.img")) as vm:
         says(vm, "block_resize d 3M")
         check("size", 3 << 20, os.path.getsize(path))
-        says(vm, "info block -v d", "3145728 bytes", absent=["cd"])
+        says(vm, "info block -v d", "3145728 bytes", absent=["cd (#"])
         says(vm, "block_resize d 100k")
         says(vm, "block_resize d 0", "multiple of 512")
         says(vm, "block_resize cd 3M", "read-only")
