@@ -371,12 +371,12 @@ static void test_nodes(void **state)
     memset(buf, 0, sizeof(buf));
     assert_int_equal(request(d, BLK_WRITE, 0, buf, 512), 0);
     assert_int_equal(file_byte(path, 4096), 0);
+    static const DriveUser user = { 0 };
+    assert_true(drive_attach(d, &user, NULL, "/machine/x", &err));
     assert_false(blockdev_del("r", &err));
     assert_non_null(strstr(error_text(err), "drive 'r'"));
     error_free(err);
     err = NULL;
-    static const DriveUser user = { 0 };
-    assert_true(drive_attach(d, &user, NULL, "/machine/x", &err));
     drive_detach(d);
     assert_null(drive_by_id("r"));
     assert_true(blockdev_del("r", &err));
