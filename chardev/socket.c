@@ -255,7 +255,7 @@ static bool listen_tcp(SocketChardev *s, const char *host, unsigned port, unsign
         return error_set_errno(errp, errno, "cannot listen on '%s'", s->name);
     }
     /* Port 0 or a range: say which one it is. */
-    struct sockaddr_storage ss;
+    struct sockaddr_storage ss = { 0 };
     socklen_t len = sizeof(ss);
     if (getsockname(s->listen_fd, (struct sockaddr *)&ss, &len) == 0) {
         unsigned got = ntohs(ss.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&ss)->sin6_port

@@ -108,7 +108,7 @@ static Step finish(Walker *w, uint64_t gpa, uint64_t entry, uint64_t base,
 static Step walk_32bit(Walker *w)
 {
     const CpuState *cpu = w->cpu;
-    uint64_t lin = w->lin, e;
+    uint64_t lin = w->lin, e = 0;
     uint64_t gpa = (cpu->cr3 & 0xfffff000) + (lin >> 22) * 4;
     Step step = get_entry(w, gpa, 0, &e);
     if (step != STEP_OK) {
@@ -138,7 +138,7 @@ static Step walk_32bit(Walker *w)
 /* From the page directory at table: what PAE and 4-level paging share. */
 static Step walk_directory(Walker *w, uint64_t table)
 {
-    uint64_t e, gpa = table + (w->lin >> 21 & 0x1ff) * 8;
+    uint64_t e = 0, gpa = table + (w->lin >> 21 & 0x1ff) * 8;
     Step step = get_entry(w, gpa, 0, &e);
     if (step != STEP_OK) {
         return step;
@@ -171,7 +171,7 @@ static Step walk_pae(Walker *w)
 static Step walk_4level(Walker *w)
 {
     const CpuState *cpu = w->cpu;
-    uint64_t e, gpa = (cpu->cr3 & PTE_ADDR) + (w->lin >> 39 & 0x1ff) * 8;
+    uint64_t e = 0, gpa = (cpu->cr3 & PTE_ADDR) + (w->lin >> 39 & 0x1ff) * 8;
     Step step = get_entry(w, gpa, PTE_PS, &e);
     if (step == STEP_OK) {
         step = mark(w, gpa, &e, PTE_A);

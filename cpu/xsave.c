@@ -121,10 +121,10 @@ static void x87_set_init(CpuState *cpu)
 
 static bool x87_is_init(const CpuState *cpu)
 {
-    FpuState init;
-    memset(&init, 0, sizeof(init));
-    init.fcw = 0x37f;
-    return !memcmp(&cpu->fpu, &init, sizeof(init));
+    static const uint8_t zero[sizeof(cpu->fpu.st)];
+    const FpuState *f = &cpu->fpu;
+    return f->fcw == 0x37f && !f->fsw && !f->tag && !f->fop && !f->fcs && !f->fds && !f->fip &&
+           !f->fdp && !memcmp(f->st, zero, sizeof(zero));
 }
 
 /* ---- FXSAVE and FXRSTOR ---- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Errors of the user or the host, and the lines printed on stderr.
  */
+#define ERROR_C
 #include "util/error.h"
 
 #include "util/alloc.h"

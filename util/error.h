@@ -17,6 +17,12 @@ bool error_set(Error **errp, const char *fmt, ...) PRINTF_LIKE(2, 3);
 bool error_set_errno(Error **errp, int err, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Puts text in front of the error already in *errp; returns false. */
 bool error_prefix(Error **errp, const char *fmt, ...) PRINTF_LIKE(2, 3);
+#if defined(__clang_analyzer__) && !defined(ERROR_C)
+/* It does not look into other files to find out that these are false. */
+#define error_set(...) ((void)(error_set)(__VA_ARGS__), false)
+#define error_set_errno(...) ((void)(error_set_errno)(__VA_ARGS__), false)
+#define error_prefix(...) ((void)(error_prefix)(__VA_ARGS__), false)
+#endif
 /* The text, without a newline; borrowed. */
 const char *error_text(const Error *err);
 void error_free(Error *err);

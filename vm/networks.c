@@ -177,7 +177,7 @@ static void set_free_id(Dict *d)
 /* -nic TYPE,model=M,mac=A,...: a back end and its card in one. */
 static bool parse_nic(Dict *d, const char *spelt, Error **errp)
 {
-    uint64_t hub;
+    uint64_t hub = UINT64_MAX;
     if (!dict_has(d, "type")) {
         dict_set(d, "type", "user");
     }
@@ -186,7 +186,6 @@ static bool parse_nic(Dict *d, const char *spelt, Error **errp)
         return false;
     }
     if (dict_has(d, "vlan")) {
-        hub = UINT64_MAX;
         if (!dict_get_u64(d, "vlan", &hub, errp) || hub > INT32_MAX) {
             dict_free(nic);
             return *errp ? false : error_set(errp, "vlan= is the number of a hub");

@@ -178,7 +178,7 @@ static void print_reasons(const KvmExits *x, uint64_t heavy, const Out *o)
         for (unsigned i = 0, rank; i < EXIT_REASONS; i++) {
             rank = 0;
             for (unsigned j = 0; j < EXIT_REASONS; j++) {
-                rank += x->count[j] > x->count[i] || (x->count[j] == x->count[i] && j < i);
+                rank += x->count[j] > x->count[i] || (j < i && x->count[j] == x->count[i]);
             }
             best = rank == n ? i : best;
         }
