@@ -9,8 +9,8 @@
 #include "block/node.h"
 
 /* What lies at offset of the chain that begins with n and ends before base (NULL: of all of it).
- * *owner is the image that answers, NULL if none does (then base would, or out->zero is set), *depth
- * the number of images above it, or above the last one asked. Either may be NULL. */
+ * *owner is the image that answers, NULL if none does (then base would, or out->zero is set),
+ * *depth the number of images above it, or above the last one asked. Either may be NULL. */
 int block_chain_status(BlockNode *n, const BlockNode *base, uint64_t offset, uint64_t len,
                        BlockExtent *out, BlockNode **owner, unsigned *depth);
 /* Is base behind n? */

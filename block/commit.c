@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Commit: what overlays hold goes down into the image behind them. Declared in block/chain.h.
  *
- * The image below is complete only at the end, but nothing above it is touched meanwhile: cut off at
- * any point, the overlays still answer for all that was copied.
+ * The image below is complete only at the end, but nothing above it is touched meanwhile: cut off
+ * at any point, the overlays still answer for all that was copied.
  */
 #include <inttypes.h>
 #include <stdlib.h>

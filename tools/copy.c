@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Copying images with several threads. Declared in tools/copy.h.
  *
- * One mutex guards the plan: where the next part begins, what kind it is, whose turn it is to write,
- * the first failure. A worker takes a part, reads it without the mutex, waits for its turn if
+ * One mutex guards the plan: where the next part begins, what kind it is, whose turn it is to
+ * write, the first failure. A worker takes a part, reads it without the mutex, waits for its turn if
  * the target is written in order, writes, and takes the next. Parts are aligned to the target's
  * clusters, so that no cluster is written by two.
  */

@@ -102,8 +102,7 @@ BlockNode *img_open(const char *name, const char *format, bool image_opts, const
 /* The same, as it was at a snapshot inside it (an ID or a name); read-only. */
 BlockNode *img_open_snapshot(const char *name, const char *format, bool image_opts,
                              const char *snapshot, const BlockFlags *flags, Error **errp);
-/* The node with the same image as n, opened with this node (borrowed; NULL: none) as its backing file
- * instead of what the image says. */
+/* An image over this node (borrowed; NULL: none) as its backing file, whatever the image says. */
 BlockNode *img_open_over(const char *filename, const char *format, BlockNode *backing,
                          const BlockFlags *flags, Error **errp);
 /* Is a file of that name part of n's chain? */

@@ -167,8 +167,8 @@ const BlockDriver *img_find_format(const char *name, Error **errp)
 
 /* ---- opening ---- */
 
-/* "driver=qcow2,file.filename=F": the protocol may be left out, it is a file then; so may the driver,
- * and the image's first bytes decide. */
+/* "driver=qcow2,file.filename=F": the protocol may be left out, it is a file then; so may the
+ * driver, and the image's first bytes decide. */
 static BlockNode *open_dict(const char *text, const char *format, const BlockFlags *flags,
                             Error **errp)
 {

@@ -247,8 +247,7 @@ static bool cmd_aio_flush(Io *io, const IoCommand *c, int argc, char **argv)
 static bool cmd_break(Io *io, const IoCommand *c, int argc, char **argv)
 {
     (void)io, (void)argc, (void)argv;
-    printf("%s: breakpoints need a fault-injection layer (blkdebug), which is not built\n",
-           c->name);
+    printf("%s: requests cannot be suspended yet, blkdebug only injects errors\n", c->name);
     return false;
 }
 
@@ -340,7 +339,7 @@ const IoCommand io_commands[] = {
       "writes in the background; says so when it is done", io_write },
     { "alloc", NULL, 1, 2, true, "OFF [LEN]",
       "how much of the range this image holds, not those behind it", cmd_alloc },
-    { "break", NULL, 2, 2, true, "EVENT TAG", "stops a request at an event (needs blkdebug)",
+    { "break", NULL, 2, 2, true, "EVENT TAG", "stops a request at an event (not built)",
       cmd_break },
     { "close", "c", 0, 0, true, "", "closes the image", cmd_close },
     { "discard", "d", 2, -1, true, "[-Cq] OFF LEN", "gives up a range's contents", io_discard },
@@ -358,16 +357,15 @@ const IoCommand io_commands[] = {
       io_read },
     { "readv", "rv", 2, -1, true, "[-Cqv] [-P PATTERN] OFF LEN [LEN...]",
       "reads a range into several buffers", io_read },
-    { "remove_break", NULL, 1, 1, true, "TAG", "removes a breakpoint (needs blkdebug)", cmd_break },
+    { "remove_break", NULL, 1, 1, true, "TAG", "removes a breakpoint (not built)", cmd_break },
     { "reopen", NULL, 0, -1, true, "[-r|-w] [-c CACHE]", "opens the image anew, with other flags",
       cmd_reopen },
-    { "resume", NULL, 1, 1, true, "TAG", "lets a stopped request go on (needs blkdebug)",
-      cmd_break },
+    { "resume", NULL, 1, 1, true, "TAG", "lets a stopped request go on (not built)", cmd_break },
     { "sigraise", NULL, 1, 1, false, "SIGNAL", "raises a signal, by number", cmd_sigraise },
     { "sleep", NULL, 1, 1, false, "MS", "does nothing for so many milliseconds", cmd_sleep },
     { "truncate", "t", 1, 3, true, "[-m off|metadata|falloc|full] SIZE", "another virtual size",
       cmd_truncate },
-    { "wait_break", NULL, 1, 1, true, "TAG", "waits for a breakpoint (needs blkdebug)", cmd_break },
+    { "wait_break", NULL, 1, 1, true, "TAG", "waits for a breakpoint (not built)", cmd_break },
     { "write", "w", 2, -1, true, "[-bcCfnquz] [-P PATTERN | -s FILE] OFF LEN",
       "fills a range with 0xcd, PATTERN or FILE's bytes; -z zeroes (-u unmap, -n only if fast), "
       "-c compressed, -f flushed, -b: VM state",

@@ -134,7 +134,38 @@ def test_breakpoints_are_refused():
     img("create", "b.raw", "1M")
     for line in ("break write_aio A", "wait_break A", "resume A", "remove_break A"):
         p = run(IO, "-f", "raw", "-c", line, "b.raw")
-        check(line, (1, True), (p.returncode, b"blkdebug" in p.stdout))
+        check(line, (1, True), (p.returncode, b"cannot be suspended" in p.stdout))
+
+
+def test_injected_errors():
+    """An error below the image is what the command says; with once=on the next try goes through."""
+    for fmt in formats():
+        img("create", "-f", fmt, "e.img", "1M")
+        opts = ("driver=%s,file.driver=blkdebug,file.image.driver=file,file.image.filename=e.img,"
+                "file.inject-error.0.event=write_aio,file.inject-error.0.errno=28,"
+                "file.inject-error.0.once=on" % fmt)
+        p = run(IO, "--image-opts", *commands(["write 0 64k", "write -q -P 3 0 64k", "read -q -P 3 0 64k"]), opts)
+        check("what was said", (1, b"write failed: No space left on device\n"), (p.returncode, p.stdout))
+        io("-f", fmt, "-c", "read -q -P 3 0 64k", "e.img")
+        if fmt == "qcow2":
+            check("sound", True, run(IMG, "check", "e.img").returncode in (0, 3))
+
+
+def test_full_target():
+    """convert: what fails below the target is reported with its place, and the source stays."""
+    pattern_file("fs.raw", 1 << 20, seed=5, density=1)
+    before = contents("fs.raw")
+    img("create", "ft.raw", "1M")
+    opts = ("driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=ft.raw,"
+            "file.inject-error.0.event=write_aio,file.inject-error.0.errno=28")
+    fails("convert", "-n", "--target-image-opts", "-f", "raw", "fs.raw", opts, wants=["writing", "at byte 0",
+                                                                                    "No space left"])
+    check("source", True, contents("fs.raw") == before)
+    opts = opts.replace("ft.raw", "fs.raw").replace("write_aio", "read_aio").replace("errno=28", "errno=5")
+    fails("convert", "--image-opts", "-O", "raw", opts, "fx.raw", wants=["reading", "Input/output error"])
+    p = run(IMG, "convert", "--salvage", "--image-opts", "-O", "raw", opts, "fx.raw")
+    check("salvage", (0, True), (p.returncode, b"could not be read and are zeroes now" in p.stderr))
+    check("zeroes", True, contents("fx.raw") == bytes(1 << 20))
 
 
 def test_vm_state_and_compressed():
