@@ -152,9 +152,6 @@ int qcow2_read_compressed(Qcow2 *s, uint64_t entry, uint64_t skip, const struct 
     }
     uint64_t offset, bytes;
     compressed_span(s, entry, &offset, &bytes);
-    if (offset >= s->file_end) {
-        return EIO;
-    }
     uint8_t *in = malloc(bytes), *out = malloc(s->cluster_size);
     int error = in && out ? block_pread(s->node.file, offset, in, bytes) : ENOMEM;
     if (!error) {

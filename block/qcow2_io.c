@@ -86,6 +86,17 @@ static int read_run(Qcow2 *s, const Qcow2Run *r, uint64_t offset, const struct i
     return read_from(s->data, r->host, iov, niov, skip, r->len);
 }
 
+/* With the lock. */
+static bool is_past_end(const Qcow2 *s, const Qcow2Run *r)
+{
+    uint64_t offset, len;
+    if (r->kind != KIND_COMPRESSED) {
+        return false; /* data there is read as zeroes */
+    }
+    compressed_span(s, r->entry, &offset, &len);
+    return offset >= s->file_end;
+}
+
 int qcow2_readv(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov, uint64_t len)
 {
     Qcow2 *s = qcow2_of(n);
@@ -93,6 +104,7 @@ int qcow2_readv(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov
         Qcow2Run run;
         pthread_mutex_lock(&s->lock);
         int error = qcow2_lookup(s, offset + done, len - done, &run);
+        error = error || !is_past_end(s, &run) ? error : EIO;
         unsigned generation = error ? 0 : qcow2_io_begin(s);
         pthread_mutex_unlock(&s->lock);
         if (error == EAGAIN) {
