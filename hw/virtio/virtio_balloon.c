@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * virtio-balloon (VIRTIO 5.5): memory that the guest gives back. Pages that the driver puts into the
- * balloon, and free ones that it reports, go back to the host; touched again they are zero.
+ * virtio-balloon (VIRTIO 5.5): memory that the guest gives back. Pages that the driver puts into
+ * the balloon, and free ones that it reports, go back to the host; touched again they are zero.
  *
  * Queues: 0 inflate, 1 deflate, 2 statistics, 3 free page reports. A buffer of statistics stays in
  * the ring until the next ones are wanted. Left out: free page hints, page poisoning.

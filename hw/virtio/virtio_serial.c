@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * virtio-serial (VIRTIO 5.3): up to 31 byte streams over one device. Port 0 has queues 0 and 1,
- * 2 and 3 carry control messages, port n has 2n+2 and 2n+3; the first of each pair is for the driver
- * to receive.
+ * 2 and 3 carry control messages, port n has 2n+2 and 2n+3; the first of each pair is for the
+ * driver to receive.
  *
  * A port is announced when the driver says it is ready, and named once the driver has taken it:
  *

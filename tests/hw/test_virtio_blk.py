@@ -26,6 +26,9 @@ def pattern(sector, n=1, salt=0):
                     for s in range(sector, sector + n))
 
 
+IMAGE = pattern(0, SECTORS)
+
+
 class Disk:
     """A pc with one virtio disk, driven and started."""
 
@@ -33,7 +36,7 @@ class Disk:
                  monitor=False, num=None, source="file="):
         fd, self.path = tempfile.mkstemp(prefix="vireo-vblk-")
         with os.fdopen(fd, "wb") as f:
-            f.write(pattern(0, SECTORS))
+            f.write(IMAGE)
         args = []
         if monitor:
             self.monitor_path = tempfile.mktemp(prefix="vireo-mon-")
