@@ -9,6 +9,8 @@
 #include "util/alloc.h"
 #include "util/log.h"
 
+enum { IDLE_MS = 1000 };
+
 /* ---- descriptors ---- */
 
 static UserFd *fd_of(List *pos)
@@ -92,7 +94,8 @@ static void ask_for_descriptors(UserNet *u)
             fd_watch_set(f->watch, f->events);
         }
     }
-    if (wait_ms == UINT32_MAX) {
+    /* It never says more than a second; without a socket there is nothing to wake up for. */
+    if (wait_ms >= IDLE_MS && list_empty(&u->fds)) {
         timer_cancel(&u->timeout);
     } else {
         timer_arm(&u->timeout, guest_clock_ns() + (wait_ms ? wait_ms : 1) * 1000000ull);
