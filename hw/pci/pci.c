@@ -245,6 +245,25 @@ static void unmap_bars(PciDevice *pci)
 
 /* ---- expansion ROM ---- */
 
+/* PCI Firmware 3.0, 5.1: firmware runs an image only on the device it names. One image serves several
+ * (transitional and modern virtio), so the board's own choice is given the device's name; byte 6, behind
+ * the jump of the entry point, makes up for it in the checksum. */
+static void name_rom(const PciDevice *pci, uint8_t *image, size_t len)
+{
+    enum { ROM_BLOCKS = 2, ROM_SPARE = 6, ROM_PCIR = 0x18, PCIR_VENDOR = 4, PCIR_LEN = 0x18 };
+    size_t at = len > ROM_PCIR + 2 ? pci_get16(image + ROM_PCIR) : len;
+    if (at + PCIR_LEN > len || memcmp(image + at, "PCIR", 4) || at <= ROM_SPARE) {
+        return;
+    }
+    memcpy(image + at + PCIR_VENDOR, pci->config + PCI_VENDOR_ID, 4); /* and the device's */
+    uint8_t sum = 0;
+    size_t checked = MIN(len, image[ROM_BLOCKS] * (size_t)512);
+    for (size_t i = 0; i < checked; i++) {
+        sum += image[i];
+    }
+    image[ROM_SPARE] -= sum;
+}
+
 static bool load_rom(PciDevice *pci, Error **errp)
 {
     const PciInfo *info = pci_info(pci);
@@ -267,6 +286,9 @@ static bool load_rom(PciDevice *pci, Error **errp)
         }
         error_free(err);
         return true;
+    }
+    if (!asked) {
+        name_rom(pci, image, len);
     }
     uint64_t size = PAGE_SIZE;
     while (size < len) {

@@ -200,5 +200,4 @@ for part; do
     kernels-i386) kernels_i386 ;;
     *) fail "no part '$part'" ;;
     esac
-    touch "$out/$part.done"
 done

@@ -14,6 +14,7 @@ reason. What a run leaves (command, serial text, screen) lies in --run-dir.
 import argparse
 import ctypes
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -322,14 +323,35 @@ class Run:
                     os.unlink(os.path.join(self.dir, name))
 
 
+def recipe(part):
+    """What a part is made by, as a number that changes with it: its function in media.sh and the
+    files of ours that this takes."""
+    with open(os.path.join(HERE, "media.sh")) as f:
+        text = re.search(r"^%s\(\) \{.*?^\}" % part.replace("-", "_"), f.read(), re.M | re.S)[0]
+    digest = hashlib.sha256(text.encode())
+    for name in re.findall(r"\$here/([\w.-]+)", text):
+        with open(os.path.join(HERE, name), "rb") as f:
+            digest.update(f.read())
+    return digest.hexdigest()
+
+
+def is_made(part):
+    try:
+        with open(os.path.join(MEDIA, part + ".done")) as f:
+            return f.read() == recipe(part)
+    except FileNotFoundError:
+        return False
+
+
 def make_media(parts):
-    """Makes what is not there yet, one process at a time. Returns {part: why it cannot be made}."""
+    """Makes what is not there yet, or by another recipe, one process at a time. Returns {part: why it
+    cannot be made}."""
     os.makedirs(MEDIA, exist_ok=True)
     problems = {}
     with open(os.path.join(MEDIA, "lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for part in parts:
-            if os.path.exists(os.path.join(MEDIA, part + ".done")):
+            if is_made(part):
                 continue
             print("# making guests: %s" % part, flush=True)
             done = subprocess.run(["sh", os.path.join(HERE, "media.sh"), MEDIA, part], check=False,
@@ -338,6 +360,9 @@ def make_media(parts):
             if done.returncode:
                 lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason"]
                 problems[part] = lines[-1]
+                continue
+            with open(os.path.join(MEDIA, part + ".done"), "w") as f:
+                f.write(recipe(part))
     return problems
 
 
