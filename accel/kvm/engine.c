@@ -64,23 +64,27 @@ static bool read_notify(KvmOptions *o, const Dict *opts, Error **errp)
     return true;
 }
 
-/* Only one value does what the rest of Vireo can do. */
-static bool read_unbuilt(const Dict *opts, Error **errp)
+static bool read_ring(KvmOptions *o, const Dict *opts, Error **errp)
 {
     uint64_t ring = 0;
     if (!dict_get_u64(opts, "dirty-ring-size", &ring, errp)) {
         return false;
     }
-    if (ring) {
+    if (ring > 65536 || (ring & (ring - 1))) {
         return error_set(errp,
-                         "dirty-ring-size=%llu: the dirty ring is not built; without the option "
-                         "the dirty log is used",
+                         "dirty-ring-size=%llu: want a power of two, the entries of each vCPU's ring, "
+                         "up to 65536; or 0, for the dirty log",
                          (unsigned long long)ring);
     }
-    if (dict_has(opts, "device") && strcmp(dict_get(opts, "device"), "/dev/kvm")) {
-        return error_set(errp, "device=%s: only /dev/kvm is built", dict_get(opts, "device"));
-    }
+    o->dirty_ring = (uint32_t)ring;
     return true;
+}
+
+static bool read_device(const Dict *opts, Error **errp)
+{
+    const char *device = dict_get(opts, "device");
+    return !device || !strcmp(device, "/dev/kvm") ||
+           error_set(errp, "device=%s: only /dev/kvm is built", device);
 }
 
 static bool read_options(KvmVm *vm, const Dict *opts, Error **errp)
@@ -94,18 +98,20 @@ static bool read_options(KvmVm *vm, const Dict *opts, Error **errp)
     if ((irqchip && !parse_irqchip(irqchip, &vm->wanted, errp)) ||
         (machine && !dict_get_size(machine, "kvm-shadow-mem", 1, &vm->options.shadow_mem, errp)) ||
         !dict_get_size(opts, "kvm-shadow-mem", 1, &vm->options.shadow_mem, errp) ||
-        !read_notify(&vm->options, opts, errp) || !read_unbuilt(opts, errp)) {
+        !read_notify(&vm->options, opts, errp) || !read_ring(&vm->options, opts, errp) ||
+        !read_device(opts, errp)) {
         return false;
     }
     const char *unknown = dict_unused(opts);
     if (unknown) {
         static const char *const words[] = { "kernel-irqchip", "kvm-shadow-mem", "notify-vmexit",
-                                             "notify-window", NULL };
+                                             "notify-window", "dirty-ring-size", NULL };
         const char *near = suggest(unknown, words);
         return near ? error_set(errp, "unknown option '%s', did you mean %s?", unknown, near)
                     : error_set(errp,
                                 "unknown option '%s'; there are kernel-irqchip, "
-                                "kvm-shadow-mem, notify-vmexit and notify-window",
+                                "kvm-shadow-mem, notify-vmexit, notify-window and "
+                                "dirty-ring-size",
                                 unknown);
     }
     return true;
@@ -204,6 +210,7 @@ bool kvm_vm_up(KvmVm *vm, Error **errp)
 static void vcpu_down(KvmVcpu *k)
 {
     if (k->fd >= 0) {
+        kvm_ring_close(k);
         munmap(k->run, k->vm->run_size);
         close(k->fd);
         k->fd = -1;
@@ -345,7 +352,7 @@ bool kvm_vcpu_up(KvmVcpu *k, Error **errp)
     k->run = run;
     k->v->halts_inside = kvm_halts_in_kernel(k);
     k->ready_for_interrupt = false;
-    return kvm_set_cpuid(k, errp) && kvm_state_init(k, errp);
+    return kvm_ring_open(k, errp) && kvm_set_cpuid(k, errp) && kvm_state_init(k, errp);
 }
 
 static bool kvm_vcpu_init(Vcpu *v, Error **errp)

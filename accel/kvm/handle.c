@@ -221,6 +221,14 @@ static bool handle_msr(KvmVcpu *k, bool write)
 
 /* ---- the rest ---- */
 
+static bool handle_ring_full(KvmVcpu *k)
+{
+    vm_lock();
+    kvm_ring_full(k);
+    vm_unlock();
+    return true;
+}
+
 static bool handle_system_event(KvmVcpu *k)
 {
     Machine *m = k->v->machine;
@@ -308,6 +316,7 @@ bool kvm_handle_exit(KvmVcpu *k, int r)
     case KVM_EXIT_IOAPIC_EOI: return handle_ioapic_eoi(k);
     case KVM_EXIT_HYPERCALL: return handle_hypercall(k);
     case KVM_EXIT_NOTIFY: return handle_notify(k);
+    case KVM_EXIT_DIRTY_RING_FULL: return handle_ring_full(k);
     case KVM_EXIT_INTR:
     case KVM_EXIT_NMI:             /* the host's own */
     case KVM_EXIT_IRQ_WINDOW_OPEN: /* run.c looks at that before each entry, */

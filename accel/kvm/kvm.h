@@ -31,6 +31,7 @@ typedef struct KvmOptions {
     bool notify;         /* a guest that lets no event in for so many ticks exits */
     uint32_t notify_window;
     bool notify_is_error;
+    uint32_t dirty_ring; /* entries of each vCPU's dirty ring; 0: the dirty log */
 } KvmOptions;
 
 typedef struct KvmVm {
@@ -66,6 +67,8 @@ typedef struct KvmVcpu {
     KvmVm *vm;
     int fd; /* KVM_CREATE_VCPU; -1: none now */
     struct kvm_run *run;
+    struct kvm_dirty_gfn *ring; /* dirty.c; NULL: the dirty log is used */
+    uint32_t ring_next;         /* entries ever taken from it; vm_lock */
     struct KvmState *state; /* state.c: MSR list, xsave buffer */
     struct KvmExits *exits; /* exits.c: counters */
     struct KvmDebug *debug; /* debug.c; NULL: nobody debugs */
@@ -144,6 +147,13 @@ bool kvm_slots_new(KvmVm *vm, Error **errp) MUST_USE;
 void kvm_slots_free(KvmVm *vm);
 bool kvm_slots_fill(KvmVm *vm, Error **errp) MUST_USE; /* a VM has come */
 void kvm_slots_clear(KvmVm *vm);                       /* and goes */
+
+/* dirty.c; vm_lock held. The vCPU's dirty ring, where the VM has them: mapped, and emptied before it
+ * goes. */
+bool kvm_ring_open(KvmVcpu *k, Error **errp) MUST_USE;
+void kvm_ring_close(KvmVcpu *k);
+void kvm_rings_empty(KvmVm *vm);
+void kvm_ring_full(KvmVcpu *k);  /* KVM_EXIT_DIRTY_RING_FULL */
 
 /* debug.c, own thread: after the registers have gone to the kernel; and KVM_EXIT_DEBUG. */
 void kvm_debug_load(KvmVcpu *k);

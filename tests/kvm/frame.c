@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Paints: 640x480 in 32 bits by the Bochs display interface, the first dot of lines 0 and 300 and the
- * last one of line 479 count up. Nothing but the dirty log tells of it.
+ * last one of line 479 count up, as does one of each of the first 1000 pages of video memory. Nothing
+ * but the dirty log tells of it.
  *
  * for: test_run.py
  */
 #include "guest.h"
 
-enum { LFB = 0xe0000000, DISPI_INDEX = 0x1ce, DISPI_DATA = 0x1cf };
+enum { LFB = 0xe0000000, PAGES = 1000, DOTS = 1024 /* a page */, DISPI_INDEX = 0x1ce, DISPI_DATA = 0x1cf };
 
 static uint32_t pci_read(unsigned dev, unsigned reg)
 {
@@ -40,7 +41,8 @@ void guest_main(void)
     put_text("# painting\n");
     for (uint32_t n = 1;; n++) {
         dot[0] = dot[300 * 640] = dot[480 * 640 - 1] = n & 0xffffff;
-        for (volatile int i = 0; i < 1000; i++) {
+        for (unsigned page = 0; page < PAGES; page++) {
+            dot[page * DOTS + 1] = n;
         }
     }
 }

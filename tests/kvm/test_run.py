@@ -3,6 +3,7 @@
 """-accel kvm seen from outside: the calls it makes, what info kvm and info exits say, the screen by
 way of the dirty log, clocks over stop and cont and over a host that stands still."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -62,7 +63,7 @@ class Hmp:
 class Vm:
     """A guest of this directory under KVM, with a monitor."""
 
-    def __init__(self, guest, *args, bits=64, options=(), wrapper=()):
+    def __init__(self, guest, *args, bits=64, options=(), wrapper=(), accel="kvm"):
         if run.lacks():
             skip(run.lacks())
         self.log = os.path.join(DIR.name, guest + ".out")
@@ -71,7 +72,7 @@ class Vm:
         for f in (self.log, path):
             if os.path.exists(f):
                 os.unlink(f)
-        cmd = run.command(VIREO, run.build(guest, DIR.name, bits), self.log, ["-accel", "kvm"], 1,
+        cmd = run.command(VIREO, run.build(guest, DIR.name, bits), self.log, ["-accel", accel], 1,
                           list(options) + ["-monitor", "unix:%s,server,nowait" % path] + list(args))
         self.err = tempfile.TemporaryFile()
         self.proc = subprocess.Popen(list(wrapper) + cmd, stdin=subprocess.DEVNULL, stderr=self.err)
@@ -148,7 +149,7 @@ def test_info():
                 raise Failure("info exits: want %s, got\n%s" % (part, text))
 
 
-def test_screen():
+def watch_screen(accel):
     def dots():
         vm.hmp("screendump " + vm.dump)
         with open(vm.dump, "rb") as f:
@@ -158,7 +159,7 @@ def test_screen():
             return None
         at = lambda n: data[m.end() + 3 * n:m.end() + 3 * n + 3]
         return at(0), at(300 * 640), at(480 * 640 - 1)
-    with Vm("frame", "-vga", "std", bits=32) as vm:
+    with Vm("frame", "-vga", "std", bits=32, accel=accel) as vm:
         vm.wait(lambda: dots() and any(dots()[0]), "picture")
         for _ in range(3):
             before = dots()
@@ -166,6 +167,34 @@ def test_screen():
         vm.hmp("stop")
         first = dots()
         check("stopped", first, dots())
+        return vm.hmp("info exits")
+
+
+def test_screen():
+    watch_screen("kvm")
+
+
+def has_ring():
+    with open("/dev/kvm", "rb") as f:
+        return fcntl.ioctl(f, 0xae03, 192) > 0 or fcntl.ioctl(f, 0xae03, 223) > 0
+
+
+def test_dirty_ring():
+    """The same by rings, which are full now and then: the guest writes more pages than they hold."""
+    if run.lacks():
+        skip(run.lacks())
+    if not has_ring():
+        refuses("no dirty ring", "-accel", "kvm,dirty-ring-size=1024")
+        skip("this KVM has no dirty ring")
+    exits = watch_screen("kvm,dirty-ring-size=1024")
+    if "dirty-ring-full" not in exits:
+        raise Failure("info exits: want dirty-ring-full, got\n" + exits)
+    # Rings go and come with the engine.
+    with Vm("frame", "-vga", "std", bits=32, accel="kvm,dirty-ring-size=1024") as vm:
+        for _ in range(5):
+            check("to jit", "", vm.hmp("accel all interp"))
+            check("to kvm", "", vm.hmp("accel all kvm"))
+            vm.hmp("screendump " + vm.dump)
 
 
 def refuses(want, *args):
@@ -182,7 +211,8 @@ def test_options():
         skip(run.lacks())
     refuses("did you mean kernel-irqchip?", "-accel", "kvm,kernel-irqchp=on")
     refuses("kernel-irqchip=maybe: want on, split or off", "-accel", "kvm", "-M", "kernel-irqchip=maybe")
-    refuses("the dirty ring is not built", "-accel", "kvm,dirty-ring-size=4096")
+    refuses("want a power of two", "-accel", "kvm,dirty-ring-size=1000")
+    refuses("want a power of two", "-accel", "kvm,dirty-ring-size=131072")
     refuses("notify-vmexit=x: want run", "-accel", "kvm,notify-vmexit=x")
     refuses("use -accel kvm", "-accel", "interp", "-overcommit", "cpu-pm=on")
     refuses("there are mem-lock and cpu-pm", "-overcommit", "mem-luck=on")
