@@ -4,7 +4,7 @@
  * the interrupt must not be lost over it. A local APIC whose vector got lost is silent from then on.
  *
  * bits: 64
- * modes: on split off
+ * modes: off
  * options: -device pc-testdev
  */
 #include "guest.h"
