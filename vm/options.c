@@ -182,7 +182,7 @@ static const OptionRow table[] = {
     FLAG("no-shutdown", no_shutdown, "stop but stay when the guest powers off"),
 
     SECTION("Disks"),
-    { "drive", NULL, "file=FILE[,if=ide|floppy|none][,format=raw][,media=disk|cdrom][,...]",
+    { "drive", NULL, "file=FILE[,if=ide|virtio|floppy|none][,format=raw][,media=disk|cdrom][,...]",
       "a disk or CD and its image", do_drive, 0, NULL },
     LIST("blockdev", "driver=DRIVER,node-name=NAME[,...]", blockdev,
          "a block node for -device X,drive=NAME; also as JSON"),
