@@ -82,6 +82,38 @@ start -display none -nodefaults -bios /guest/exit.bin -device isa-debug-exit,iob
 finish 30
 """
 
+# Each of the three dots that tests/kvm/frame.c paints has to change, twice, and none once it is stopped.
+RING = """
+dots() {
+    rm -f /tmp/dump
+    tell 'screendump /tmp/dump'
+    until [ "$(stat -c %s /tmp/dump 2>/dev/null)" = 921615 ]; do
+        kill -0 $vireo || break
+        sleep 0.2
+    done
+    for at in 0 192000 307199; do
+        dd if=/tmp/dump bs=3 skip=$((at + 5)) count=1 2>/dev/null | od -An -tx1 | tr -d ' '
+    done
+}
+all_changed() {
+    set -- $1 $2
+    [ "$1" != "$4" ] && [ "$2" != "$5" ] && [ "$3" != "$6" ]
+}
+start -accel kvm,dirty-ring-size=1024 -m 32 -nodefaults -vga std -display none -bios /kvm/frame-32.bin \
+    -debugcon file:/tmp/console -monitor stdio
+wait_for /tmp/console painting 60
+sleep 2
+a=$(dots); sleep 2; b=$(dots); sleep 2; c=$(dots)
+tell stop; d=$(dots); e=$(dots)
+say "DOTS" $a, $b, $c, $d, $e
+all_changed "$a" "$b" && all_changed "$b" "$c" || say "FAIL a dot stands still"
+[ "$d" = "$e" ] || say "FAIL a stopped guest paints"
+tell 'info exits'; tell quit
+finish 30
+grep -q dirty-ring-full /tmp/out || say "FAIL the ring was never full"
+"""
+
+
 def load_kvm_runner():
     path = os.path.join(ROOT, "tests/kvm/run.py")
     spec = importlib.util.spec_from_file_location("kvm_run", path)
@@ -131,6 +163,7 @@ CASES = {
     "off": ("kernel-irqchip=off", 500, to_prompt("-accel kvm -M kernel-irqchip=off -smp 2")),
     "switch": ("kvm, jit, kvm, jit, kvm under a working guest", 900, switching("-accel kvm -smp 1")),
     "switch-smp2": ("the same on 2 CPUs", 900, switching("-accel kvm -smp 2")),
+    "ring": ("the screen by the dirty ring, on 1 CPU", 120, RING),
     "default": ("no -accel: KVM, which is fast here", 40, DEFAULT),
     "unit": ("the unit tests of KVM", 120, UNIT),
     "guests": ("the guests of tests/kvm", 400, GUESTS),
@@ -258,6 +291,7 @@ def bed(tmp, unit, guests):
             put_program(root, "/tests/" + os.path.basename(path), path)
     if guests:
         kvm_guests(root, tmp)
+    put(root, "/kvm/frame-32.bin", load_kvm_runner().build("frame", tmp, 32))
     pack(root, os.path.join(tmp, "bed.cpio"))
     return parts + "/linux", os.path.join(tmp, "bed.cpio"), guest
 
