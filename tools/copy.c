@@ -5,6 +5,9 @@
  * write, the first failure. A worker takes a part, reads it without the mutex, waits for its turn if
  * the target is written in order, writes, and takes the next. Parts are aligned to the target's
  * clusters, so that no cluster is written by two.
+ *
+ * Of writers to one file through the page cache the kernel lets one in at a time, and the others
+ * spin: a fifth of all processor time. So such a target is written in order, while others read.
  */
 #include "tools/copy.h"
 
@@ -16,7 +19,7 @@
 #include "block/chain.h"
 #include "util/alloc.h"
 
-enum { CHUNK = 1 << 20, MAX_ZEROES = 1 << 28, SALVAGE_BLOCK = 512 };
+enum { CHUNK = 1 << 20, MAX_ZEROES = 1 << 28, SALVAGE_BLOCK = 512, MAX_COPIERS = 16 };
 
 typedef enum Kind { KIND_DATA, KIND_ZERO, KIND_SKIP } Kind;
 
@@ -31,7 +34,9 @@ typedef struct Run {
         granule; /* parts begin at multiples of align, zeroes are looked for in granules */
     size_t chunk;
     pthread_mutex_t mutex;
-    pthread_cond_t turn_changed;
+    /* For the turn of part N: of index N % MAX_COPIERS. Ordered parts under way are neighbours and no
+     * more than workers, so that each has its own and nobody is woken in vain. */
+    pthread_cond_t turn_came[MAX_COPIERS];
     /* all below: mutex */
     uint64_t next, known_to; /* known_to: the end of what kind is said of */
     Kind kind;
@@ -102,6 +107,14 @@ static void salvage(Run *r, uint64_t offset, uint8_t *buf, uint64_t len)
 
 /* ---- the plan ---- */
 
+/* mutex held */
+static void wake_all(Run *r)
+{
+    for (size_t i = 0; i < MAX_COPIERS; i++) {
+        pthread_cond_broadcast(&r->turn_came[i]);
+    }
+}
+
 static void fail(Run *r, int error, const char *what, const char *name, uint64_t offset)
 {
     pthread_mutex_lock(&r->mutex);
@@ -109,7 +122,7 @@ static void fail(Run *r, int error, const char *what, const char *name, uint64_t
         error_set_errno(&r->error, error, "%s '%s' at byte %" PRIu64 " failed", what, name, offset);
     }
     r->failed = true;
-    pthread_cond_broadcast(&r->turn_changed);
+    wake_all(r);
     pthread_mutex_unlock(&r->mutex);
 }
 
@@ -155,6 +168,7 @@ static bool take(Run *r, Part *p)
         if (img_interrupted()) {
             r->failed = true;
             error_set(&r->error, "interrupted; '%s' is not complete", c->target->filename);
+            wake_all(r);
             break;
         }
         error = r->next < r->known_to ? 0 : look(r);
@@ -177,7 +191,6 @@ static bool take(Run *r, Part *p)
         r->next += len;
     }
     uint64_t at = r->next;
-    pthread_cond_broadcast(&r->turn_changed);
     pthread_mutex_unlock(&r->mutex);
     if (error) {
         fail(r, error, "looking at", c->sources[0]->filename, at);
@@ -189,7 +202,7 @@ static bool wait_for_turn(Run *r, const Part *p)
 {
     pthread_mutex_lock(&r->mutex);
     while (r->c->ordered && !r->failed && r->turn != p->number) {
-        pthread_cond_wait(&r->turn_changed, &r->mutex);
+        pthread_cond_wait(&r->turn_came[p->number % MAX_COPIERS], &r->mutex);
     }
     bool ok = !r->failed;
     pthread_mutex_unlock(&r->mutex);
@@ -203,7 +216,7 @@ static void part_done(Run *r, const Part *p)
     r->done += p->len;
     img_progress(r->c->progress, r->done);
     if (r->c->ordered) {
-        pthread_cond_broadcast(&r->turn_changed);
+        pthread_cond_signal(&r->turn_came[r->turn % MAX_COPIERS]);
     }
     pthread_mutex_unlock(&r->mutex);
 }
@@ -211,6 +224,12 @@ static void part_done(Run *r, const Part *p)
 /* ---- writing ---- */
 
 typedef enum Todo { TODO_NOTHING, TODO_ZERO, TODO_WRITE } Todo;
+
+/* What a worker has for its part. */
+typedef struct Buffers {
+    uint8_t *bytes, *behind; /* behind: only where c->behind */
+    uint8_t *todo;           /* a Todo for each granule */
+} Buffers;
 
 static Todo todo(const Run *r, const uint8_t *buf, const uint8_t *behind, uint64_t len)
 {
@@ -222,6 +241,15 @@ static Todo todo(const Run *r, const uint8_t *buf, const uint8_t *behind, uint64
         return c->target_is_zero && !behind ? TODO_NOTHING : TODO_ZERO;
     }
     return TODO_WRITE;
+}
+
+/* All that takes looking is done before the part's turn comes. */
+static void look_at_granules(const Run *r, const Part *p, const Buffers *b)
+{
+    for (uint64_t at = 0, i = 0; at < p->len; at += r->granule, i++) {
+        b->todo[i] = (uint8_t)todo(r, b->bytes + at, b->behind ? b->behind + at : NULL,
+                                   MIN(r->granule, p->len - at));
+    }
 }
 
 static int do_write(const Run *r, Todo what, uint64_t offset, const uint8_t *buf, uint64_t len)
@@ -237,27 +265,23 @@ static int do_write(const Run *r, Todo what, uint64_t offset, const uint8_t *buf
 }
 
 /* Neighbouring granules that need the same go together, but compressed ones. */
-static int write_data(Run *r, const Part *p, const uint8_t *buf, const uint8_t *behind,
-                      uint64_t *failed_at)
+static int write_data(const Run *r, const Part *p, const Buffers *b, uint64_t *failed_at)
 {
-    uint64_t from = 0;
-    Todo what = TODO_NOTHING;
-    for (uint64_t at = 0; at < p->len;) {
-        uint64_t len = MIN(r->granule, p->len - at);
-        Todo now = todo(r, buf + at, behind ? behind + at : NULL, len);
-        if (now != what || (now == TODO_WRITE && r->c->compress)) {
-            *failed_at = p->offset + from;
-            int error = do_write(r, what, p->offset + from, buf + from, at - from);
-            if (error) {
-                return error;
-            }
-            from = at;
-            what = now;
+    uint64_t nr = (p->len + r->granule - 1) / r->granule;
+    for (uint64_t from = 0, end; from < nr; from = end) {
+        Todo what = (Todo)b->todo[from];
+        end = from + 1;
+        while (end < nr && b->todo[end] == what && !(what == TODO_WRITE && r->c->compress)) {
+            end++;
         }
-        at += len;
+        uint64_t at = from * r->granule, len = MIN(end * r->granule, p->len) - at;
+        *failed_at = p->offset + at;
+        int error = do_write(r, what, *failed_at, b->bytes + at, len);
+        if (error) {
+            return error;
+        }
     }
-    *failed_at = p->offset + from;
-    return from < p->len ? do_write(r, what, p->offset + from, buf + from, p->len - from) : 0;
+    return 0;
 }
 
 /* What the target reads as now; past the end of that, zeroes. */
@@ -268,12 +292,12 @@ static int read_behind(BlockNode *n, uint64_t offset, uint8_t *buf, uint64_t len
     return block_pread(n, offset, buf, inside);
 }
 
-static bool copy_part(Run *r, const Part *p, uint8_t *buf, uint8_t *behind)
+static bool copy_part(Run *r, const Part *p, const Buffers *b)
 {
     Copy *c = r->c;
     uint64_t at = p->offset;
     int error = 0;
-    if (p->kind == KIND_ZERO && !behind) {
+    if (p->kind == KIND_ZERO && !b->behind) {
         error = wait_for_turn(r, p) ? block_write_zeroes(c->target, p->offset, p->len, true) : 0;
         if (error) {
             fail(r, error, "writing", c->target->filename, at);
@@ -281,50 +305,60 @@ static bool copy_part(Run *r, const Part *p, uint8_t *buf, uint8_t *behind)
         return !error;
     }
     if (p->kind == KIND_ZERO) {
-        memset(buf, 0, p->len);
-    } else if ((error = read_sources(c, p->offset, buf, p->len, &at)) != 0) {
+        memset(b->bytes, 0, p->len);
+    } else if ((error = read_sources(c, p->offset, b->bytes, p->len, &at)) != 0) {
         if (!c->salvage) {
             BlockNode *n = source_at(c, &(uint64_t){ p->offset + c->skip });
             fail(r, error, "reading", (n ? n : c->sources[0])->filename, at);
             return false;
         }
-        salvage(r, p->offset, buf, p->len);
+        salvage(r, p->offset, b->bytes, p->len);
     }
-    if (behind && (error = read_behind(c->behind, p->offset, behind, p->len)) != 0) {
+    if (b->behind && (error = read_behind(c->behind, p->offset, b->behind, p->len)) != 0) {
         fail(r, error, "reading", c->behind->filename, p->offset);
         return false;
     }
+    look_at_granules(r, p, b);
     if (!wait_for_turn(r, p)) {
         return false;
     }
-    error = write_data(r, p, buf, behind, &at);
+    error = write_data(r, p, b, &at);
     if (error) {
         fail(r, error, "writing", c->target->filename, at);
     }
     return !error;
 }
 
+static bool buffers_init(Buffers *b, const Run *r)
+{
+    void *bytes = NULL, *behind = NULL;
+    bool ok = !posix_memalign(&bytes, 4096, r->chunk) &&
+              (!r->c->behind || !posix_memalign(&behind, 4096, r->chunk));
+    *b = (Buffers){ bytes, behind, malloc(r->chunk / r->granule + 1) };
+    return ok && b->todo;
+}
+
 static void *work(void *opaque)
 {
     Run *r = opaque;
-    void *buf = NULL, *behind = NULL;
-    if (posix_memalign(&buf, 4096, r->chunk) ||
-        (r->c->behind && posix_memalign(&behind, 4096, r->chunk))) {
+    Buffers b;
+    if (!buffers_init(&b, r)) {
         fail(r, ENOMEM, "copying to", r->c->target->filename, 0);
     }
     Part p = { .len = 0 };
-    while (take(r, &p) && copy_part(r, &p, buf, behind)) {
+    while (take(r, &p) && copy_part(r, &p, &b)) {
         part_done(r, &p);
     }
-    free(buf);
-    free(behind);
+    free(b.bytes);
+    free(b.behind);
+    free(b.todo);
     return NULL;
 }
 
 /* Signals belong to the main thread, which works as well. */
 static void run_workers(Run *r, unsigned nr)
 {
-    pthread_t threads[64];
+    pthread_t threads[MAX_COPIERS];
     unsigned started = 0;
     sigset_t all, old;
     sigfillset(&all);
@@ -342,9 +376,10 @@ static void run_workers(Run *r, unsigned nr)
 bool copy_run(Copy *c, Error **errp)
 {
     uint64_t cluster = c->target->cluster_size, sparse = c->sparse ? c->sparse : 4096;
-    Run r = { .c = c,
-              .mutex = PTHREAD_MUTEX_INITIALIZER,
-              .turn_changed = PTHREAD_COND_INITIALIZER };
+    Run r = { .c = c, .mutex = PTHREAD_MUTEX_INITIALIZER };
+    for (size_t i = 0; i < MAX_COPIERS; i++) {
+        pthread_cond_init(&r.turn_came[i], NULL);
+    }
     r.align = cluster ? cluster : 4096;
     r.granule = c->compress ? cluster : MAX(sparse, MIN(r.align, 64 * KiB));
     r.align = MAX(r.align, r.granule);

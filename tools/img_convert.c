@@ -215,9 +215,11 @@ static bool convert(Convert *v, const BlockDriver *d, Error **errp)
     if (!open_behind(v, errp) || !open_target(v, d, errp)) {
         return false;
     }
-    /* Only formats that lay out their file as they go care for the order, and compressed
-     * clusters are packed wherever they come. */
-    v->copy.ordered = v->copy.target->cluster_size && !v->out_of_order && !v->copy.compress;
+    /* Formats lay out their file as they go, and the page cache takes one writer at a time;
+     * compressed clusters are packed wherever they come. */
+    const BlockNode *t = v->copy.target;
+    v->copy.ordered =
+        (t->cluster_size || !t->flags.direct) && !v->out_of_order && !v->copy.compress;
     v->copy.progress = &v->progress;
     bool ok = copy_run(&v->copy, errp);
     img_progress_end(&v->progress);
