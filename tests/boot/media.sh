@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Makes guests of Debian packages alone: media.sh DIR PART...
-# Parts: grub memtest isolinux installer kernels-i386 busybox network storage debian. On failure the last
-# line on stderr says why. Only 'debian' needs root; all need apt-get and a mirror.
+# Parts: grub memtest isolinux installer kernels-i386 busybox network iperf storage debian. On failure
+# the last line on stderr says why. Only 'debian' needs root; all need apt-get and a mirror.
 set -e
 here=$(cd "$(dirname "$0")" && pwd)
 scripts=$here/../../scripts
@@ -109,6 +109,34 @@ network() {
     python3 "$scripts/initramfs" "$root" "$out/net-amd64.initrd.gz"
 }
 
+# The same with iperf3 and its libraries; the directory iperf3 has them for this host.
+iperf() {
+    package=$(newest amd64 linux-image-amd64)
+    [ -n "$package" ] || fail "no package linux-image-amd64"
+    unpack amd64 "$work/linux-amd64" "$package"
+    unpack amd64 "$work/busybox-amd64" busybox-static
+    rm -rf "$work/iperf-amd64"
+    unpack amd64 "$work/iperf-amd64" iperf3 libiperf0 libsctp1 libssl3 libc6
+    cp "$work"/linux-amd64/boot/vmlinuz-* "$out/linux-amd64"
+    root=$work/initrd-iperf
+    rm -rf "$root" "$out/iperf3"
+    mkdir -p "$root/bin" "$root/lib" "$root/lib64" "$root/proc" "$root/sys" "$root/dev" "$root/etc" "$root/tmp" \
+        "$root/modules" "$root/usr/bin" "$out/iperf3"
+    for f in usr/bin/iperf3 lib64/ld-linux-x86-64.so.2; do
+        cp -L "$work/iperf-amd64/$f" "$root/$f" && cp -L "$work/iperf-amd64/$f" "$out/iperf3/"
+    done
+    for f in libc.so.6 libm.so.6 libcrypto.so.3 libssl.so.3 libsctp.so.1 libiperf.so.0; do
+        so=$(find "$work/iperf-amd64/lib" "$work/iperf-amd64/usr/lib" -name "$f" | head -n 1)
+        [ -n "$so" ] || fail "no $f in Debian's packages"
+        cp -L "$so" "$root/lib/" && cp -L "$so" "$out/iperf3/"
+    done
+    cp "$work/busybox-amd64/bin/busybox" "$root/bin/"
+    "$scripts/kernel-modules" "$work/linux-amd64/lib/modules" "$root/modules" virtio_pci virtio_net e1000
+    cp "$here/net-init" "$root/init"
+    chmod 755 "$root/init"
+    python3 "$scripts/initramfs" "$root" "$out/iperf-amd64.initrd.gz"
+}
+
 # An initial RAM disk with the drivers of disk controllers and file systems.
 storage() {
     package=$(newest amd64 linux-image-amd64)
@@ -196,7 +224,7 @@ X
 
 for part; do
     case $part in
-    grub | memtest | isolinux | installer | busybox | network | storage | debian) $part ;;
+    grub | memtest | isolinux | installer | busybox | network | iperf | storage | debian) $part ;;
     kernels-i386) kernels_i386 ;;
     *) fail "no part '$part'" ;;
     esac
