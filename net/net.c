@@ -149,7 +149,7 @@ void net_flush(NetClient *nc)
 
 void net_flush_later(NetClient *nc)
 {
-    if (!list_empty(&nc->waiting) || nc->refused) {
+    if (!list_empty(&nc->waiting) || nc->refused || (nc->peer && nc->peer->stopped)) {
         bh_schedule(&nc->flush_bh);
     }
 }

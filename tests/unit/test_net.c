@@ -17,7 +17,7 @@
 
 typedef struct Box {
     NetClient nc;
-    bool busy;
+    bool busy, once; /* once: busy after the next packet */
     unsigned resumed, links, peers, closed;
     size_t nr;
     struct {
@@ -38,6 +38,7 @@ static bool box_receive(NetClient *nc, const NetPacket *p)
 {
     Box *b = container_of(nc, Box, nc);
     size_t i = b->nr++ % ARRAY_SIZE(b->got);
+    b->busy |= b->once;
     b->got[i].len = p->len;
     b->got[i].offload = p->offload;
     net_iov_copy(b->got[i].data, sizeof(b->got[i].data), p->iov, p->nr_iov, 0);
@@ -147,6 +148,28 @@ static void test_back_pressure(void **state)
     net_purge(&b->nc);
     assert_int_equal(b->nc.nr_waiting, 0);
     assert_int_equal(a->resumed, 2);
+    net_client_delete(&a->nc);
+    net_client_delete(&b->nc);
+}
+
+/* What waited fills it to the brim: who was stopped goes on when there is room again. */
+static void test_full_after_flush(void **state)
+{
+    (void)state;
+    Box *a, *b;
+    setup_pair(&a, &b);
+    b->busy = true;
+    assert_false(net_send_buf(&a->nc, "1", 1));
+    b->busy = false;
+    b->once = true;
+    net_flush_later(&b->nc);
+    main_loop_step(0);
+    assert_int_equal(b->nr, 1);
+    assert_int_equal(a->resumed, 0);
+    b->busy = false;
+    net_flush_later(&b->nc);
+    main_loop_step(0);
+    assert_int_equal(a->resumed, 1);
     net_client_delete(&a->nc);
     net_client_delete(&b->nc);
 }
@@ -465,6 +488,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_delivery), cmocka_unit_test(test_back_pressure),
+        cmocka_unit_test(test_full_after_flush),
         cmocka_unit_test(test_links),    cmocka_unit_test(test_filters),
         cmocka_unit_test(test_options),  cmocka_unit_test(test_nics),
         cmocka_unit_test(test_macs),     cmocka_unit_test(test_segments),
