@@ -68,18 +68,14 @@ def compile_c(path, obj, bits, cc, flags=()):
     subprocess.run(["as", "--64", "-o", obj, asm], check=True)
 
 
-def build(name, out, cc, bits=64, flags=()):
-    """Returns the path of NAME's 64 KiB image. flags: more of them, for C."""
+def build_image(paths, image, cc, bits=64, flags=()):
+    """Makes a 64 KiB image of these sources and lib.S. flags: more of them, for C."""
     # clang's own assembler does not know "offset 1b" for what it is
     use_as = ["-fno-integrated-as"] if "clang" in cc else []
-    image = os.path.join(out, "%s-%d.bin" % (name, bits))
     objects = []
-    parts = ["lib.S", os.path.basename(source(name))]
-    if parts[1].endswith(".c"):
-        parts.insert(1, "crt.S")
-    for part in parts:
-        path, obj = os.path.join(HERE, part), image[:-4] + "." + part[:-2] + ".o"
-        if part.endswith(".c"):
+    for path in [os.path.join(HERE, "lib.S")] + paths:
+        obj = image[:-4] + "." + os.path.basename(path)[:-2] + ".o"
+        if path.endswith(".c"):
             compile_c(path, obj, bits, cc, flags)
         else:
             subprocess.run([cc, "-m64", "-DBITS=%d" % bits, "-c", "-o", obj, path] + use_as,
@@ -91,6 +87,13 @@ def build(name, out, cc, bits=64, flags=()):
     subprocess.run(["objcopy", "-O", "binary", "-j", ".text", "-j", ".utext", "-j", ".data",
                     "-j", ".reset", elf, image], check=True)
     return image
+
+
+def build(name, out, cc, bits=64, flags=()):
+    """Returns the path of NAME's image."""
+    crt = [os.path.join(HERE, "crt.S")] if source(name).endswith(".c") else []
+    return build_image(crt + [source(name)], os.path.join(out, "%s-%d.bin" % (name, bits)), cc, bits,
+                       flags)
 
 
 def ends_by_reset(name):

@@ -64,22 +64,9 @@ def head(name, key):
 
 def build(name, out, bits=64, cc="gcc"):
     """The path of a guest's 64 KiB image."""
-    image = os.path.join(out, "%s-%d.bin" % (name, bits))
-    objects = []
-    for part in ("lib.S", "crt.S", name + ".c"):
-        path = os.path.join(HERE if part == name + ".c" else CPU, part)
-        objects.append(image[:-4] + "." + part[:-2] + ".o")
-        if part.endswith(".c"):
-            cpu_run.compile_c(path, objects[-1], bits, cc, ["-I" + CPU])
-        else:
-            subprocess.run([cc, "-m64", "-DBITS=%d" % bits, "-c", "-o", objects[-1], path] +
-                           (["-fno-integrated-as"] if "clang" in cc else []), check=True)
-    elf = image[:-4] + ".elf"
-    subprocess.run(["ld", "-m", "elf_x86_64", "--no-warn-rwx-segments", "-z", "noexecstack", "-T",
-                    os.path.join(CPU, "rom.ld"), "-o", elf] + objects, check=True)
-    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", "-j", ".utext", "-j", ".data",
-                    "-j", ".reset", elf, image], check=True)
-    return image
+    sources = [os.path.join(CPU, "crt.S"), os.path.join(HERE, name + ".c")]
+    return cpu_run.build_image(sources, os.path.join(out, "%s-%d.bin" % (name, bits)), cc, bits,
+                               ["-I" + CPU])
 
 
 def accel(mode):
