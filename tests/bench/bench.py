@@ -12,6 +12,7 @@ import json
 import os
 import select
 import shlex
+import shutil
 import signal
 import statistics
 import subprocess
@@ -173,12 +174,15 @@ def make_iso(work, build, image, append):
 
 
 def make_disk(path, mib=256):
-    if not path.exists() or path.stat().st_size != mib << 20:
+    """Anew each time, since the last guest wrote to its own."""
+    original = path.with_suffix(".orig")
+    if not original.exists() or original.stat().st_size != mib << 20:
         import random
         rng = random.Random(1)
-        with open(path, "wb") as f:
+        with open(original, "wb") as f:
             for _ in range(mib):
                 f.write(rng.randbytes(1 << 20))
+    shutil.copyfile(original, path)
     return path
 
 
@@ -260,13 +264,13 @@ def run(a):
     for rep in range(a.repeat):
         turn = targets[rep % len(targets):] + targets[:rep % len(targets)]
         for image in a.sets.split(","):
-            if image == "disk":
-                make_disk(a.work / "disk.img")
             names = [n for n in workload_names(a.build, image)
                      if (not only or n in only) and n not in skip]
             for t in turn:
                 if image == "disk" and not t.disk_args and t.name != "native":
                     continue
+                if image == "disk":
+                    make_disk(a.work / "disk.img")
                 busy = {"load_before": os.getloadavg()[0], "probe_s": host_speed(a.build)}
                 record = measure(t, a, image, names, rep)
                 record.update(busy)

@@ -43,6 +43,25 @@ def make_source(name, size, seed=1):
             at += length
 
 
+def make_full(name, size, seed=2):
+    """No zeroes and no holes."""
+    rng = random.Random(seed)
+    parts = [rng.randbytes(1 << 20) for _ in range(8)]
+    with open(name, "wb") as f:
+        for _ in range(size >> 20):
+            f.write(rng.choice(parts))
+
+
+def make_sparse(name, size, seed=3):
+    """Single pages far from each other."""
+    rng = random.Random(seed)
+    with open(name, "wb") as f:
+        f.truncate(size)
+        for _ in range(size >> 20):
+            f.seek(rng.randrange(size >> 12) << 12)
+            f.write(rng.randbytes(4096))
+
+
 CASES = [
     # name, command with {t} the tool, {d} the directory; what is removed before
     ("create raw", "create -q -f raw {d}/out 10G"),
@@ -51,13 +70,26 @@ CASES = [
     ("create qcow2 metadata", "create -q -f qcow2 -o preallocation=metadata {d}/out 4G"),
     ("create overlay", "create -q -f qcow2 -b {d}/src.qcow2 -F qcow2 {d}/out"),
     ("convert raw raw", "convert -f raw -O raw {d}/src.raw {d}/out"),
+    ("convert raw raw -S 0", "convert -S 0 -f raw -O raw {d}/src.raw {d}/out"),
+    ("convert raw raw -W", "convert -W -f raw -O raw {d}/src.raw {d}/out"),
     ("convert raw qcow2", "convert -f raw -O qcow2 {d}/src.raw {d}/out"),
     ("convert raw qcow2 -W", "convert -W -f raw -O qcow2 {d}/src.raw {d}/out"),
     ("convert qcow2 raw", "convert -f qcow2 -O raw {d}/src.qcow2 {d}/out"),
     ("convert qcow2 qcow2", "convert -f qcow2 -O qcow2 {d}/src.qcow2 {d}/out"),
+    ("convert full raw raw", "convert -f raw -O raw {d}/full.raw {d}/out"),
+    ("convert full raw qcow2", "convert -f raw -O qcow2 {d}/full.raw {d}/out"),
+    ("convert full qcow2 raw", "convert -f qcow2 -O raw {d}/full.qcow2 {d}/out"),
+    ("convert sparse raw raw", "convert -f raw -O raw {d}/sparse.raw {d}/out"),
+    ("convert sparse raw qcow2", "convert -f raw -O qcow2 {d}/sparse.raw {d}/out"),
+    ("convert sparse qcow2 raw", "convert -f qcow2 -O raw {d}/sparse.qcow2 {d}/out"),
     ("convert -c zlib", "convert -c -f raw -O qcow2 {d}/small.raw {d}/out"),
     ("convert -c zstd", "convert -c -o compression_type=zstd -f raw -O qcow2 {d}/small.raw {d}/out"),
+    ("convert -c zlib zlib", "convert -c -f qcow2 -O qcow2 {d}/zlib.qcow2 {d}/out"),
     ("convert zlib raw", "convert -f qcow2 -O raw {d}/zlib.qcow2 {d}/out"),
+    ("convert zlib qcow2", "convert -f qcow2 -O qcow2 {d}/zlib.qcow2 {d}/out"),
+    ("convert zstd raw", "convert -f qcow2 -O raw {d}/zstd.qcow2 {d}/out"),
+    ("convert flushed", "convert -t writeback -f raw -O qcow2 {d}/small.raw {d}/out"),
+    ("convert raw -t none", "convert -t none -f qcow2 -O raw {d}/small.qcow2 {d}/out"),
     ("compare", "compare -f raw -F qcow2 {d}/src.raw {d}/src.qcow2"),
     ("info", "info -f qcow2 {d}/src.qcow2"),
     ("map", "map --output=json -f qcow2 {d}/src.qcow2"),
@@ -95,8 +127,14 @@ def main():
     with tempfile.TemporaryDirectory(prefix="vireo-bench-") as d:
         make_source(os.path.join(d, "src.raw"), args.size << 20)
         make_source(os.path.join(d, "small.raw"), args.size // 8 << 20)
+        make_full(os.path.join(d, "full.raw"), args.size << 20)
+        make_sparse(os.path.join(d, "sparse.raw"), args.size << 22)
         for words in ("convert -f raw -O qcow2 {d}/src.raw {d}/src.qcow2",
-                      "convert -c -f raw -O qcow2 {d}/small.raw {d}/zlib.qcow2"):
+                      "convert -f raw -O qcow2 {d}/small.raw {d}/small.qcow2",
+                      "convert -f raw -O qcow2 {d}/full.raw {d}/full.qcow2",
+                      "convert -f raw -O qcow2 {d}/sparse.raw {d}/sparse.qcow2",
+                      "convert -c -f raw -O qcow2 {d}/small.raw {d}/zlib.qcow2",
+                      "convert -c -o compression_type=zstd -f raw -O qcow2 {d}/small.raw {d}/zstd.qcow2"):
             subprocess.run([theirs] + words.format(d=d).split(), check=True)
         print("%-24s %10s %10s %8s   %s" % ("median of %d" % args.runs, "vireo-img", "qemu-img", "ratio",
                                             "processor time"))
@@ -104,8 +142,8 @@ def main():
             if args.only not in name:
                 continue
             times = {ours: [], theirs: []}
-            for _ in range(args.runs):
-                for tool in (ours, theirs):
+            for turn in range(args.runs):
+                for tool in (ours, theirs) if turn % 2 else (theirs, ours):
                     times[tool].append(run(tool, words, d))
             if None in times[ours] + times[theirs]:
                 print("%-24s fails in %s" % (name, "vireo-img" if None in times[ours] else "qemu-img"))

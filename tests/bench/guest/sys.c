@@ -175,15 +175,15 @@ static uint64_t idle10(void)
     return 10;
 }
 
-static int open_disk(void)
+static int open_disk(int how)
 {
     static const char *const names[] = {"/dev/vda", "/dev/sda", "/dev/hda", "/disk"};
     const char *set = getenv("VB_DISK");
-    int fd = set ? open(set, O_RDONLY | O_DIRECT) : -1;
+    int fd = set ? open(set, how | O_DIRECT) : -1;
 
     for (int tries = 0; fd < 0 && tries < 50; tries++) {
         for (int i = 0; fd < 0 && i < 4; i++)
-            fd = open(names[i], O_RDONLY | O_DIRECT);
+            fd = open(names[i], how | O_DIRECT);
         if (fd < 0)
             usleep(100000); /* the driver may still be probing */
     }
@@ -195,7 +195,7 @@ static int open_disk(void)
 static uint64_t disk_read(unsigned long n, size_t size, int scattered)
 {
     uint8_t *buf = map(1 << 20, PROT_READ | PROT_WRITE);
-    int fd = open_disk();
+    int fd = open_disk(O_RDONLY);
     uint64_t blocks = (uint64_t)lseek(fd, 0, SEEK_END) / size, sum = 0;
     uint32_t seed = 21;
 
@@ -224,10 +224,26 @@ static uint64_t disk_seq_1m(void)
     return disk_read(reps(1000), 1 << 20, 0);
 }
 
+static uint64_t disk_write_1m(void)
+{
+    size_t size = 1 << 20;
+    uint8_t *buf = map(size, PROT_READ | PROT_WRITE);
+    int fd = open_disk(O_RDWR);
+    uint64_t blocks = (uint64_t)lseek(fd, 0, SEEK_END) / size, n = reps(1000);
+
+    memset(buf, 0x5a, size);
+    for (uint64_t i = 0; i < n; i++) {
+        buf[i % size] = (uint8_t)i;
+        if (pwrite(fd, buf, size, (off_t)(i % blocks * size)) != (ssize_t)size)
+            die("pwrite");
+    }
+    return n;
+}
+
 const struct bench sys_benches[] = {
     {"syscalls", syscalls}, {"pipe_pingpong", pipe_pingpong}, {"fork_exec", fork_exec},
     {"page_fault", page_fault}, {"file_tmpfs", file_tmpfs}, {"signals", signals},
     {"gettime", gettime}, {"port_io", port_io}, {"timer_sleep", timer_sleep},
     {"idle10", idle10}, {"disk_seq_4k", disk_seq_4k}, {"disk_rand_4k", disk_rand_4k},
-    {"disk_seq_1m", disk_seq_1m}, {NULL, NULL},
+    {"disk_seq_1m", disk_seq_1m}, {"disk_write_1m", disk_write_1m}, {NULL, NULL},
 };
