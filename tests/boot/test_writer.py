@@ -175,12 +175,16 @@ class Writer:
 
     def wait(self, what, until):
         end = time.monotonic() + 60 * SLOW
-        with self.more:
-            while not until():
-                if not self.more.wait(.05) and (time.monotonic() > end or self.proc.poll() is not None):
-                    if until():
-                        return
-                    self.fail(what)
+        while not until():
+            if self.proc.poll() is not None:
+                self.thread.join()  # what it said last is on its way
+                if until():
+                    return
+                self.fail(what)
+            if time.monotonic() > end:
+                self.fail(what)
+            with self.more:
+                self.more.wait(.02)
 
     def flushed(self):
         return self.said.count(b".")
