@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * libFuzzer on qcow2 images: the input says which image, how it is damaged, and what is done to it
- * then. tests/fuzz/qcow2.py builds and runs this.
+ * then.
  */
 #include <fcntl.h>
 

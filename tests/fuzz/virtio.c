@@ -1,24 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * libFuzzer on virtio: the input is what a driver does with a disk, a source of random numbers, a
- * balloon or serial ports by registers, rings of both kinds, and tables in memory.
- * tests/fuzz/virtio.py builds and runs this.
+ * balloon, serial ports or a network card by registers, rings of both kinds, and tables in memory.
  */
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "block/block.h"
-#include "chardev/chardev.h"
-#include "hw/core/machine.h"
 #include "hw/virtio/virtio_pci.h"
+#include "tests/fuzz/box.h"
+#include "tests/fuzz/frames.h"
+#include "util/main_loop.h"
 #include "util/timer.h"
-#include "util/vm_lock.h"
 
 enum {
-    RAM = 1 << 20,
     BAR = 0xe0000000,
     MSIX = 0xe1000000,
     PORTS = 0xc000,
@@ -33,75 +29,13 @@ enum {
     TABLES = 0x60000,
     NR_QUEUES = 8,
     FIRST_SLOT = 3,
-    NR_DEVICES = 8
+    NR_SLOTS = 8,
+    NR_DEVICES = 10
 };
 
-static Machine machine;
-static PciBus pci;
-static char image[64];
 static unsigned slot; /* of the device that is driven */
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 /* ---- the machine ---- */
-
-static void must(bool ok, Error *err)
-{
-    if (!ok) {
-        error_report(err);
-        abort();
-    }
-}
-
-static void make(const char *text, const char *first, bool (*fn)(Dict *opts, Error **errp))
-{
-    Error *err = NULL;
-    Dict *opts = dict_parse(text, first, &err);
-    must(opts && fn(opts, &err), err);
-    dict_free(opts);
-}
-
-static bool new_drive(Dict *opts, Error **errp)
-{
-    return drive_create(opts, errp) != NULL;
-}
-
-static bool new_chardev(Dict *opts, Error **errp)
-{
-    return chardev_create(opts, errp) != NULL;
-}
-
-static bool new_device(Dict *opts, Error **errp)
-{
-    return device_create(&machine, opts, errp) != NULL;
-}
-
-static void make_drives(void)
-{
-    snprintf(image, sizeof(image), "/tmp/vireo-fuzz-XXXXXX");
-    int fd = mkstemp(image);
-    if (fd < 0 || ftruncate(fd, 1 << 20)) {
-        abort();
-    }
-    close(fd);
-    for (unsigned n = 0; n < 2; n++) {
-        char text[200];
-        snprintf(text, sizeof(text), "id=d%u,format=raw,file.locking=off,file=%s", n, image);
-        make(text, NULL, new_drive);
-    }
-}
-
-static unsigned map_irq(PciDevice *dev, unsigned pin)
-{
-    (void)dev;
-    return pin;
-}
-
-static void remove_image(void)
-{
-    unlink(image);
-}
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -112,68 +46,30 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         "virtio-rng-pci,addr=6,packed=on,ioeventfd=on",
         "virtio-balloon-pci,addr=7,packed=on,free-page-reporting=on,guest-stats-polling-interval=1",
         "virtio-serial-pci,addr=8,id=s,max_ports=3",
+        "virtio-net-pci,addr=9,netdev=peer0,romfile=",
+        "virtio-net-pci,addr=a,netdev=peer1,packed=on,mq=on,queues=2,romfile=",
         "virtconsole,chardev=c0,bus=s.0",
         "virtserialport,chardev=c1,bus=s.0,name=x",
     };
-    static Region ram;
-    Error *err = NULL;
     (void)argc, (void)argv;
-    vm_lock();
-    must(main_loop_init(&err), err);
-    guest_clock_set_manual();
-    machine_setup(&machine);
-    machine.ram = ram_block_new("ram", RAM, &err);
-    must(machine.ram, err);
-    region_init_ram(&ram, "ram", machine.ram, 0, RAM);
-    region_add(&machine.memory_root, 0, &ram, 0);
-    pci_bus_init(&pci, "pci.0", NULL, &machine, &machine.memory_root, &machine.io_root);
-    pci.map_irq = map_irq;
-    make_drives();
-    make("null,id=c0", "backend", new_chardev);
-    make("ringbuf,id=c1,size=256", "backend", new_chardev);
-    for (unsigned n = 0; n < NR_DEVICES; n++) {
-        make(devices[n], "driver", new_device);
+    box_machine();
+    const char *image = box_image(1 << 20);
+    for (unsigned n = 0; n < 2; n++) {
+        char text[200];
+        snprintf(text, sizeof(text), "id=d%u,format=raw,file.locking=off,file=%s", n, image);
+        box_drive(text);
     }
-    atexit(remove_image);
+    box_chardev("null,id=c0");
+    box_chardev("ringbuf,id=c1,size=256");
+    peer_new("peer0");
+    peer_new("peer1");
+    for (unsigned n = 0; n < NR_DEVICES; n++) {
+        box_device(devices[n]);
+    }
     return 0;
 }
 
 /* ---- the driver ---- */
-
-typedef struct Input {
-    const uint8_t *data;
-    size_t left;
-} Input;
-
-static uint8_t byte(Input *in)
-{
-    if (!in->left) {
-        return 0;
-    }
-    in->left--;
-    return *in->data++;
-}
-
-static uint32_t word(Input *in)
-{
-    uint32_t low = byte(in);
-    return low | (uint32_t)byte(in) << 8;
-}
-
-static void store(uint64_t gpa, uint64_t val, unsigned size)
-{
-    address_space_store(&machine.memory, gpa, val, size);
-}
-
-static uint64_t load(uint64_t gpa, unsigned size)
-{
-    return address_space_load(&machine.memory, gpa, size);
-}
-
-static void config(unsigned reg, uint32_t val, unsigned size)
-{
-    pci_config_store(&pci, slot << 11 | reg, val, size);
-}
 
 static uint64_t ring(unsigned queue)
 {
@@ -206,12 +102,12 @@ static void start_device(uint8_t features, unsigned num)
     store(BAR + VIRTIO_PCI_COMMON_STATUS, 15, 1);
 }
 
-static uint64_t address(Input *in)
+static uint64_t address(Input *input)
 {
-    uint8_t where = byte(in);
-    uint32_t low = word(in);
+    uint8_t where = byte(input);
+    uint32_t low = word(input);
     switch (where & 15) {
-    case 0: return RAM - (low & 0xff);
+    case 0: return BOX_RAM - (low & 0xff);
     case 1: return BAR + low;
     case 2: return UINT64_MAX - low;
     case 3: return TABLES + (low & 0xfff0);
@@ -220,16 +116,16 @@ static uint64_t address(Input *in)
     }
 }
 
-static void descriptor(Input *in, uint64_t at, bool packed)
+static void descriptor(Input *input, uint64_t at, bool packed)
 {
-    uint64_t addr = address(in);
-    uint8_t how = byte(in);
-    uint32_t len = how & 0x80 ? word(in) << 16 : how & 0x40 ? word(in) : 16u * (how & 15);
-    uint8_t flags = byte(in);
+    uint64_t addr = address(input);
+    uint8_t how = byte(input);
+    uint32_t len = how & 0x80 ? word(input) << 16 : how & 0x40 ? word(input) : 16u * (how & 15);
+    uint8_t flags = byte(input);
     store(at, addr, 8);
     store(at + 8, len, 4);
     if (packed) {
-        store(at + 12, byte(in), 2);
+        store(at + 12, byte(input), 2);
         store(at + 14, (flags & 7) | (flags & 8 ? 0x80 : 0) | (flags & 16 ? 0x8000 : 0), 2);
     } else {
         store(at + 12, flags & 7, 2);
@@ -237,72 +133,79 @@ static void descriptor(Input *in, uint64_t at, bool packed)
     }
 }
 
-static void requests(Input *in)
+static void requests(Input *input)
 {
-    uint64_t at = DATA + (word(in) & 0x3ff0);
-    store(at, byte(in) & 15, 4); /* a disk's header, or numbers of pages, or a message */
-    store(at + 8, byte(in), 8);
-    store(at + 16, byte(in), 8);
-    store(at + 24, byte(in), 8);
+    uint64_t at = DATA + (word(input) & 0x3ff0);
+    store(at, byte(input) & 15, 4); /* a disk's header, or numbers of pages, or a message */
+    store(at + 8, byte(input), 8);
+    store(at + 16, byte(input), 8);
+    store(at + 24, byte(input), 8);
 }
 
-static void step(Input *in)
+static void step(Input *input)
 {
-    uint8_t op = byte(in), n = byte(in);
+    uint8_t op = byte(input), n = byte(input);
     uint64_t r = ring(n & 7);
     switch (op & 15) {
     case 0:
-    case 1: descriptor(in, r + 16 * (n >> 3 & 15), false); break;
+    case 1: descriptor(input, r + 16 * (n >> 3 & 15), false); break;
     case 2:
-    case 3: descriptor(in, r + 16 * (n >> 3 & 15), true); break;
-    case 4: descriptor(in, TABLES + 16 * n, op & 16); break;
+    case 3: descriptor(input, r + 16 * (n >> 3 & 15), true); break;
+    case 4: descriptor(input, TABLES + 16 * n, op & 16); break;
     case 5:
     case 6: { /* offer */
         uint16_t index = load(r + 0x802, 2);
-        store(r + 0x804 + 2 * (index % NUM), byte(in), 2);
+        store(r + 0x804 + 2 * (index % NUM), byte(input), 2);
         store(r + 0x802, index + 1, 2);
         break;
     }
     case 7:
     case 8: store(NOTIFY + 4 * (n & 7), n & 7, 2); break;
-    case 9: store(r + (word(in) & 0x1fff), word(in), 2); break;
-    case 10: requests(in); break;
+    case 9: store(r + (word(input) & 0x1fff), word(input), 2); break;
+    case 10: requests(input); break;
     case 11: start_device(n, op & 16 ? NUM : 1 + (n >> 2)); break;
-    case 12: store(BAR + (n & 63), word(in), op & 16 ? 2 : 1); break;
+    case 12: store(BAR + (n & 63), word(input), op & 16 ? 2 : 1); break;
     case 13:
         load(DEVICE + n, 4);
-        store(DEVICE + n, word(in), op & 16 ? 4 : 1);
-        address_space_store(&machine.io, PORTS + (n & 63), word(in), op & 32 ? 4 : 2);
+        store(DEVICE + n, word(input), op & 16 ? 4 : 1);
+        out(PORTS + (n & 63), word(input), op & 32 ? 4 : 2);
         break;
     case 14:
         if (op & 16) {
             guest_clock_advance_to(guest_clock_ns() + n * 10000000ull);
         } else if (op & 32) {
-            config(0x40 + (n & 0x7f), word(in), 4);
+            config(slot, 0x40 + (n & 0x7f), word(input), 4);
             pci_config_load(&pci, slot << 11 | (0x40 + (n & 0x7c)), 4);
         } else if (op & 64) {
-            store(MSIX + 4 * n, word(in), 4);
+            store(MSIX + 4 * n, word(input), 4);
         } else {
-            config(PCI_COMMAND, n & 1 ? 7 : 3, 2);
+            config(slot, PCI_COMMAND, n & 1 ? 7 : 3, 2);
         }
         break;
-    default: main_loop_step(0); break;
+    default:
+        if (op & 16) {
+            peer_set(peer_at(op >> 5), n);
+        } else if (op & 32) {
+            peer_send(peer_at(op >> 6), input);
+        }
+        main_loop_step(0);
+        break;
     }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    Input in = { data, size };
-    slot = FIRST_SLOT + byte(&in) % 6;
+    Input input = { data, size };
+    slot = FIRST_SLOT + byte(&input) % NR_SLOTS;
     memset(machine.ram->host + RINGS, 0, NR_QUEUES * RING_STEP);
-    config(PCI_BAR0, PORTS, 4);
-    config(PCI_BAR0 + 4, MSIX, 4);
-    config(PCI_BAR0 + 16, BAR, 4);
-    config(PCI_BAR0 + 20, 0, 4);
-    config(PCI_COMMAND, 7, 2);
-    start_device(byte(&in), NUM);
-    for (unsigned steps = 0; in.left && steps < 200; steps++) {
-        step(&in);
+    config(slot, PCI_BAR0, PORTS, 4);
+    config(slot, PCI_BAR0 + 4, MSIX, 4);
+    config(slot, PCI_BAR0 + 16, BAR, 4);
+    config(slot, PCI_BAR0 + 20, 0, 4);
+    config(slot, PCI_COMMAND, 7, 2);
+    start_device(byte(&input), NUM);
+    for (unsigned steps = 0; input.left && steps < 200; steps++) {
+        step(&input);
     }
     main_loop_step(0);
     blk_drain(NULL);
