@@ -28,7 +28,7 @@ ifeq ($(HAVE_PNG),n)
 SRCS := $(filter-out ui/png.c,$(SRCS))
 endif
 ifeq ($(HAVE_SLIRP),n)
-SRCS := $(filter-out net/user.c net/user_poll.c net/user_fwd.c,$(SRCS))
+SRCS := $(filter-out net/user.c net/user_poll.c net/user_fwd.c net/user_merge.c,$(SRCS))
 else
 SRCS := $(filter-out net/user_none.c,$(SRCS))
 endif

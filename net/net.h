@@ -43,7 +43,8 @@ typedef struct NetPacket {
     const struct iovec *iov;
     int nr_iov; /* up to NET_MAX_IOV */
     size_t len; /* of all of iov */
-    struct virtio_net_hdr offload; /* all zero: nothing left to do */
+    /* All zero: nothing left to do; DATA_VALID: nor anything to check. */
+    struct virtio_net_hdr offload;
 } NetPacket;
 
 /* ---- clients ---- */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * -netdev user: a network of the guest's own behind this process's sockets, by libslirp: DHCP,
  * DNS, TFTP and NAT for TCP, UDP and ping, with nothing to set up on the host. This file reads the
- * options, which are QEMU's; descriptors are in user_poll.c, ports in user_fwd.c. SMB is left out.
+ * options, which are QEMU's; descriptors are in user_poll.c, packets to the guest in user_merge.c,
+ * ports in user_fwd.c. SMB is left out.
  */
 #include <errno.h>
 #include <sys/socket.h>
@@ -24,7 +25,9 @@ static bool user_receive(NetClient *nc, const NetPacket *p)
 {
     UserNet *u = container_of(nc, UserNet, nc);
     size_t len = net_iov_copy(u->frame, sizeof(u->frame), p->iov, p->nr_iov, 0);
+    user_enter(u);
     slirp_input(u->slirp, u->frame, (int)len);
+    user_leave(u);
     user_poll_kick(u);
     return true;
 }

@@ -208,7 +208,9 @@ static void fwd_receive(void *opaque, const uint8_t *buf, size_t len)
 {
     GuestFwd *g = opaque;
     g->u->in_slirp = true;
+    user_enter(g->u);
     slirp_socket_recv(g->u->slirp, g->addr, g->port, buf, (int)len);
+    user_leave(g->u);
     g->u->in_slirp = false;
     user_poll_kick(g->u);
 }

@@ -33,6 +33,15 @@ typedef struct GuestFwd {
     List node;
 } GuestFwd;
 
+/* Segments of one connection on their way to the guest as one packet. */
+typedef struct UserMerge {
+    unsigned nr; /* how many so far */
+    size_t len;
+    uint16_t mss; /* payload of the first */
+    bool sending;
+    uint8_t frame[NET_MAX_PACKET];
+} UserMerge;
+
 typedef struct UserNet {
     NetClient nc;
     Slirp *slirp;
@@ -42,6 +51,8 @@ typedef struct UserNet {
     BottomHalf bh;   /* libslirp is to look at its sockets */
     Timer timeout;   /* when it wants to look again */
     bool in_slirp;   /* it may send: nothing can be put in meanwhile */
+    unsigned entered; /* calls into it that may send: at the end of the outermost merge goes out */
+    UserMerge merge;
     List guestfwds;
     List node; /* on the list of user networks */
     struct in_addr net, mask, host, dhcp, dns;
@@ -53,7 +64,14 @@ typedef struct UserNet {
 void user_poll_init(UserNet *u);
 void user_poll_fini(UserNet *u);
 void user_poll_kick(UserNet *u); /* something changed: its descriptors may have, too */
+/* Around each call into libslirp that may send. */
+void user_enter(UserNet *u);
+void user_leave(UserNet *u);
 extern const SlirpCb user_slirp_callbacks;
+
+/* user_merge.c: to the guest, as few packets as possible */
+void user_merge_send(UserNet *u, const uint8_t *frame, size_t len);
+void user_merge_flush(UserNet *u);
 
 /* user_fwd.c */
 bool user_hostfwd(UserNet *u, const char *spec, bool add, Error **errp) MUST_USE;

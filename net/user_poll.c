@@ -102,12 +102,26 @@ static void ask_for_descriptors(UserNet *u)
     }
 }
 
+void user_enter(UserNet *u)
+{
+    u->entered++;
+}
+
+void user_leave(UserNet *u)
+{
+    if (--u->entered == 0) {
+        user_merge_flush(u);
+    }
+}
+
 static void poll_round(void *opaque)
 {
     UserNet *u = opaque;
+    user_enter(u);
     u->in_slirp = true;
     slirp_pollfds_poll(u->slirp, 0, get_revents, u);
     u->in_slirp = false;
+    user_leave(u);
     ask_for_descriptors(u);
     user_guestfwds_notify(u);
     net_flush(&u->nc);
@@ -145,7 +159,7 @@ void user_poll_fini(UserNet *u)
 static ssize_t send_packet(const void *buf, size_t len, void *opaque)
 {
     UserNet *u = opaque;
-    net_send_buf(&u->nc, buf, len); /* what finds no room is lost, and TCP sends it again */
+    user_merge_send(u, buf, len);
     return (ssize_t)len;
 }
 
@@ -171,9 +185,11 @@ typedef struct SlirpTimer {
 static void slirp_timer_fire(void *opaque)
 {
     SlirpTimer *t = opaque;
+    user_enter(t->u);
     t->u->in_slirp = true;
     t->fn(t->fn_opaque);
     t->u->in_slirp = false;
+    user_leave(t->u);
     user_poll_kick(t->u);
 }
 
