@@ -29,7 +29,7 @@ typedef struct FileNode {
 } FileNode;
 
 /* Short transfers and EINTR go on where they stopped; reading past the end gives zeroes, since a
- * file may be cut while it is open. */
+ * file may be cut while it is open. Direct I/O that ends within a block is at the end, too. */
 static int transfer(FileNode *f, uint64_t offset, const struct iovec *iov, int niov, uint64_t len,
                     bool write)
 {
@@ -50,14 +50,13 @@ static int transfer(FileNode *f, uint64_t offset, const struct iovec *iov, int n
         if (r < 0) {
             return errno;
         }
-        if (r == 0 && write) {
+        bool at_end = r == 0 || (f->align && r % f->align);
+        if (at_end && write) {
             return ENOSPC;
         }
-        if (r == 0) {
-            for (int i = 0; i < n; i++) {
-                memset(part[i].iov_base, 0, part[i].iov_len);
-                r += (ssize_t)part[i].iov_len;
-            }
+        if (at_end) {
+            iov_zero(iov, niov, done + (uint64_t)r, len - done - (uint64_t)r);
+            return 0;
         }
         done += (uint64_t)r;
     }
@@ -124,21 +123,43 @@ static int direct_chunk(FileNode *f, uint64_t offset, const struct iovec *iov, i
     return r;
 }
 
-static int direct_transfer(FileNode *f, uint64_t offset, const struct iovec *iov, int niov,
-                           uint64_t len, bool write)
+/* No other change may come between reading a block and writing it back. */
+static void lock_blocks(FileNode *f, uint64_t offset, uint64_t len, bool write)
 {
-    uint8_t *buf = NULL;
-    int r = posix_memalign((void **)&buf, DIRECT_MAX_ALIGN, DIRECT_CHUNK + 2 * DIRECT_MAX_ALIGN);
-    if (r) {
-        return r;
-    }
-    /* No other write may come between reading a block and writing it back. */
     if (write && (offset % f->align || len % f->align)) {
         pthread_rwlock_wrlock(&f->direct_lock);
     } else {
         pthread_rwlock_rdlock(&f->direct_lock);
     }
-    for (uint64_t done = 0; done < len && !r;) {
+}
+
+static bool is_aligned(const FileNode *f, uint64_t offset, const struct iovec *iov, int niov,
+                       uint64_t len)
+{
+    bool ok = (offset | len) % f->align == 0;
+    for (int i = 0; i < niov && ok; i++) {
+        ok = !((uintptr_t)iov[i].iov_base % f->align) && !(iov[i].iov_len % f->align);
+    }
+    return ok;
+}
+
+static int direct_transfer(FileNode *f, uint64_t offset, const struct iovec *iov, int niov,
+                           uint64_t len, bool write)
+{
+    uint8_t *buf = NULL;
+    int r = 0;
+    bool as_it_is = is_aligned(f, offset, iov, niov, len);
+    if (!as_it_is) {
+        r = posix_memalign((void **)&buf, DIRECT_MAX_ALIGN, DIRECT_CHUNK + 2 * DIRECT_MAX_ALIGN);
+    }
+    if (r) {
+        return r;
+    }
+    lock_blocks(f, offset, len, write);
+    if (as_it_is) {
+        r = transfer(f, offset, iov, niov, len, write);
+    }
+    for (uint64_t done = 0; !as_it_is && done < len && !r;) {
         uint64_t n = MIN(len - done, (uint64_t)DIRECT_CHUNK);
         r = direct_chunk(f, offset + done, iov, niov, done, n, buf, write);
         done += n;
@@ -221,18 +242,30 @@ static int write_zero_bytes(FileNode *f, uint64_t offset, uint64_t len)
     return 0;
 }
 
+static int allocate(FileNode *f, int mode, uint64_t offset, uint64_t len)
+{
+    if (f->align) {
+        lock_blocks(f, offset, len, true);
+    }
+    int error = fallocate(f->fd, mode, (off_t)offset, (off_t)len) ? errno : 0;
+    if (f->align) {
+        pthread_rwlock_unlock(&f->direct_lock);
+    }
+    return error;
+}
+
 static int file_discard(BlockNode *n, uint64_t offset, uint64_t len)
 {
     FileNode *f = container_of(n, FileNode, node);
-    int r;
+    int error;
     if (f->block_device) {
         uint64_t range[2] = { offset, len };
-        r = ioctl(f->fd, BLKDISCARD, range);
+        error = ioctl(f->fd, BLKDISCARD, range) ? errno : 0;
     } else {
-        r = fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
-                      (off_t)len);
+        error = allocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len);
     }
-    return r == 0 || errno == EOPNOTSUPP || errno == ENOTTY ? 0 : errno; /* only a hint */
+    /* Only a hint: EINVAL is what a device says whose blocks are larger than a sector. */
+    return error == EOPNOTSUPP || error == ENOTTY || error == EINVAL ? 0 : error;
 }
 
 static int file_write_zeroes(BlockNode *n, uint64_t offset, uint64_t len, bool may_unmap)
@@ -242,11 +275,9 @@ static int file_write_zeroes(BlockNode *n, uint64_t offset, uint64_t len, bool m
     bool *no = may_unmap ? &f->no_punch : &f->no_zero_range;
     bool grows = offset + len > (uint64_t)lseek(f->fd, 0, SEEK_END);
     if (!f->block_device && !grows && !__atomic_load_n(no, __ATOMIC_RELAXED)) {
-        if (fallocate(f->fd, mode, (off_t)offset, (off_t)len) == 0) {
-            return 0;
-        }
-        if (errno == ENOSPC || errno == EIO) {
-            return errno;
+        int error = allocate(f, mode, offset, len);
+        if (!error || error == ENOSPC || error == EIO) {
+            return error;
         }
         __atomic_store_n(no, true, __ATOMIC_RELAXED);
     }
@@ -527,9 +558,10 @@ static bool file_reopen(BlockNode *n, bool readonly, Error **errp)
             return false;
         }
     }
-    dup3(fd, f->fd, O_CLOEXEC);
+    bool ok = dup3(fd, f->fd, O_CLOEXEC) >= 0 ||
+              error_set_errno(errp, errno, "image '%s' cannot be opened anew", n->filename);
     close(fd);
-    return true;
+    return ok;
 }
 
 static const BlockOption file_options[] = {

@@ -13,6 +13,9 @@
 #include "util/alloc.h"
 #include "util/timer.h"
 
+/* Thirty years: a large request at a byte a second must not wrap around the clock. */
+#define MAX_WAIT_NS 1e18
+
 static const char *const kind_names[NR_THROTTLE_KINDS] = { "bps", "iops" };
 static const char *const new_names[NR_THROTTLE] = { "-total", "-read", "-write" };
 static const char *const old_names[NR_THROTTLE] = { "", "_rd", "_wr" };
@@ -150,7 +153,7 @@ uint64_t throttle_wait(const ThrottleBucket *b, const ThrottleLimit *l)
     if (l->max && burst_length(l) > 1) {
         ns = fmax(ns, excess_ns(b->burst, (double)l->max / 10, l->max));
     }
-    return (uint64_t)ceil(ns);
+    return (uint64_t)ceil(fmin(ns, MAX_WAIT_NS));
 }
 
 /* ---- groups ---- */

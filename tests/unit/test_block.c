@@ -270,6 +270,42 @@ static void test_many_pieces(void **state)
     }
 }
 
+/* Whole blocks at whole addresses go past the page cache as they are, up to the end of a file that
+ * somebody cut. */
+static void test_direct_pieces(void **state)
+{
+    (void)state;
+    enum { PIECES = 100, PIECE = 4096 };
+    char *path = make_image("direct.img", 1 << 20);
+    Drive *d = open_ok("id=a,cache=none,aio=threads", path);
+    uint8_t *buf = aligned_alloc(4096, PIECES * PIECE);
+    struct iovec iov[PIECES];
+    for (unsigned i = 0; i < PIECES; i++) { /* backwards in memory */
+        iov[i] = (struct iovec){ buf + (PIECES - 1 - i) * PIECE, PIECE };
+        memset(iov[i].iov_base, (int)i + 1, PIECE);
+    }
+    BlkRequest req = { .drive = d, .op = BLK_WRITE, .iov = iov, .niov = PIECES, .done = on_done,
+                       .offset = 8192 };
+    blk_submit(&req);
+    blk_drain(d);
+    assert_int_equal(req.error, 0);
+    assert_int_equal(read_byte(d, 8192), 1);
+    assert_int_equal(read_byte(d, 8192 + 99 * PIECE + 17), 100);
+    assert_int_equal(truncate(path, 8192 + 70 * PIECE + 100), 0);
+    memset(buf, 0xff, PIECES * PIECE);
+    req.op = BLK_READ;
+    blk_submit(&req);
+    blk_drain(d);
+    assert_int_equal(req.error, 0);
+    for (unsigned i = 0; i < PIECES; i++) {
+        const uint8_t *piece = iov[i].iov_base;
+        assert_int_equal(piece[99], i <= 70 ? i + 1 : 0);
+        assert_int_equal(piece[100], i < 70 ? i + 1 : 0);
+    }
+    free(buf);
+    free(path);
+}
+
 static void test_bounds(void **state)
 {
     (void)state;
@@ -332,6 +368,26 @@ static void test_detect_zeroes(void **state)
         assert_true(after.st_blocks < before.st_blocks);
     }
     free(buf);
+    free(path);
+}
+
+/* Zeroes give no space back where discards are to be ignored. */
+static void test_zeroes_keep_space(void **state)
+{
+    (void)state;
+    char *path = make_image("kept.img", 1 << 20);
+    Drive *d = open_ok("id=a,discard=ignore", path);
+    struct stat before, after;
+    assert_int_equal(request(d, BLK_FLUSH, 0, NULL, 0), 0);
+    assert_int_equal(stat(path, &before), 0);
+    BlkRequest req = { .drive = d, .op = BLK_WRITE_ZEROES, .len = 512 * 1024, .done = on_done };
+    blk_submit(&req);
+    blk_drain(d);
+    assert_int_equal(req.error, 0);
+    assert_int_equal(request(d, BLK_FLUSH, 0, NULL, 0), 0);
+    assert_int_equal(read_byte(d, 4097), 0);
+    assert_int_equal(stat(path, &after), 0);
+    assert_true(after.st_blocks >= before.st_blocks / 4 * 3);
     free(path);
 }
 
@@ -833,7 +889,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         TEST(test_read_write), TEST(test_writethrough), TEST(test_direct), TEST(test_many_pieces),
-        TEST(test_bounds), TEST(test_aio), TEST(test_many_requests), TEST(test_readonly), TEST(test_odd_size), TEST(test_detect_zeroes), TEST(test_nodes),
+        TEST(test_direct_pieces), TEST(test_bounds), TEST(test_aio), TEST(test_many_requests), TEST(test_readonly), TEST(test_odd_size), TEST(test_detect_zeroes), TEST(test_zeroes_keep_space), TEST(test_nodes),
         TEST(test_snapshot), TEST(test_no_room), TEST(test_short_write), TEST(test_policies), TEST(test_cancel_kept),
         TEST(test_cancel_in_flight), TEST(test_drain_from_thread),
         TEST(test_main_loop_completes), TEST(test_bad_images), TEST(test_permission),

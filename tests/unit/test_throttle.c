@@ -113,6 +113,10 @@ static void test_buckets(void **state)
     assert_int_equal(throttle_wait(&b, &burst), 100000000);
     b = (ThrottleBucket){ .level = 21000, .burst = 0 };
     assert_int_equal(throttle_wait(&b, &burst), 1000000000);
+    /* a write of zeroes to a whole large disk */
+    ThrottleLimit slow = { .rate = 1 };
+    b = (ThrottleBucket){ .level = 0x1p60 };
+    assert_true(throttle_wait(&b, &slow) == 1000000000000000000);
     ThrottleLimit none = { 0 };
     b.level = 1e9;
     assert_int_equal(throttle_wait(&b, &none), 0);
