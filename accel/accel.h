@@ -62,6 +62,7 @@ struct Engine {
     bool init_probes; /* machine_init finds out by itself what probe would tell */
     bool gives_idle; /* -overcommit cpu-pm=on acts */
     bool own_memory; /* follows the memory map by a listener of its own */
+    bool rings_eventfds; /* a guest's write to a region's eventfd need not come to user space */
     bool executes; /* false: accel test; its vCPUs never run */
     /* Its stores go through ram_written where somebody wants to hear of them (memory/ram.h), and it
      * relies on that for the code it has decoded. */
@@ -168,6 +169,8 @@ bool engines_start(Machine *m, const Engine *const *want, Error **errp) MUST_USE
 bool vcpus_switch(Machine *m, const VcpuSet *vcpus, const Engine *e, Error **errp) MUST_USE;
 /* Is no vCPU on an engine that writes memory untold? */
 bool vcpus_all_software(const Machine *m);
+/* Is a vCPU on an engine that rings eventfds by itself? For a device that may do without them. */
+bool vcpus_ring_eventfds(const Machine *m);
 unsigned vcpus_on_engine(const Machine *m, const Engine *e);
 
 typedef struct SwitchStats {

@@ -112,6 +112,16 @@ bool vcpus_all_software(const Machine *m)
     return true;
 }
 
+bool vcpus_ring_eventfds(const Machine *m)
+{
+    for (unsigned i = 0; m->vcpu && i < m->nr_cpus; i++) {
+        if (m->vcpu[i]->engine->rings_eventfds) {
+            return true;
+        }
+    }
+    return false;
+}
+
 SwitchStats vcpus_switch_stats(const Machine *m)
 {
     return m->engines ? m->engines->stats : (SwitchStats){ 0 };

@@ -451,5 +451,6 @@ ENGINE(kvm) = {
     .exits = kvm_exits_print,
     .gives_idle = true,
     .own_memory = true,
+    .rings_eventfds = true,
     .executes = true,
 };

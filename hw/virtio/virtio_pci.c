@@ -15,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "accel/accel.h"
 #include "hw/core/machine.h"
 #include "hw/virtio/virtio_pci_impl.h"
 
@@ -71,7 +72,7 @@ static void config_interrupt(void *opaque)
 static bool wants_eventfds(const VirtioPci *p)
 {
     return p->ioeventfd == SWITCH_ON ||
-           (p->ioeventfd == SWITCH_AUTO && p->pci.dev.machine->kvm != NULL);
+           (p->ioeventfd == SWITCH_AUTO && vcpus_ring_eventfds(p->pci.dev.machine));
 }
 
 static void doorbell_rang(void *opaque, unsigned events)
