@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "net/hub.h"
 #include "net/user_internal.h"
 #include "util/alloc.h"
 
@@ -21,14 +22,26 @@ static bool user_can_receive(NetClient *nc)
     return !container_of(nc, UserNet, nc)->in_slirp;
 }
 
+/* libslirp looks at no destination, takes what two others on a hub say to each other for its own,
+ * and resets their connections. The addresses that it has itself begin with 52:55 (IPv4: the other
+ * four bytes are the IP address) and 52:56 (IPv6). */
+static bool is_for_others(const UserNet *u, size_t len)
+{
+    const uint8_t *dest = u->frame;
+    return len >= ETH_ALEN && u->nc.peer && net_is_hub_port(u->nc.peer) && !(dest[0] & 1) &&
+           !(dest[0] == 0x52 && (dest[1] == 0x55 || dest[1] == 0x56));
+}
+
 static bool user_receive(NetClient *nc, const NetPacket *p)
 {
     UserNet *u = container_of(nc, UserNet, nc);
     size_t len = net_iov_copy(u->frame, sizeof(u->frame), p->iov, p->nr_iov, 0);
-    user_enter(u);
-    slirp_input(u->slirp, u->frame, (int)len);
-    user_leave(u);
-    user_poll_kick(u);
+    if (!is_for_others(u, len)) {
+        user_enter(u);
+        slirp_input(u->slirp, u->frame, (int)len);
+        user_leave(u);
+        user_poll_kick(u);
+    }
     return true;
 }
 

@@ -40,15 +40,15 @@ class Guest:
 
     media = staticmethod(media)
 
-    def __init__(self, *args, memory="256", accel=ACCEL, cpus=1,
-                 direct=True):
+    def __init__(self, *args, memory="256", accel=ACCEL, cpus=1, direct=True, wait=True, ns=()):
+        """wait=False: ready() does; ns: a command in front, as ip netns exec NAME."""
         kernel, initrd = self.media()
         loads = ["-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 quiet"]
         self.dir = tempfile.mkdtemp(prefix="vireo-net-")
         mon = os.path.join(self.dir, "mon")
         self.cmd = [VIREO, "-nodefaults", "-display", "none", "-accel", accel, "-m", memory, "-smp",
                     str(cpus), "-serial", "stdio", "-monitor", "unix:%s,server=on,wait=off" % mon]
-        self.cmd += (loads if direct else []) + list(args)
+        self.cmd = list(ns) + self.cmd + (loads if direct else []) + list(args)
         self.err = open(os.path.join(self.dir, "stderr"), "w+b")
         self.proc = subprocess.Popen(self.cmd, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                      stderr=self.err, preexec_fn=run.die_with_parent)
@@ -57,11 +57,15 @@ class Guest:
         threading.Thread(target=self.reader, daemon=True).start()
         try:
             self.hmp = hmp.Hmp(mon, lambda: self.proc.poll() is not None)
-            self.wait("guest# \r\n", 120)
+            if wait:
+                self.ready()
         except (OSError, Failure) as e:
             text = self.stderr()
             self.close()
             raise Failure("%s\n%s" % (e, text)) from None
+
+    def ready(self):
+        self.wait("guest# \r\n", 120)
 
     def reader(self):
         while True:
@@ -106,6 +110,12 @@ class Guest:
         self.sh("ip link set %s up" % dev)
         return self.sh("udhcpc -i %s -s /bin/on-lease -n -q -t 10 -T 2 -O search -O tftp -O bootfile "
                        "2>&1" % dev, 90)
+
+    def address(self, mac, ip):
+        """Gives the card of that MAC address an IP address, and says its name."""
+        dev = self.sh("grep -il %s /sys/class/net/*/address" % mac).split("/")[4]
+        self.sh("ip link set %s up; ip addr add %s dev %s" % (dev, ip, dev))
+        return dev
 
     def __enter__(self):
         return self
