@@ -60,6 +60,12 @@ static void run_set_link(Monitor *mon, const Dict *args)
     report(mon, net_set_link(dict_get(args, "name"), arg_bool(args, "up"), &err), &err);
 }
 
+static void run_announce_self(Monitor *mon, const Dict *args)
+{
+    Error *err = NULL;
+    report(mon, net_announce(dict_get(args, "interfaces"), dict_get(args, "id"), &err), &err);
+}
+
 static void run_netdev_add(Monitor *mon, const Dict *args)
 {
     Error *err = NULL;
@@ -104,13 +110,13 @@ static void run_hostfwd_remove(Monitor *mon, const Dict *args)
 typedef struct Word {
     Monitor *mon;
     const char *prefix;
-    bool nics;
+    bool nics, backends;
 } Word;
 
 static void offer(NetClient *nc, void *opaque)
 {
     Word *w = opaque;
-    if (!nc->queue && (w->nics || !nc->info->is_nic) &&
+    if (!nc->queue && (nc->info->is_nic ? w->nics : w->backends) &&
         !strncmp(nc->id, w->prefix, strlen(w->prefix))) {
         monitor_completion(w->mon, nc->id);
     }
@@ -118,7 +124,7 @@ static void offer(NetClient *nc, void *opaque)
 
 static void complete_set_link(Monitor *mon, unsigned arg, const char *prefix)
 {
-    Word w = { mon, prefix, true };
+    Word w = { mon, prefix, true, true };
     if (!arg) {
         net_clients_each(offer, &w);
         return;
@@ -130,9 +136,17 @@ static void complete_set_link(Monitor *mon, unsigned arg, const char *prefix)
     }
 }
 
+static void complete_nics(Monitor *mon, unsigned arg, const char *prefix)
+{
+    Word w = { mon, prefix, true, false };
+    if (!arg) {
+        net_clients_each(offer, &w);
+    }
+}
+
 static void complete_netdev(Monitor *mon, unsigned arg, const char *prefix)
 {
-    Word w = { mon, prefix, false };
+    Word w = { mon, prefix, false, true };
     if (!arg) {
         net_clients_each(offer, &w);
     }
@@ -153,6 +167,12 @@ MONITOR_COMMANDS(net_commands) = {
       .help = "plug or pull the cable of a network card or netdev",
       .run = run_set_link,
       .complete = complete_set_link },
+    { .name = "announce_self",
+      .args = "interfaces:s?,id:s?",
+      .params = "[interfaces] [id]",
+      .help = "tell the network where the cards are: all, or those listed",
+      .run = run_announce_self,
+      .complete = complete_nics },
     { .name = "netdev_add",
       .args = "netdev:S",
       .params = "user|hubport|...,id=id[,prop=value][,...]",

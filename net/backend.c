@@ -196,6 +196,7 @@ static void close_one(NetClient *nc, void *opaque)
 
 void net_close(void)
 {
+    net_announce_stop();
     for (;;) {
         NetClient *nc = NULL; /* anew each time: closing one may take others along */
         net_clients_each(close_one, &nc);

@@ -255,6 +255,7 @@ void net_nic_fini(NetClient *q, unsigned nr)
 
 void net_nic_describe(NetClient *nc, const uint8_t mac[ETH_ALEN])
 {
+    memcpy(nc->mac, mac, ETH_ALEN);
     net_client_describe(nc, "model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", nc->model, mac[0],
                         mac[1], mac[2], mac[3], mac[4], mac[5]);
 }

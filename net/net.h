@@ -61,6 +61,7 @@ typedef struct NetClientInfo {
     void (*resume)(NetClient *nc); /* after net_send() or net_can_send() said false: go on; may be NULL */
     void (*link_changed)(NetClient *nc); /* nc->link_down changed; may be NULL */
     void (*peer_changed)(NetClient *nc); /* got another peer or lost it; may be NULL */
+    void (*announce)(NetClient *nc);     /* of a NIC: asks the guest to make itself known; may be NULL */
     void (*close)(NetClient *nc); /* a back end frees what it holds; also after a failed create */
 } NetClientInfo;
 
@@ -71,6 +72,7 @@ struct NetClient {
     char *text;      /* what info network says behind type=; net_client_describe() */
     NetClient *peer; /* NULL: packets go nowhere */
     unsigned queue;  /* index */
+    uint8_t mac[ETH_ALEN]; /* of a NIC */
     unsigned accepts; /* NET_CSUM..: may change while it runs */
     bool link_down;
     void *opaque;
@@ -136,8 +138,12 @@ void net_nic_fini(NetClient *q, unsigned nr); /* no-op on what was never initial
 /* Takes note of mac, or, if it is all zero, fills in the next free of 52:54:00:12:34:56 up. */
 bool net_mac_assign(uint8_t mac[ETH_ALEN], Error **errp) MUST_USE; /* no multicast address */
 void net_mac_release(const uint8_t mac[ETH_ALEN]);
-/* "e1000.0: index=0,type=nic,model=e1000,macaddr=..." */
+/* "e1000.0: index=0,type=nic,model=e1000,macaddr=...", and nc->mac. */
 void net_nic_describe(NetClient *nc, const uint8_t mac[ETH_ALEN]);
+/* announce_self: frames that tell where the NICs are (NULL, or names with commas between them), now
+ * and four times more within a second. One of the same id (NULL: "") begins anew. */
+bool net_announce(const char *nics, const char *id, Error **errp) MUST_USE;
+void net_announce_stop(void); /* at exit */
 /* Warns of NICs without a netdev and netdevs without a NIC: once, when the machine is built. */
 void net_check_unused(void);
 

@@ -287,14 +287,19 @@ static const VirtioOps net_ops = {
     .reset = net_reset,
 };
 
-static void link_changed(NetClient *nc)
+/* Asks the driver for gratuitous packets, VIRTIO 5.1.6.5.4. */
+static void announce(NetClient *nc)
 {
     VirtioNet *s = net_of(nc);
+    s->announce = !nc->link_down && virtio_is_live(&s->vdev) &&
+                  virtio_has(&s->vdev, VIRTIO_NET_F_GUEST_ANNOUNCE);
+    virtio_config_changed(&s->vdev);
+}
+
+static void link_changed(NetClient *nc)
+{
     if (nc->queue == 0) {
-        /* Whoever is at the other end now does not know the guest yet. */
-        s->announce = !nc->link_down && virtio_is_live(&s->vdev) &&
-                      virtio_has(&s->vdev, VIRTIO_NET_F_GUEST_ANNOUNCE);
-        virtio_config_changed(&s->vdev);
+        announce(nc); /* whoever is at the other end now does not know the guest yet */
     }
 }
 
@@ -311,6 +316,7 @@ static const NetClientInfo net_client_info = {
     .receive = receive,
     .resume = resume,
     .link_changed = link_changed,
+    .announce = announce,
 };
 
 /* ---- life ---- */

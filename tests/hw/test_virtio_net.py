@@ -243,6 +243,38 @@ def test_link():
             mon.close()
 
 
+def test_announce_self():
+    """RARP requests on the cable, and the driver is asked to do more. A card without a driver that
+    knows how gets only the former."""
+    rarp = BROADCAST + MAC_A + bytes.fromhex("80350001080006040003") + MAC_A + bytes(4) + MAC_A
+    with tempfile.TemporaryDirectory(prefix="vireo-vnet-") as d:
+        vm, a, b = pair((STATUS, ANNOUNCE), extra=("-monitor", "unix:%s/mon,server=on,wait=off" % d))
+        with vm:
+            mon = hmp.Hmp(d + "/mon")
+            post(b, *[2000] * 5)
+            a.isr()
+            check("no such card", True, "no network card 'x'" in mon("announce_self x"))
+            check("nothing yet", 1, a.config(6, 2))
+            check("announce_self", "", mon("announce_self virtio-net-pci.0"))
+            check("status: up, announce", 3, a.config(6, 2))
+            check("configuration interrupt", 2, a.isr() & 2)
+            check("the other card was not meant", 1, b.config(6, 2))
+            check("ACK", 0, control(a, 3, 0, b"\0"))
+            for i in range(5):
+                check("RARP %d" % i, rarp.ljust(60, b"\0"), receive(b)[1])
+            # One of each id; the second begins anew. Both cards, so that b hears a again.
+            post(b, *[2000] * 11)
+            for name in ("", "", " virtio-net-pci.1,virtio-net-pci.0 other"):
+                check("announce_self" + name, "", mon("announce_self" + name))
+            for i in range(11):
+                check("RARP again %d" % i, rarp.ljust(60, b"\0"), receive(b)[1])
+            check("the other card now", 3, b.config(6, 2))
+            mon("set_link h1 off")
+            check("no cable, no announcement", "", mon("announce_self"))
+            check("status", 0, b.config(6, 2))
+            mon.close()
+
+
 def test_malformed():
     vm, a, b = pair()
     with vm:
