@@ -139,7 +139,7 @@ static bool check_state(Qcow2 *s, Error **errp)
     if (s->h.compression == COMPRESSION_ZSTD && !qcow2_can_zstd()) {
         return error_set(errp,
                          "image '%s' has clusters compressed with zstd, which was left out of "
-                         "this build; configure it with libzstd-dev installed",
+                         "this build; install libzstd-dev and configure again",
                          n->filename);
     }
     return true;

@@ -73,8 +73,8 @@ static bool check_wish(const Wish *w, Error **errp)
     }
     if (w->compression && !strcmp(w->compression, "zstd") && !qcow2_can_zstd()) {
         return error_set(errp,
-                         "compression_type=zstd was left out of this build; configure it with "
-                         "libzstd-dev installed");
+                         "compression_type=zstd was left out of this build; install libzstd-dev "
+                         "and configure again");
     }
     if (w->backing_file && strlen(w->backing_file) > 1023) {
         return error_set(errp, "backing_file: a name has up to 1023 bytes");

@@ -20,7 +20,7 @@ unsigned uring_reap(void);
 static inline bool uring_works(const char **why)
 {
     if (why) {
-        *why = "this build has no liburing";
+        *why = "not in this build; install liburing-dev and configure without --disable-liburing";
     }
     return false;
 }

@@ -3,8 +3,8 @@
  */
 #include "net/user.h"
 
-static const char reason[] = "user networks are not in this build; install libslirp-dev and build "
-                             "again";
+static const char reason[] = "user networks are not in this build; install libslirp-dev and "
+                             "configure without --disable-slirp";
 
 bool net_user_hostfwd_add(const char *netdev, const char *spec, Error **errp)
 {

@@ -28,6 +28,10 @@ static bool unknown_display(const char *name, Error **errp)
 {
     static const char *const known[] = { "sdl", "none", "gtk", "vnc", "curses", "egl-headless",
                                          "spice-app", "dbus", NULL };
+    if (!strcmp(name, "sdl")) {
+        return error_set(errp, "-display sdl: not in this build; install libsdl2-dev and configure "
+                               "without --disable-sdl, or use none");
+    }
     for (size_t i = 0; known[i]; i++) {
         if (!strcmp(name, known[i])) {
             return error_set(errp, "-display %s: not in this build; use %snone", name,

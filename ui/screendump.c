@@ -43,6 +43,9 @@ bool console_screendump(Console *c, const char *path, const char *format, Error 
 {
     size_t len = strlen(path);
     bool png = format ? !strcmp(format, "png") : len > 4 && !strcasecmp(path + len - 4, ".png");
+    if (png && !png_works(errp)) {
+        return error_prefix(errp, "cannot write '%s': ", path);
+    }
     console_update(c);
     pixman_image_t *surface = console_surface(c);
     int width = pixman_image_get_width(surface), height = pixman_image_get_height(surface);
