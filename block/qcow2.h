@@ -270,6 +270,9 @@ void qcow2_free_header(Qcow2 *s);
 bool qcow2_write_header(Qcow2 *s, Error **errp) MUST_USE;
 /* Only the fields that are in the first sector, in one write. No flush. */
 int qcow2_write_fields(Qcow2 *s);
+/* The same after s->h has changed from old, and a flush. After an error s->h is old again, and most
+ * likely the file; what the new fields name must stay all the same. */
+int qcow2_change_fields(Qcow2 *s, const Qcow2Header *old);
 int qcow2_set_dirty(Qcow2 *s, bool dirty);
 /* Before the first change of anything: autoclear bits of features we do not keep up go. */
 int qcow2_begin_write(Qcow2 *s);

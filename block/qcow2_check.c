@@ -524,14 +524,14 @@ static int rebuild(Check *c, unsigned order)
     int error = c->error ? c->error : write_new_blocks(c, &fresh, bits, start);
     error = error ? error : qcow2_table_write(s, &fresh);
     error = error ? error : block_flush(s->node.file);
-    Qcow2Header old = s->h;
-    s->h.reftable_offset = fresh.offset;
-    s->h.reftable_clusters = (uint32_t)table;
-    s->h.refcount_order = order;
-    error = error ? error : qcow2_write_fields(s);
-    error = error ? error : block_flush(s->node.file);
+    if (!error) {
+        Qcow2Header old = s->h;
+        s->h.reftable_offset = fresh.offset;
+        s->h.reftable_clusters = (uint32_t)table;
+        s->h.refcount_order = order;
+        error = qcow2_change_fields(s, &old);
+    }
     if (error) {
-        s->h = old;
         qcow2_table_free(&fresh);
         return error;
     }

@@ -327,18 +327,17 @@ int qcow2_switch_l1(Qcow2 *s, Qcow2Table *fresh, uint64_t size)
     Qcow2Header old = s->h;
     int error = qcow2_table_write(s, fresh);
     error = error ? error : block_flush(s->node.file);
-    if (!error) {
+    if (error) {
+        (void)qcow2_add_refs(s, cluster_of(s, fresh->offset),
+                             MAX(clusters_for(s, (uint64_t)fresh->nr * 8), 1u), -1);
+    } else {
         s->h.l1_offset = fresh->offset;
         s->h.l1_size = fresh->nr;
         s->h.size = size;
         block_event(s->node.file, "l1_grow_activate_table");
-        error = qcow2_write_fields(s);
-        error = error ? error : block_flush(s->node.file);
+        error = qcow2_change_fields(s, &old);
     }
     if (error) {
-        s->h = old;
-        (void)qcow2_add_refs(s, cluster_of(s, fresh->offset),
-                             MAX(clusters_for(s, (uint64_t)fresh->nr * 8), 1u), -1);
         qcow2_table_free(fresh);
         return error;
     }

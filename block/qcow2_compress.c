@@ -187,6 +187,18 @@ static int link_compressed(Qcow2 *s, uint64_t guest, uint64_t entry)
     return error;
 }
 
+/* What was there before, of a cluster that is free by now. */
+static void forget_entry(Qcow2 *s, uint64_t entry)
+{
+    pthread_mutex_lock(&s->unzip_lock);
+    for (unsigned i = 0; i < s->nr_unzipped; i++) {
+        if (s->unzipped[i].entry == entry) {
+            s->unzipped[i].entry = 0;
+        }
+    }
+    pthread_mutex_unlock(&s->unzip_lock);
+}
+
 static int store(Qcow2 *s, uint64_t guest, const uint8_t *data, size_t len)
 {
     Qcow2Claim claim;
@@ -206,6 +218,7 @@ static int store(Qcow2 *s, uint64_t guest, const uint8_t *data, size_t len)
         pthread_mutex_unlock(&s->lock);
         block_event(s->node.file, "write_compressed");
         error = block_pwrite(s->node.file, offset, data, len);
+        forget_entry(s, entry);
         pthread_mutex_lock(&s->lock);
         error = error ? error : link_compressed(s, guest, entry);
         if (error) {
@@ -214,13 +227,6 @@ static int store(Qcow2 *s, uint64_t guest, const uint8_t *data, size_t len)
     }
     qcow2_unclaim(s, &claim);
     pthread_mutex_unlock(&s->lock);
-    pthread_mutex_lock(&s->unzip_lock);
-    for (unsigned i = 0; i < s->nr_unzipped && !error; i++) {
-        if (s->unzipped[i].entry == entry) { /* of a cluster that was there before */
-            s->unzipped[i].entry = 0;
-        }
-    }
-    pthread_mutex_unlock(&s->unzip_lock);
     return error;
 }
 

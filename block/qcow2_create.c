@@ -194,6 +194,14 @@ static bool create_file(const char *filename, uint64_t size, Error **errp)
     return ok;
 }
 
+static bool flush_file(const char *filename, Error **errp)
+{
+    BlockNode *file = block_open_image(filename, "file", &(BlockFlags){ 0 }, errp);
+    int error = file ? block_flush(file) : 0;
+    block_unref(file);
+    return file && (!error || error_set_errno(errp, error, "'%s' cannot be flushed", filename));
+}
+
 bool qcow2_create(const char *filename, const Dict *opts, Error **errp)
 {
     Wish w;
@@ -206,7 +214,8 @@ bool qcow2_create(const char *filename, const Dict *opts, Error **errp)
     char *data = w.data_file ? block_backing_path(filename, w.data_file) : NULL;
     bool ok = !data || create_file(data, w.data_file_raw ? w.size : 0, errp);
     free(data);
-    /* Nobody relies on an image that is being made: it need not be stable at each step. */
+    /* Nobody relies on an image that is being made: it need not be stable at each step, only in the
+     * end. */
     BlockFlags flags = { .no_flush = true, .no_backing = true };
     BlockNode *file = ok ? block_open_image(filename, "file", &flags, errp) : NULL;
     ok = file && write_empty(file, &w, v2, errp);
@@ -214,7 +223,7 @@ bool qcow2_create(const char *filename, const Dict *opts, Error **errp)
     BlockNode *n = ok ? block_open_image(filename, "qcow2", &flags, errp) : NULL;
     ok = n && (!w.size || qcow2_resize(n, w.size, w.preallocation ? w.preallocation : "off", errp));
     block_unref(n);
-    return ok;
+    return ok && flush_file(filename, errp);
 }
 
 /* ---- how large ---- */

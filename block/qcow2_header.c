@@ -292,6 +292,17 @@ int qcow2_write_fields(Qcow2 *s)
     return block_pwrite(s->node.file, 0, buf, len);
 }
 
+int qcow2_change_fields(Qcow2 *s, const Qcow2Header *old)
+{
+    int error = qcow2_write_fields(s);
+    error = error ? error : block_flush(s->node.file);
+    if (error) {
+        s->h = *old;
+        (void)qcow2_write_fields(s);
+    }
+    return error;
+}
+
 static size_t put_extension(uint8_t *buf, size_t at, uint32_t type, const void *data, size_t len)
 {
     put32(buf + at, type);
@@ -372,6 +383,7 @@ bool qcow2_write_header(Qcow2 *s, Error **errp)
     /* put_extension's data may be a name of a user: the buffer takes the longest of each. */
     size_t names = (s->data_file_name ? strlen(s->data_file_name) : 0) + 8192;
     uint8_t *buf = xcalloc(1, s->cluster_size + names);
+    Qcow2Header old = s->h;
     size_t len = put_header(s, buf, s->cluster_size);
     bool ok = len || error_set(errp,
                                "the header of '%s' has no room in a cluster of %" PRIu64
@@ -388,24 +400,22 @@ bool qcow2_write_header(Qcow2 *s, Error **errp)
     error = error || !ok ? error : block_pwrite(file, 0, buf, SECTOR);
     error = error || !ok ? error : block_flush(file);
     free(buf);
+    if (!ok || error) { /* what later writes of fields say goes with what else is there */
+        s->h = old;
+    }
     return ok && (!error || error_set_errno(errp, error, "the header of '%s' cannot be written",
                                             s->node.filename));
 }
 
 int qcow2_set_dirty(Qcow2 *s, bool dirty)
 {
-    uint64_t old = s->h.incompatible;
-    uint64_t now = dirty ? old | INCOMPAT_DIRTY : old & ~(uint64_t)INCOMPAT_DIRTY;
-    if (old == now || s->h.version == 2) {
+    Qcow2Header old = s->h;
+    uint64_t bit = INCOMPAT_DIRTY, now = dirty ? old.incompatible | bit : old.incompatible & ~bit;
+    if (old.incompatible == now || s->h.version == 2) {
         return 0;
     }
     s->h.incompatible = now;
-    int error = qcow2_write_fields(s);
-    error = error ? error : block_flush(s->node.file);
-    if (error) {
-        s->h.incompatible = old;
-    }
-    return error;
+    return qcow2_change_fields(s, &old);
 }
 
 int qcow2_begin_write(Qcow2 *s)
@@ -419,14 +429,14 @@ int qcow2_begin_write(Qcow2 *s)
     uint64_t keep = s->h.autoclear & AUTOCLEAR_DATA_FILE_RAW;
     bool lazy = s->lazy && !(s->h.incompatible & INCOMPAT_DIRTY);
     if (keep != s->h.autoclear || lazy) {
+        Qcow2Header old = s->h;
         s->h.autoclear = keep;
-        s->bitmaps.nr = 0;
         s->h.incompatible |= lazy ? INCOMPAT_DIRTY : 0;
-        int error = qcow2_write_fields(s);
-        error = error ? error : block_flush(s->node.file);
+        int error = qcow2_change_fields(s, &old);
         if (error) {
             return error;
         }
+        s->bitmaps.nr = 0;
     }
     s->dirty_marked = s->lazy;
     s->write_begun = true;

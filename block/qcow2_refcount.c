@@ -256,22 +256,20 @@ static int move_reftable(Qcow2 *s, Qcow2Table *fresh, uint64_t nr_clusters)
     }
     error = error ? error : qcow2_table_write(s, fresh);
     error = error ? error : block_flush(s->node.file);
-    uint64_t old_offset = s->h.reftable_offset;
-    uint32_t old_clusters = s->h.reftable_clusters;
-    s->h.reftable_offset = fresh->offset;
-    s->h.reftable_clusters = (uint32_t)nr_clusters;
-    error = error ? error : qcow2_write_fields(s);
-    error = error ? error : block_flush(s->node.file);
+    Qcow2Header old = s->h;
+    if (!error) {
+        s->h.reftable_offset = fresh->offset;
+        s->h.reftable_clusters = (uint32_t)nr_clusters;
+        error = qcow2_change_fields(s, &old);
+    }
     if (error) {
-        s->h.reftable_offset = old_offset;
-        s->h.reftable_clusters = old_clusters;
         qcow2_table_free(fresh);
         return error;
     }
     qcow2_table_free(&s->reftable);
     s->reftable = *fresh;
     add_range(s, fresh->offset, (uint64_t)fresh->nr * 8);
-    return qcow2_add_refs(s, cluster_of(s, old_offset), old_clusters, -1);
+    return qcow2_add_refs(s, cluster_of(s, old.reftable_offset), old.reftable_clusters, -1);
 }
 
 /* The table with entries for new blocks, in new clusters behind them. */

@@ -19,14 +19,12 @@ static bool fail(BlockNode *n, int error, const char *what, Error **errp)
 
 static int set_size(Qcow2 *s, uint64_t size)
 {
-    uint64_t old = s->h.size;
     pthread_mutex_lock(&s->lock);
     int error = qcow2_flush_locked(s);
-    s->h.size = error ? old : size;
-    error = error ? error : qcow2_write_fields(s);
-    error = error ? error : block_flush(s->node.file);
-    if (error) {
-        s->h.size = old;
+    if (!error) {
+        Qcow2Header old = s->h;
+        s->h.size = size;
+        error = qcow2_change_fields(s, &old);
     }
     s->node.size = s->h.size;
     pthread_mutex_unlock(&s->lock);
@@ -303,6 +301,7 @@ static bool to_version_2(Qcow2 *s, Error **errp)
     int error = qcow2_flush_locked(s);
     error = error ? error : qcow2_flush_locked(s);
     error = error || !was ? error : qcow2_set_dirty(s, false);
+    Qcow2Header old = s->h;
     if (!error) {
         s->h.version = 2;
         s->h.compatible = s->h.autoclear = 0;
@@ -310,6 +309,7 @@ static bool to_version_2(Qcow2 *s, Error **errp)
         s->bitmaps.nr = 0;
     }
     bool ok = fail(&s->node, error, "made version 2", errp) && qcow2_write_header(s, errp);
+    s->h = ok ? s->h : old;
     pthread_mutex_unlock(&s->lock);
     return ok;
 }

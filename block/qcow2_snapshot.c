@@ -178,19 +178,18 @@ static int write_snapshots(Qcow2 *s, const Qcow2Snapshot *list, size_t nr)
         free(buf);
     }
     error = error ? error : qcow2_flush_locked(s);
-    Qcow2Header old = s->h;
-    uint64_t old_bytes = s->snapshots_size;
-    if (!error) {
-        s->h.nr_snapshots = (uint32_t)nr;
-        s->h.snapshots_offset = cluster << s->cluster_bits;
-        error = qcow2_write_fields(s);
-        error = error ? error : block_flush(s->node.file);
-    }
     if (error) {
-        s->h = old;
         if (cluster) {
             (void)qcow2_add_refs(s, cluster, clusters_for(s, bytes), -1);
         }
+        return error;
+    }
+    Qcow2Header old = s->h;
+    uint64_t old_bytes = s->snapshots_size;
+    s->h.nr_snapshots = (uint32_t)nr;
+    s->h.snapshots_offset = cluster << s->cluster_bits;
+    error = qcow2_change_fields(s, &old);
+    if (error) {
         return error;
     }
     s->snapshots_size = bytes;

@@ -160,6 +160,7 @@ typedef struct MemDisk {
     LogEntry *log;
     size_t nr_log, log_room;
     long fail_after; /* writes until ENOSPC; 0: never */
+    long fail_once;  /* writes and flushes until one EIO; 0: never */
 } MemDisk;
 
 enum { NR_MEM_DISKS = 4 };
@@ -244,6 +245,11 @@ static int mem_readv(BlockNode *n, uint64_t offset, const struct iovec *iov, int
     return 0;
 }
 
+static bool mem_fails_now(MemDisk *d)
+{
+    return d->fail_once && --d->fail_once == 0;
+}
+
 static int mem_writev(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov,
                       uint64_t len)
 {
@@ -251,6 +257,9 @@ static int mem_writev(BlockNode *n, uint64_t offset, const struct iovec *iov, in
     if (d->fail_after && --d->fail_after == 0) {
         d->fail_after = 1;
         return ENOSPC;
+    }
+    if (mem_fails_now(d)) {
+        return EIO;
     }
     if (offset + len > 256 * MiB) {
         return EFBIG;
@@ -263,6 +272,9 @@ static int mem_writev(BlockNode *n, uint64_t offset, const struct iovec *iov, in
 
 static int mem_flush(BlockNode *n)
 {
+    if (mem_fails_now(mem_of(n))) {
+        return EIO;
+    }
     mem_log(mem_of(n), LOG_FLUSH, 0, 0, false);
     return 0;
 }

@@ -285,13 +285,94 @@ static void test_no_room(void **state)
     }
 }
 
+/* A first write, and if all: what else changes the header. What fails is told, and done again so
+ * often. */
+static void change(BlockNode *n, const uint8_t *buf, bool all, int tries)
+{
+    const BlockSnapshot sn = { .name = "s" };
+    uint64_t size = n->size + 512 * KiB; /* another L1 table with clusters of 512 bytes */
+    bool ok = false;
+    for (int i = 0; i < 3 && !ok; i++) {
+        ok = block_pwrite(n, 0, buf, 8192) == 0;
+    }
+    ok = !all;
+    for (int i = 0; i < tries && !ok; i++) {
+        Error *err = NULL;
+        ok = n->driver->snapshot_create(n, &sn, &err);
+        (void)block_pwrite(n, 3000, buf, 6000);
+        ok = ok && block_resize(n, size, "off", &err);
+        (void)block_pwrite(n, n->size - 8192, buf, 8192);
+        ok = ok && n->driver->snapshot_delete(n, "s", &err);
+        error_free(err);
+    }
+}
+
+static void check_image(MemDisk *d, const uint8_t *buf, const char *what)
+{
+    Error *err = NULL;
+    uint8_t back[8192];
+    BlockNode *n = mem_image(d, "", (BlockFlags){ .discard = true }, &err);
+    box_ok(n != NULL, &err);
+    check_leaks_only(n, what);
+    assert_int_equal(block_pread(n, 900000, back, sizeof(back)), 0);
+    assert_memory_equal(back, buf, sizeof(back));
+    block_unref(n);
+}
+
+/* Every write and flush in turn fails once. Then all goes on, and neither the file as it is at that
+ * moment, the program being killed, nor as it is once closed may have more than leaks. */
+static void one_failure(const char *options, bool all, int tries)
+{
+    bool failed = true;
+    for (long at = 1; failed; at++) {
+        Error *err = NULL;
+        uint8_t buf[8192];
+        box_create("once.qcow2", options);
+        MemDisk *d = mem_disk(0), *killed = mem_disk(1);
+        mem_load(d, "once.qcow2");
+        BlockNode *n = mem_image(d, "", (BlockFlags){ .discard = true }, &err);
+        box_ok(n != NULL, &err);
+        memset(buf, 0x42, sizeof(buf));
+        d->fail_once = at;
+        change(n, buf, all, tries);
+        failed = d->fail_once <= 0;
+        d->fail_once = 0;
+        assert_int_equal(block_pwrite(n, 900000, buf, sizeof(buf)), 0);
+        assert_int_equal(block_flush(n), 0);
+        char *what = xasprintf("%s, failure %ld", options, at);
+        mem_clear(killed);
+        mem_reserve(killed, d->size);
+        memcpy(killed->data, d->data, d->size);
+        check_image(killed, buf, what);
+        block_unref(n);
+        check_image(d, buf, what);
+        free(what);
+    }
+}
+
+static void test_one_failure(void **state)
+{
+    (void)state;
+    static const char *const options[] = {
+        "size=1M,cluster_size=512",
+        "size=1M,cluster_size=512,lazy_refcounts=on",
+        "size=1M,cluster_size=512,compat=0.10",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+        one_failure(options[i], false, 0);
+        one_failure(options[i], true, 1);
+        one_failure(options[i], true, 3);
+    }
+}
+
 #define TEST(fn)                                                                                   \
     {                                                                                              \
 #fn, fn, NULL, NULL, NULL                                                                  \
     }
 int main(void)
 {
-    const struct CMUnitTest tests[] = { TEST(test_threads), TEST(test_kill), TEST(test_no_room) };
+    const struct CMUnitTest tests[] = { TEST(test_threads), TEST(test_kill), TEST(test_no_room),
+                                       TEST(test_one_failure) };
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, box_setup, box_teardown);
 }
