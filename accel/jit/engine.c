@@ -173,6 +173,16 @@ Tb *jit_block_now(CpuState *cpu)
     return tb || !page->ram ? tb : translate_hot(cpu, lin, page);
 }
 
+/* Is tb, at rip, what the exit that code was left by leads to? An interrupt may have come in between. */
+static bool leads_here(const CpuState *cpu, const TbExit *x, const Tb *tb)
+{
+    if (x->from->mode != tb->mode) {
+        return false;
+    }
+    return x->tag ? cpu->rip == cpu->jit_word[JW_PAGE] + (uint64_t)(int64_t)x->far
+                  : x->from->stamp == tb->stamp && x->at == (tb->gpa & (PAGE_SIZE - 1));
+}
+
 /* Executable address of the block at rip; NULL: the interpreter's turn. */
 static void *code_at_rip(CpuState *cpu, bool translate)
 {
@@ -196,9 +206,11 @@ static void *code_at_rip(CpuState *cpu, bool translate)
     if (!tb) {
         return NULL;
     }
-    if (link && link->from->stamp == tb->stamp && link->from->mode == tb->mode) {
+    if (link && leads_here(cpu, link, tb)) {
         pthread_mutex_lock(&jc->jit->lock);
-        if (jc->epoch == jc->jit->epoch) {
+        if (jc->epoch == jc->jit->epoch && link->tag) {
+            tb_link_far(jc->jit, link, tb, cpu->jit_word[JW_PAGE], jit_current_tag(cpu));
+        } else if (jc->epoch == jc->jit->epoch) {
             tb_link(jc->jit, link, tb);
         }
         pthread_mutex_unlock(&jc->jit->lock);
@@ -488,6 +500,10 @@ void jit_cpu_init(CpuState *cpu, Jit *j)
 
 void jit_cpu_fini(CpuState *cpu)
 {
+    Jit *j = cpu->jit->jit;
+    pthread_mutex_lock(&j->lock);
+    jit_forget_spaces(j);
+    pthread_mutex_unlock(&j->lock);
     interp_cpu_fini(cpu);
     check_free(cpu->jit->check);
     free(cpu->jit);

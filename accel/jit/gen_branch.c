@@ -110,6 +110,56 @@ void gen_cold_exit(Translator *t, Cold *c)
     emit_jmp_to(e, t->j->stubs.leave_link);
 }
 
+/* ---- exits to other pages ---- */
+
+/* 10 bytes, whose immediate can be stored at once. Returns its address. */
+static uint64_t *emit_patched_imm64(Emit *e, unsigned reg, uint64_t v)
+{
+    emit_align(e, 8, 2);
+    emit8(e, 0x49); /* mov, r8 to r15 */
+    emit8(e, 0xb8 | (reg & 7));
+    emit64(e, v);
+    return (uint64_t *)(e->p - 8);
+}
+
+/* The target's mapping is not the block's own: the jump holds while the vCPU is in the address space
+ * and mode that jump_tag stands for, and the block in the same page. Flags are in memory. */
+static void far_exit(Translator *t, int64_t delta)
+{
+    Emit *e = t->e;
+    const Rm page = rm_gs(OFF_WORD(JW_PAGE));
+    TbExit *x = new_exit(t, delta);
+    x->far = page_off(t, delta);
+    x->at = x->far & (PAGE_SIZE - 1);
+    x->tag = emit_patched_imm64(e, S1, JUMP_NONE);
+    emit_alu(e, EM_W, A_CMP, S1, rm_gs(OFF(jump_tag)));
+    Cold *c = new_cold(t, COLD_FAR, emit_jcc(e, CC_NE));
+    x->page = emit_patched_imm64(e, S0, 0);
+    emit_alu(e, EM_W, A_CMP, S0, page);
+    c->from2 = emit_jcc(e, CC_NE);
+    emit_lea(e, S0, rm_mem(S0, x->far - x->at));
+    emit_store(e, page, S0);
+    x->direct = emit_aligned_jmp(e);
+    c->exit = x;
+    c->delta = (int32_t)delta;
+}
+
+void gen_cold_far(Translator *t, Cold *c)
+{
+    Emit *e = t->e;
+    TbExit *x = c->exit;
+    emit_link_here(e, c->from);
+    emit_link_here(e, c->from2);
+    emit_rip(t, S0, c->delta);
+    emit_mov_imm64(e, S1, (uintptr_t)&t->tb->exits[x - t->exits]);
+    emit_jmp_to(e, t->j->stubs.far);
+    /* The target was dropped just now; JW_PAGE is its page's. */
+    x->unlinked = e->p;
+    emit_link(x->direct, e->p);
+    emit_mov_imm32(e, S1, x->at);
+    emit_jmp_to(e, t->j->stubs.leave_at);
+}
+
 /* ---- the jump cache ---- */
 
 /* Looks for the linear address in S0. Not there: miss[0] has it in S0 still, miss[1] in the entry
@@ -215,7 +265,9 @@ void gen_exit(Translator *t, int64_t delta, bool poll)
         return;
     }
     flags_clobber(t, FLAG_ARITH);
-    if (t->j->chain) {
+    if (t->j->chain && t->up && t->cs64) {
+        far_exit(t, delta);
+    } else if (t->j->chain) {
         rip_to_s0(t, delta);
         jump_by_cache(t, COLD_MISS, 0);
     } else {

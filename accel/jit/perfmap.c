@@ -70,6 +70,7 @@ static void add_stubs(const PerfMap *m, const Jit *j)
         { "by_cache2", offsetof(JitStubs, by_cache2) },
         { "by_cache", offsetof(JitStubs, by_cache) },
         { "leave_link", offsetof(JitStubs, leave_link) },
+        { "far", offsetof(JitStubs, far) },
         { "leave_interp", offsetof(JitStubs, leave_interp) },
         { "leave_stale", offsetof(JitStubs, leave_stale) },
         { "slow", offsetof(JitStubs, slow) },

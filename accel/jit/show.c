@@ -108,6 +108,10 @@ static void add_cold(Text *w, const Cold *c, uint64_t rip)
             add(w, "polls");
         }
         break;
+    case COLD_FAR:
+        add(w, "chained to 0x%lx in this address space",
+            (unsigned long)(rip + (uint64_t)(int64_t)c->delta));
+        break;
     case COLD_TAKEN: case COLD_LEAVE_INTERP: case COLD_LEAVE: case COLD_MISS:
     case COLD_CANONICAL: break;
     }

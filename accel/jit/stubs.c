@@ -252,6 +252,17 @@ static uint8_t *make_leave_link(Emit *e, const JitStubs *s)
     return at;
 }
 
+/* An exit to another page that is not linked, or not for this address space. */
+static uint8_t *make_far(Emit *e, const JitStubs *s)
+{
+    uint8_t *at = start(e);
+    emit_alu_imm(e, 0, A_SUB, rm_mem(R11, offsetof(TbExit, tries)), 1);
+    emit_jcc_to(e, CC_NS, s->by_cache);
+    emit_store(e, rm_gs(OFF_WORD(JW_LINK)), R11);
+    emit_jmp_to(e, s->leave_rip);
+    return at;
+}
+
 /* Leaves with a word set to 1. */
 static uint8_t *make_leave_word(Emit *e, const uint8_t *leave_at, unsigned word)
 {
@@ -607,6 +618,7 @@ void jit_make_stubs(Jit *j)
     start(e);
     s->by_cache = make_by_cache(e, s->by_cache2);
     s->leave_link = make_leave_link(e, s);
+    s->far = make_far(e, s);
     s->leave_interp = make_leave_word(e, s->leave_at, JW_INTERP);
     s->leave_stale = make_leave_word(e, s->leave_at, JW_STALE);
     s->slow = make_slow(e, s, j);

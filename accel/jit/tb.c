@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "accel/jit/jumps.h"
 #include "accel/jit/perfmap.h"
 #include "accel/jit/turns.h"
 #include "util/alloc.h"
@@ -281,6 +282,10 @@ void tb_insert(Jit *j, Tb *tb)
 
 /* ---- patching ---- */
 
+/* An exit to another page whose address space comes and goes is left to the jump cache so often
+ * before it is linked anew, which costs a way through C. */
+enum { RELINK_AFTER = 64 };
+
 static void patch_rel32(uint8_t *rel32, const uint8_t *target)
 {
     __atomic_store_n((int32_t *)rel32, (int32_t)(target - (rel32 + 4)), __ATOMIC_RELEASE);
@@ -310,7 +315,7 @@ static void patch_nop(uint8_t *at)
 
 void tb_link(Jit *j, TbExit *x, Tb *to)
 {
-    if (x->to || x->by_cache || x->from->stale || to->stale || !j->chain) {
+    if (x->tag || x->to || x->by_cache || x->from->stale || to->stale || !j->chain) {
         return;
     }
     if (to->stamp2) {
@@ -333,19 +338,6 @@ void tb_link(Jit *j, TbExit *x, Tb *to)
     }
 }
 
-static void tb_unlink(TbExit *x)
-{
-    Tb *to = x->to;
-    x->to = NULL;
-    if (x->saved && to->wants_flags) {
-        patch_rel32(x->saved, x->unlinked);
-    } else if (x->gate) {
-        patch_jmp(x->gate, x->saved_code);
-    } else {
-        patch_rel32(x->direct, x->saved ? x->saved_code : x->unlinked);
-    }
-}
-
 /* Takes x out of the list of those that lead to x->to. */
 static void forget_exit(TbExit *x)
 {
@@ -355,6 +347,59 @@ static void forget_exit(TbExit *x)
     }
     *link = x->next_in;
     x->to = NULL;
+}
+
+void tb_link_far(Jit *j, TbExit *x, Tb *to, uint64_t page, uint64_t tag)
+{
+    if (x->from->stale || to->stale || !j->chain) {
+        return;
+    }
+    x->tries = to->stamp2 ? INT32_MAX : RELINK_AFTER;
+    if (to->stamp2) {
+        return; /* entered by the jump cache only */
+    }
+    if (x->to) {
+        forget_exit(x);
+    }
+    x->to = to;
+    x->next_in = to->in;
+    to->in = x;
+    j->stats.links++;
+    patch_rel32(x->direct, to->entry + TB_ENTRY - j->e.to_rx);
+    __atomic_store_n(x->page, page, __ATOMIC_RELEASE);
+    __atomic_store_n(x->tag, tag, __ATOMIC_RELEASE);
+}
+
+void jit_forget_spaces(Jit *j)
+{
+    for (size_t i = 0; i < j->nr_by_host; i++) {
+        Tb *tb = j->by_host[i];
+        for (unsigned n = 0; n < tb->nr_exits; n++) {
+            if (tb->exits[n].tag) {
+                __atomic_store_n(tb->exits[n].tag, JUMP_NONE, __ATOMIC_RELEASE);
+                tb->exits[n].tries = 0;
+            }
+        }
+    }
+}
+
+static void tb_unlink(TbExit *x)
+{
+    Tb *to = x->to;
+    x->to = NULL;
+    if (x->tag) {
+        __atomic_store_n(x->tag, JUMP_NONE, __ATOMIC_RELEASE);
+        patch_rel32(x->direct, x->unlinked);
+        x->tries = 0;
+        return;
+    }
+    if (x->saved && to->wants_flags) {
+        patch_rel32(x->saved, x->unlinked);
+    } else if (x->gate) {
+        patch_jmp(x->gate, x->saved_code);
+    } else {
+        patch_rel32(x->direct, x->saved ? x->saved_code : x->unlinked);
+    }
 }
 
 /* Its memory comes back with the next flush: whoever is looking at it just now may go on. */

@@ -9,7 +9,11 @@
  * which replaces whole instructions:
  * - a block's entry is an 8-byte NOP, or in a dropped block a jump to the stub that leaves;
  * - a chained jump's displacement is aligned to 4;
- * - an exit's gate is a 5-byte NOP or jump inside 8 aligned bytes.
+ * - an exit's gate is a 5-byte NOP or jump inside 8 aligned bytes;
+ * - what an exit to another page compares with is an immediate in 8 aligned bytes. Only one vCPU
+ *   writes and reads those: with several, such exits do not exist, since the same number is
+ *   another address space to each. Whoever drops the target meanwhile finds it guarded by the
+ *   jump, as with other exits.
  */
 #ifndef ACCEL_JIT_TB_H
 #define ACCEL_JIT_TB_H
@@ -35,8 +39,13 @@ typedef struct TbExit {
     uint8_t *saved_code;      /* saves the flags; NULL: they are in memory in any case */
     uint8_t *saved;           /* with saved_code: rel32 of the jump behind the saving */
     uint8_t *unlinked;        /* where direct or saved lead while to is NULL */
-    uint16_t at;              /* the target's offset in the page */
+    uint16_t at;              /* the target's offset in its page */
     bool by_cache;            /* unlinked for good: the stub looks into the jump cache */
+    /* To another page: direct is taken while the vCPU's jump_tag and JW_PAGE are those that the
+     * code compares with, as they were when it was linked. NULL: to the block's own page. */
+    uint64_t *tag, *page;
+    int32_t far;              /* the target, from JW_PAGE */
+    int32_t tries;            /* so often the jump cache is asked before C links it anew */
 } TbExit;
 
 struct Tb {
@@ -106,6 +115,7 @@ typedef struct JitStubs {
     uint8_t *by_cache;     /* r10: goes on there, or leaves; 64-bit mode and flat segments */
     uint8_t *by_cache2;    /* the same, when the first look found nothing */
     uint8_t *leave_link;   /* r11: TbExit: leaves, or by_cache */
+    uint8_t *far;          /* r10: goes on there, r11: TbExit to another page: leaves, or by_cache */
     uint8_t *leave_stale;  /* as leave_at: the block was dropped */
     uint8_t *leave_interp; /* as leave_at: the interpreter is to run the next block */
     uint8_t *slow;         /* memory operand not at hand: r10 linear address, r11d MEM_ bits */
@@ -178,7 +188,11 @@ void *jit_alloc(Jit *j, size_t bytes); /* NULL: full */
 bool jit_is_full(const Jit *j);
 void tb_insert(Jit *j, Tb *tb);
 void tb_link(Jit *j, TbExit *x, Tb *to);
+/* The same for an exit to another page: while JW_PAGE and jump_tag are these. */
+void tb_link_far(Jit *j, TbExit *x, Tb *to, uint64_t page, uint64_t tag);
 void tb_drop(Jit *j, Tb *tb); /* not a stale one */
+/* A vCPU goes: the next one counts its address spaces from the start again. */
+void jit_forget_spaces(Jit *j);
 /* memory/ram.h, ram_code_keep_hook and ram_code_hook. Take the lock. */
 uint64_t jit_page_keep(Jit *j, const uint32_t *stamp, uint64_t written, uint64_t *ticket);
 void jit_page_written(Jit *j, const uint32_t *stamp, uint64_t written, uint64_t ticket);

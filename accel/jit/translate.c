@@ -306,6 +306,7 @@ static void emit_cold(Translator *t)
         case COLD_RUN: gen_cold_run(t, c); break;
         case COLD_CANONICAL: gen_cold_canonical(t, c); break;
         case COLD_EXIT: case COLD_SAVE_EXIT: gen_cold_exit(t, c); break;
+        case COLD_FAR: gen_cold_far(t, c); break;
         }
     }
 }

@@ -24,7 +24,7 @@ typedef enum ColdKind { COLD_MEM, COLD_MEM_OPEN, COLD_SHARE, COLD_SEGMENT, COLD_
                         COLD_EXEC_END, COLD_LEAVE_INTERP,
                         COLD_VECTORS, COLD_FPU,
                         COLD_TAKEN,
-                        COLD_EXIT, COLD_SAVE_EXIT, COLD_RUN, COLD_LEAVE, COLD_MISS, COLD_GP,
+                        COLD_EXIT, COLD_SAVE_EXIT, COLD_FAR, COLD_RUN, COLD_LEAVE, COLD_MISS, COLD_GP,
                         COLD_CANONICAL } ColdKind;
 
 /* What -d op tells of an instruction beyond its cold paths. */
@@ -36,6 +36,7 @@ typedef struct Cold {
     ColdKind kind;
     uint8_t *from;        /* rel32 of the jump here */
     uint8_t *again, *after; /* where it goes on */
+    uint8_t *from2;       /* COLD_FAR: another jump here */
     unsigned insn;        /* index */
     uint32_t desc;        /* MEM_ bits */
     Rm address;           /* COLD_MEM: to be computed into S0, unless again expects it there */
@@ -263,6 +264,7 @@ uint8_t *make_by_cache(Emit *e, const uint8_t *by_cache2);
 uint8_t *make_by_cache2(Emit *e, const uint8_t *leave_rip);
 void gen_cold_miss(Translator *t, Cold *c);
 void gen_cold_exit(Translator *t, Cold *c);
+void gen_cold_far(Translator *t, Cold *c);
 void gen_cold_canonical(Translator *t, Cold *c);
 
 #endif
