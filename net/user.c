@@ -40,7 +40,7 @@ static bool user_receive(NetClient *nc, const NetPacket *p)
         user_enter(u);
         slirp_input(u->slirp, u->frame, (int)len);
         user_leave(u);
-        user_poll_kick(u);
+        user_poll_sent(u);
     }
     return true;
 }

@@ -47,7 +47,7 @@ typedef struct UserNet {
     Slirp *slirp;
     List fds;        /* of UserFd */
     UserFd **by_fd;  /* the same by number */
-    size_t nr_by_fd;
+    size_t nr_by_fd, nr_fds;
     BottomHalf bh;   /* libslirp is to look at its sockets */
     Timer timeout;   /* when it wants to look again */
     bool in_slirp;   /* it may send: nothing can be put in meanwhile */
@@ -64,6 +64,7 @@ typedef struct UserNet {
 void user_poll_init(UserNet *u);
 void user_poll_fini(UserNet *u);
 void user_poll_kick(UserNet *u); /* something changed: its descriptors may have, too */
+void user_poll_sent(UserNet *u); /* a packet was put in: the same, mostly without the main loop */
 /* Around each call into libslirp that may send. */
 void user_enter(UserNet *u);
 void user_leave(UserNet *u);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * libslirp in the main loop. The library wants to be asked for its descriptors before each wait
  * and told after it. Instead of doing so in each round, a bottom half asks whenever something
- * happened to it (a packet of the guest, an event on a socket, a timer) and adjusts the watches;
- * as long as nothing happens nothing runs.
+ * happened to it (an event on a socket, a timer) and adjusts the watches; as long as nothing
+ * happens nothing runs. After a packet of the guest the thread that brought it asks at once, so that
+ * data that only flows does not wake the main loop, on a busy host a rival for the vCPU's core.
  */
 #include "net/user_internal.h"
 
 #include "util/alloc.h"
 #include "util/log.h"
 
-enum { IDLE_MS = 1000 };
+enum { IDLE_MS = 1000, FEW_FDS = 32 };
 
 /* ---- descriptors ---- */
 
@@ -30,6 +31,7 @@ static void fd_drop(UserFd *f)
     f->u->by_fd[f->fd] = NULL;
     fd_watch_free(f->watch);
     list_remove(&f->node);
+    f->u->nr_fds--;
     free(f);
 }
 
@@ -51,6 +53,7 @@ static UserFd *fd_new(UserNet *u, int fd)
     f->fd = fd;
     f->watch = fd_watch_new(fd, 0, fd_ready, f, "user network");
     list_insert(&u->fds, &f->node);
+    u->nr_fds++;
     u->by_fd[fd] = f;
     return f;
 }
@@ -97,8 +100,12 @@ static void ask_for_descriptors(UserNet *u)
     /* It never says more than a second; without a socket there is nothing to wake up for. */
     if (wait_ms >= IDLE_MS && list_empty(&u->fds)) {
         timer_cancel(&u->timeout);
-    } else {
-        timer_arm(&u->timeout, guest_clock_ns() + (wait_ms ? wait_ms : 1) * 1000000ull);
+        return;
+    }
+    /* A guest that sends all the time must not push the library's timers ahead of it. */
+    uint64_t until = guest_clock_ns() + (wait_ms ? wait_ms : 1) * 1000000ull;
+    if (!timer_armed(&u->timeout) || until < u->timeout.deadline) {
+        timer_arm(&u->timeout, until);
     }
 }
 
@@ -117,6 +124,7 @@ void user_leave(UserNet *u)
 static void poll_round(void *opaque)
 {
     UserNet *u = opaque;
+    timer_cancel(&u->timeout);
     user_enter(u);
     u->in_slirp = true;
     slirp_pollfds_poll(u->slirp, 0, get_revents, u);
@@ -130,6 +138,15 @@ static void poll_round(void *opaque)
 void user_poll_kick(UserNet *u)
 {
     bh_schedule(&u->bh);
+}
+
+void user_poll_sent(UserNet *u)
+{
+    if (u->bh.scheduled || u->nr_fds > FEW_FDS || !list_empty(&u->guestfwds)) {
+        user_poll_kick(u);
+    } else {
+        ask_for_descriptors(u);
+    }
 }
 
 static void timed_out(void *opaque)
