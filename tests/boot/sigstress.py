@@ -30,6 +30,7 @@ PARTS = ("registers", "faults", "fork", "calls", "alarm")
 COMPLAINTS = "segfault|traps:|bad frame|general protection|Bad page|Oops|kernel BUG"
 SCRIPT = """\
 #!/bin/sh
+exec 3>&1 >>/tmp/results 2>&1 # a terminal may take half a line
 # want STATUS COMMAND...: until the time is over
 want() {
     status=$1; shift
@@ -51,10 +52,12 @@ for part in PARTS; do
 done
 want 0 get a PORT &
 want 0 get b PORT &
+PROGRAM32 SECONDS || echo "BAD 32-bit: status $?" &
 for i in 1 2 3 4; do
     want 143 timeout 1 wget -q -O - http://10.0.2.2:SILENT/ &
 done
 wait
+cat /tmp/results >&3
 """
 
 
@@ -84,7 +87,12 @@ def build(out, args, port, silent):
     if done.returncode:
         raise Skip("no static program for the guest: install libc6-dev (%s)" %
                    done.stderr.decode(errors="replace").strip()[-200:])
-    script = SCRIPT.replace("SECONDS", str(args.seconds)).replace("RATE", str(args.rate))
+    flags = "-m32 -O2 -static -nostdlib -no-pie -fno-pie -ffreestanding -fno-stack-protector -msse2"
+    done = subprocess.run([cc, *flags.split(), "-o", os.path.join(root, "bin/sigstress32"),
+                           os.path.join(run.HERE, "sigstress32.c")], check=False)
+    program32 = "echo OK no 32-bit compiler for" if done.returncode else "sigstress32"
+    script = SCRIPT.replace("PROGRAM32", program32).replace("SECONDS", str(args.seconds))
+    script = script.replace("RATE", str(args.rate))
     script = script.replace("PORT", str(port)).replace("SILENT", str(silent))
     script = script.replace("PARTS", " ".join(args.parts or PARTS))
     path = os.path.join(root, "bin/storm")
@@ -123,7 +131,7 @@ def storm(args, out):
     for line in said.splitlines():
         print("# " + line)
     lines = re.findall(r"^(?:OK|BAD) .*", said, re.M)
-    parts = len(args.parts or PARTS) + 6
+    parts = len(args.parts or PARTS) + 7
     bad = [line for line in lines if line.startswith("BAD")]
     if bad or len(lines) != parts or kernel_said:
         raise Failure("want %d lines OK, got %d OK and %s\nkernel: %s\n%s" %
