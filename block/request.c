@@ -207,7 +207,7 @@ void job_dispatch(Job *j)
     } else if (!uring_submit(j)) {
         pool_submit(j);
     } else if (!plugged) {
-        uring_kick();
+        (void)uring_kick();
     }
 }
 
@@ -244,7 +244,7 @@ void blk_plug(void)
 void blk_unplug(void)
 {
     if (!--plugged) {
-        uring_kick();
+        (void)uring_kick();
     }
 }
 
@@ -273,15 +273,16 @@ static bool is_busy(const Drive *d)
     return false;
 }
 
-/* Until something is finished that nobody has told yet, or somebody has told something. */
-static void wait_completion(void)
+/* Until something is finished that nobody has told yet, or somebody has told something; if brief,
+ * not for long. */
+static void wait_completion(bool brief)
 {
     Waiter w = { .fd = eventfd(0, EFD_CLOEXEC) };
     struct pollfd fds[2] = { { .fd = completion_fd, .events = POLLIN },
                              { .fd = w.fd, .events = POLLIN } };
     list_insert(&waiters, &w.node);
     vm_unlock();
-    poll(fds, 2, w.fd < 0 ? 10 : -1); /* without a free descriptor now and then */
+    poll(fds, 2, brief || w.fd < 0 ? 10 : -1); /* without a free descriptor now and then */
     vm_lock();
     list_remove(&w.node);
     if (w.fd >= 0) {
@@ -304,12 +305,12 @@ void blk_drain(Drive *d)
     draining++;
     release_throttled(d);
     for (;;) {
-        uring_kick();
+        bool all_out = uring_kick(); /* the main loop may be who waits here */
         reap();
         if (!is_busy(d)) {
             break;
         }
-        wait_completion();
+        wait_completion(!all_out);
     }
     draining--;
 }

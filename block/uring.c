@@ -47,10 +47,10 @@ static void retry(void *unused)
 {
     (void)unused;
     retry_posted = false;
-    uring_kick();
+    (void)uring_kick();
 }
 
-void uring_kick(void)
+bool uring_kick(void)
 {
     while (unsubmitted) {
         int n = io_uring_submit(&ring);
@@ -62,13 +62,14 @@ void uring_kick(void)
                 retry_posted = true;
                 main_loop_post(retry, NULL);
             }
-            return;
+            return false;
         }
         unsubmitted -= MIN((unsigned)n, unsubmitted);
     }
     if (in_ring && io_uring_cq_ready(&ring)) { /* from the page cache: done in the call */
         job_reap_soon();
     }
+    return true;
 }
 
 /* Direct I/O wants all of it aligned; a block that is written in part is read first, by threads. */
@@ -115,10 +116,11 @@ bool uring_submit(Job *j)
         in_ring >= MAX_IN_RING) {
         return false;
     }
-    uint64_t at = j->offset + d->fast.offset;
+    uint64_t at = j->offset;
     if (!find_bytes(j, &at)) {
         return false;
     }
+    at += d->fast.offset;
     struct io_uring_sqe *sqe = fits_alignment(d, j, at) ? io_uring_get_sqe(&ring) : NULL;
     if (!sqe) {
         end_map(j);

@@ -12,8 +12,8 @@
 bool uring_works(const char **why);
 /* False: it is not for the ring, or the ring is full. */
 bool uring_submit(Job *j);
-/* Hands out what was kept back by blk_plug. */
-void uring_kick(void);
+/* Hands out what was kept back by blk_plug. False: not all, the main loop tries again. */
+bool uring_kick(void);
 /* Calls job_done for all that is finished; how many. */
 unsigned uring_reap(void);
 #else
@@ -31,8 +31,9 @@ static inline bool uring_submit(Job *j)
     return false;
 }
 
-static inline void uring_kick(void)
+static inline bool uring_kick(void)
 {
+    return true;
 }
 
 static inline unsigned uring_reap(void)
