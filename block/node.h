@@ -105,7 +105,8 @@ struct BlockDriver {
      * number stays the same while the node is open. */
     int (*ring_fd)(BlockNode *n, uint64_t *offset, unsigned *align);
     /* Formats, without ever waiting: do len bytes at *offset lie in that file as they are, and
-     * where? Then they stay there until map_end. False: readv has to do it. Any thread. */
+     * where, counted from ring_fd's offset? Then they stay there until map_end. False: readv has to
+     * do it. Any thread. */
     bool (*map_read)(BlockNode *n, uint64_t *offset, uint64_t len, unsigned *cookie);
     void (*map_end)(BlockNode *n, unsigned cookie);
     /* From reading to writing or back, with nothing in flight; n->file is writable, n->readonly

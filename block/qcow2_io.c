@@ -136,6 +136,9 @@ bool qcow2_map_read(BlockNode *n, uint64_t *offset, uint64_t len, unsigned *cook
         return false;
     }
     bool ok = qcow2_lookup_cached(s, *offset, len, &run) && run.kind == KIND_DATA && run.len == len;
+    /* Below may be only a part of a file, which readv does not leave. */
+    ok = ok && (s->data->driver->kind == BLOCK_PROTOCOL ||
+                (run.host <= s->data->size && len <= s->data->size - run.host));
     if (ok) {
         *cookie = qcow2_io_begin(s);
         *offset = run.host;

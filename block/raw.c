@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "block/node.h"
 
@@ -10,6 +11,7 @@ typedef struct RawNode {
     BlockNode node;
     uint64_t offset;
     bool is_part; /* size= or offset= was given */
+    bool limited; /* size= was given: a format above may want to reach further */
 } RawNode;
 
 static uint64_t raw_offset(const BlockNode *n)
@@ -34,6 +36,7 @@ static bool raw_open(BlockNode *n, const Dict *opts, Error **errp)
                          r->offset, size, n->file->filename, whole);
     }
     r->is_part = size || r->offset;
+    r->limited = size;
     n->size = size ? size : whole - r->offset;
     n->flags = n->file->flags;
     n->readonly |= n->file->readonly;
@@ -41,14 +44,38 @@ static bool raw_open(BlockNode *n, const Dict *opts, Error **errp)
     return true;
 }
 
+/* How many of len bytes at offset are in the part. */
+static uint64_t inside(const BlockNode *n, uint64_t offset, uint64_t len)
+{
+    if (!container_of(n, RawNode, node)->limited) {
+        return len;
+    }
+    return offset < n->size ? MIN(len, n->size - offset) : 0;
+}
+
 static int raw_readv(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov, uint64_t len)
 {
-    return block_readv(n->file, offset + raw_offset(n), iov, niov, len);
+    uint64_t there = inside(n, offset, len);
+    if (there == len) {
+        return block_readv(n->file, offset + raw_offset(n), iov, niov, len);
+    }
+    struct iovec *part = malloc(sizeof(*part) * (size_t)niov);
+    if (!part) {
+        return ENOMEM;
+    }
+    int nr = iov_slice(part, iov, niov, 0, there);
+    int error = block_readv(n->file, offset + raw_offset(n), part, nr, there);
+    free(part);
+    iov_zero(iov, niov, there, len - there);
+    return error;
 }
 
 static int raw_writev(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov,
                       uint64_t len)
 {
+    if (inside(n, offset, len) < len) {
+        return ENOSPC;
+    }
     return block_writev(n->file, offset + raw_offset(n), iov, niov, len);
 }
 
@@ -59,11 +86,14 @@ static int raw_flush(BlockNode *n)
 
 static int raw_discard(BlockNode *n, uint64_t offset, uint64_t len)
 {
-    return block_discard(n->file, offset + raw_offset(n), len);
+    return block_discard(n->file, offset + raw_offset(n), inside(n, offset, len));
 }
 
 static int raw_write_zeroes(BlockNode *n, uint64_t offset, uint64_t len, bool may_unmap)
 {
+    if (inside(n, offset, len) < len) {
+        return ENOSPC;
+    }
     return block_write_zeroes(n->file, offset + raw_offset(n), len, may_unmap);
 }
 

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "block/block.h"
+#include "block/node.h"
 #include "util/alloc.h"
 #include "util/main_loop.h"
 #include "util/vm_lock.h"
@@ -401,6 +402,57 @@ static void node_add(const char *options)
         fail_msg("%s: %s", options, error_text(err));
     }
     dict_free(d);
+}
+
+/* An image that lies inside a larger file: its bytes are found there, and it stays in its part. */
+static void test_image_in_file(void **state)
+{
+    (void)state;
+    enum { AT = 1 << 20, PART = 512 * 1024, CLUSTER = 65536 };
+    char *path = make_image("outer.img", 4 << 20), *inner = xasprintf("%s.qcow2", path);
+    Error *err = NULL;
+    Dict *opts = dict_parse("size=8M", NULL, &err);
+    assert_true(block_create(block_driver_find("qcow2"), inner, opts, &err));
+    dict_free(opts);
+    BlockNode *n = block_open_image(inner, "qcow2", &(BlockFlags){ 0 }, &err);
+    assert_non_null(n);
+    uint8_t *buf = malloc(PART);
+    memset(buf, 0x77, PART);
+    assert_int_equal(block_pwrite(n, 3 * CLUSTER, buf, CLUSTER), 0);
+    block_unref(n);
+    int from = open(inner, O_RDONLY), to = open(path, O_RDWR);
+    memset(buf, 0, PART);
+    assert_true(read(from, buf, PART) > 0);
+    assert_int_equal(pwrite(to, buf, PART, AT), PART);
+    close(from);
+    close(to);
+    char *file = xasprintf("file,node-name=f,filename=%s", path);
+    uint8_t behind = file_byte(path, AT + PART);
+    node_add(file);
+    node_add("raw,node-name=r,file=f,offset=1M,size=512k");
+    node_add("qcow2,node-name=q,file=r");
+    Drive *d = drive_find("q");
+    assert_non_null(d);
+    for (int i = 0; i < 2; i++) { /* the second time the tables are in memory */
+        assert_int_equal(request(d, BLK_READ, 3 * CLUSTER, buf, CLUSTER), 0);
+        assert_int_equal(buf[0], 0x77);
+        assert_int_equal(buf[CLUSTER - 1], 0x77);
+    }
+    int error = 0;
+    for (unsigned i = 4; i < 12 && !error; i++) {
+        error = request(d, BLK_WRITE, (uint64_t)i * CLUSTER, buf, CLUSTER);
+    }
+    assert_int_equal(error, ENOSPC);
+    assert_int_equal(request(d, BLK_FLUSH, 0, NULL, 0), 0);
+    assert_int_equal(file_byte(path, AT + PART), behind);
+    assert_int_equal(file_byte(path, AT + PART + 4096), (uint8_t)((AT + PART + 4096) / 512));
+    drive_detach(d);
+    assert_true(blockdev_del("q", &err) && blockdev_del("r", &err) && blockdev_del("f", &err));
+    unlink(inner);
+    free(buf);
+    free(file);
+    free(inner);
+    free(path);
 }
 
 static void test_nodes(void **state)
@@ -889,7 +941,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         TEST(test_read_write), TEST(test_writethrough), TEST(test_direct), TEST(test_many_pieces),
-        TEST(test_direct_pieces), TEST(test_bounds), TEST(test_aio), TEST(test_many_requests), TEST(test_readonly), TEST(test_odd_size), TEST(test_detect_zeroes), TEST(test_zeroes_keep_space), TEST(test_nodes),
+        TEST(test_direct_pieces), TEST(test_bounds), TEST(test_aio), TEST(test_many_requests), TEST(test_readonly), TEST(test_odd_size), TEST(test_detect_zeroes), TEST(test_zeroes_keep_space), TEST(test_image_in_file), TEST(test_nodes),
         TEST(test_snapshot), TEST(test_no_room), TEST(test_short_write), TEST(test_policies), TEST(test_cancel_kept),
         TEST(test_cancel_in_flight), TEST(test_drain_from_thread),
         TEST(test_main_loop_completes), TEST(test_bad_images), TEST(test_permission),
