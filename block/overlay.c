@@ -18,7 +18,7 @@ enum { CLUSTER = 64 * 1024 };
 typedef struct Overlay {
     BlockNode node; /* file: the image */
     int fd;
-    pthread_rwlock_t lock; /* writers: the bitmap and copying up; readers: everything else */
+    pthread_rwlock_t lock; /* writers: what changes the bitmap; readers: everything else */
     uint8_t *present;      /* one bit a cluster */
 } Overlay;
 
@@ -104,27 +104,48 @@ static int overlay_readv(BlockNode *n, uint64_t offset, const struct iovec *iov,
     return r;
 }
 
-static int overlay_writev(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov,
-                          uint64_t len)
+static bool all_present(const Overlay *o, uint64_t first, uint64_t last)
 {
-    Overlay *o = container_of(n, Overlay, node);
-    int r = 0;
-    if (!len) {
-        return 0;
+    while (first <= last && is_present(o, first)) {
+        first++;
     }
-    pthread_rwlock_wrlock(&o->lock);
-    for (uint64_t c = offset / CLUSTER; c <= (offset + len - 1) / CLUSTER && !r; c++) {
+    return first > last;
+}
+
+/* The lock is held for writing. */
+static int write_new(Overlay *o, uint64_t offset, const struct iovec *iov, int niov, uint64_t len)
+{
+    uint64_t first = offset / CLUSTER, last = (offset + len - 1) / CLUSTER;
+    int r = 0;
+    for (uint64_t c = first; c <= last && !r; c++) {
         uint64_t at = c * CLUSTER;
         bool whole = at >= offset && at + CLUSTER <= offset + len;
         r = whole ? 0 : copy_up(o, c);
     }
-    if (!r) {
-        r = overlay_io(o, offset, iov, niov, true);
-    }
-    for (uint64_t c = offset / CLUSTER; c <= (offset + len - 1) / CLUSTER && !r; c++) {
+    r = r ? r : overlay_io(o, offset, iov, niov, true);
+    for (uint64_t c = first; c <= last && !r; c++) {
         o->present[c / 8] |= (uint8_t)(1 << c % 8);
     }
+    return r;
+}
+
+/* Clusters that are there already are written like they are read: several requests at a time. */
+static int overlay_writev(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov,
+                          uint64_t len)
+{
+    Overlay *o = container_of(n, Overlay, node);
+    if (!len) {
+        return 0;
+    }
+    pthread_rwlock_rdlock(&o->lock);
+    bool there = all_present(o, offset / CLUSTER, (offset + len - 1) / CLUSTER);
+    int r = there ? overlay_io(o, offset, iov, niov, true) : 0;
     pthread_rwlock_unlock(&o->lock);
+    if (!there) {
+        pthread_rwlock_wrlock(&o->lock);
+        r = write_new(o, offset, iov, niov, len);
+        pthread_rwlock_unlock(&o->lock);
+    }
     return r;
 }
 
