@@ -10,6 +10,8 @@
 #include "hw/ide/ide.h"
 
 enum { AHCI_PORTS = 6, AHCI_SLOTS = 32, AHCI_NO_SLOT = 0xff };
+/* Requests under way whose commands software has given up; with more, new ones wait. */
+enum { AHCI_MAX_DROPPED = 2 * AHCI_SLOTS };
 
 /* Port registers (3.3), as offsets into the port's 80h bytes. */
 enum {
@@ -78,6 +80,7 @@ typedef struct AhciPort {
     unsigned nr;
     bool issuing;  /* within ahci_port_issue */
     List requests; /* NcqRequest, also those that nobody waits for */
+    unsigned nr_dropped; /* of those */
 
     /* state: registers */
     uint32_t clb, clbu, fb, fbu, is, ie, cmd, sctl, serr, sact, ci, sig, ssts;

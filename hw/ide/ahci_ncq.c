@@ -46,6 +46,7 @@ void ncq_drop_all(AhciPort *p)
         c->active = false;
         if (c->request) {
             c->request->dropped = true;
+            p->nr_dropped++;
             c->request = NULL;
         }
     }
@@ -59,6 +60,7 @@ void ncq_forget_failed(AhciPort *p)
         list_remove(pos);
         free(r);
     }
+    p->nr_dropped = 0;
     for (unsigned i = 0; i < AHCI_SLOTS; i++) {
         p->ncq[i].request = NULL;
     }
@@ -156,7 +158,12 @@ static void piece_done(BlkRequest *req)
         }
     }
     free(r);
-    if (dropped || !c->active) {
+    if (dropped) {
+        p->nr_dropped--;
+        ahci_port_issue(p); /* if there were too many */
+        return;
+    }
+    if (!c->active) {
         return;
     }
     if (error) {

@@ -305,13 +305,14 @@ static unsigned next_slot(const AhciPort *p)
     return AHCI_NO_SLOT;
 }
 
-/* Nor while the device is still at a command that software has given up. */
+/* Nor while the device is still at a command that software has given up: queued ones go on beside
+ * new ones, but not without limit, for each has its data in the host's memory. */
 static bool can_issue(const AhciPort *p)
 {
     const IdeDevice *d = ahci_device(p);
     return (p->cmd & CMD_CR) && !p->stopped && p->slot == AHCI_NO_SLOT && p->ci && d &&
            (p->ssts & DET_MASK) == DET_PRESENT && !(p->status & (ST_BSY | ST_DRQ)) && !d->busy &&
-           d->phase == IDE_IDLE;
+           d->phase == IDE_IDLE && p->nr_dropped <= AHCI_MAX_DROPPED;
 }
 
 /* Each turn takes a bit of PxCI or stops the port. */

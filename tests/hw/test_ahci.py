@@ -3,6 +3,7 @@
 
 import os
 import random
+import re
 import socket
 import struct
 import subprocess
@@ -602,6 +603,31 @@ def test_ncq_errors():
         a.issue(1)
         a.wait(PIS, TFES, TFES, "short write")
         same("file", pattern(0, 2), a.file(0, 2))
+
+
+def resident(pid):
+    """MiB of memory that the process has touched."""
+    with open("/proc/%d/status" % pid) as f:
+        return int(re.search(r"VmRSS:\s+(\d+)", f.read())[1]) >> 10
+
+
+def test_given_up_without_end():
+    """Commands that are given up while a slow drive is at them hold the host's memory, so there is an
+    end to it; those that wait are carried out later."""
+    with Ahci(drive=",throttling.iops-total=100") as a:
+        before = resident(a.vm.proc.pid)
+        for _ in range(40):
+            mask = 0
+            for slot in range(32):
+                a.table(slot, a.fis(WRITE_NCQ, slot, 2048, ncq=slot), [(DATA, 1 << 20)], write=True)
+                mask |= 1 << slot
+            a.wr(SACT, mask)
+            a.wr(CI, mask)
+            a.restart()
+        check("MiB held", True, resident(a.vm.proc.pid) - before < 400)
+        a.vm.write(DATA, pattern(7, 1, 5))
+        a.wait(SACT, a.queue([(3, WRITE_NCQ, 3000, 1)], at=DATA - 3 * 0x20000), 0, "a command behind them")
+        same("file", pattern(7, 1, 5), a.file(3000, 1))
 
 
 def failing(event, errno, **more):
