@@ -170,7 +170,7 @@ class Server:
 
         self.http = Threaded((host, 0), Handler)
         self.port = self.http.server_address[1]
-        self.sink = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Sink)
+        self.sink = socketserver.ThreadingTCPServer((host if "." in host else "127.0.0.1", 0), Sink)
         self.sink.daemon_threads = True
         self.sink_port = self.sink.server_address[1]
         for s in (self.http, self.sink):

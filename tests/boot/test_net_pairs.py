@@ -9,7 +9,7 @@ import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from netguest import Guest, free_port  # pylint: disable=wrong-import-position
-from qtest import Failure, check, main, skip  # pylint: disable=wrong-import-position
+from qtest import check, main  # pylint: disable=wrong-import-position
 
 SIZE = 8 << 20
 
