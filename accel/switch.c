@@ -222,6 +222,17 @@ static bool tell_engines(Machine *m, Error **errp)
     return true;
 }
 
+/* Do only engines run code that keep nothing of it? */
+static void tell_writers(const Machine *m)
+{
+    bool kept = false;
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        const Engine *e = m->vcpu[i]->engine;
+        kept |= e->software || !e->executes;
+    }
+    ram_set_code_kept(kept);
+}
+
 static void undo(Machine *m, const Engine *const *before, Error **errp)
 {
     Error *err = NULL;
@@ -245,11 +256,12 @@ static bool change(Machine *m, const Engine *const *want, Error **errp)
     if (!check_move(m, want, errp)) {
         return false;
     }
-    if (!move(m, want, errp) || !tell_engines(m, errp)) {
+    bool ok = move(m, want, errp) && tell_engines(m, errp);
+    if (!ok) {
         undo(m, before, errp);
-        return false;
     }
-    return true;
+    tell_writers(m);
+    return ok;
 }
 
 bool engines_start(Machine *m, const Engine *const *want, Error **errp)

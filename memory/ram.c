@@ -88,6 +88,42 @@ void ram_block_free(RamBlock *b)
     free(b);
 }
 
+/* ---- writers that do not say so ---- */
+
+static List writers = LIST_INIT(writers);
+static bool code_is_kept = true;
+
+void ram_writer_add(RamWriter *w)
+{
+    list_insert(&writers, &w->node);
+}
+
+void ram_writer_del(RamWriter *w)
+{
+    list_remove(&w->node);
+}
+
+bool ram_may_write_unheard(const RamBlock *b)
+{
+    return !code_is_kept && !__atomic_load_n(&b->tracked, __ATOMIC_RELAXED);
+}
+
+static void tell_writers(void)
+{
+    list_for_each_safe(pos, &writers) {
+        RamWriter *w = container_of(pos, RamWriter, node);
+        w->changed(w);
+    }
+}
+
+void ram_set_code_kept(bool kept)
+{
+    if (code_is_kept != kept) {
+        code_is_kept = kept;
+        tell_writers();
+    }
+}
+
 /* ---- dirty pages ---- */
 
 void ram_track(RamBlock *b, unsigned client, bool on)
@@ -103,6 +139,7 @@ void ram_track(RamBlock *b, unsigned client, bool on)
     if (ram_tracked_hook) {
         ram_tracked_hook(b);
     }
+    tell_writers();
 }
 
 bool ram_collect_dirty(RamBlock *b, uint64_t offset, uint64_t len, unsigned client,

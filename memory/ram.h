@@ -95,6 +95,20 @@ extern void (*ram_guard_hook)(RamBlock *b, uint64_t offset);
  * engine, when others take over. */
 void ram_forget_code(RamBlock *b);
 
+/* Who writes RAM past ram_written() (a device in the host's kernel) may do so only while nobody
+ * would have to hear of it: no vCPU keeps decoded code, and no client tracks that block. Told with
+ * vm_lock held when that changes, before the first vCPU decodes; once changed has returned the writer
+ * keeps to it. */
+typedef struct RamWriter {
+    void (*changed)(struct RamWriter *w);
+    List node;
+} RamWriter;
+void ram_writer_add(RamWriter *w);
+void ram_writer_del(RamWriter *w);
+bool ram_may_write_unheard(const RamBlock *b);
+/* From the accelerator layer. At first code is kept. */
+void ram_set_code_kept(bool kept);
+
 /* Granules of 64 bytes that [first, last] of a page touch. */
 static inline uint64_t ram_granules(unsigned first, unsigned last)
 {
