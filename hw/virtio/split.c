@@ -166,6 +166,16 @@ static void split_set_kicks(VirtQueue *vq, bool on)
     virtq_area_written(&vq->device_area, at, 2);
 }
 
+void virtq_split_back(VirtQueue *vq, uint16_t next)
+{
+    vq->next = next;
+    vq->used = ring_load(used(vq, RING_INDEX));
+    vq->in_use = 0;
+    vq->unsignalled = 0;
+    vq->quiet = false;
+    split_set_kicks(vq, true);
+}
+
 const VirtqRing virtq_split = {
     split_sizes, split_has_next,        split_next,      split_advance, split_unpop, split_fill,
     split_flush, split_wants_interrupt, split_set_kicks,

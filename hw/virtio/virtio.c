@@ -29,6 +29,9 @@ void virtio_error(VirtioDevice *v, const char *fmt, ...)
         return;
     }
     v->broken = true;
+    if (v->ops->live_changed) {
+        bh_schedule(&v->changed); /* not from the midst of a ring */
+    }
     if (!v->legacy && (v->status & VIRTIO_CONFIG_S_DRIVER_OK)) { /* VIRTIO 2.1.2 */
         v->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
         virtio_config_changed(v);
@@ -125,6 +128,9 @@ void virtio_set_dma(VirtioDevice *v, bool allowed)
 {
     bool was_off = v->no_dma;
     v->no_dma = !allowed;
+    if (was_off == allowed && v->ops->live_changed) {
+        v->ops->live_changed(v);
+    }
     if (was_off && allowed) {
         virtio_kick_all(v);
     }
@@ -206,6 +212,7 @@ static void end_elements(VirtioDevice *v)
     }
     timer_cancel(&v->resume);
     bh_cancel(&v->again);
+    bh_cancel(&v->changed);
     v->waiting = 0;
     v->resetting = false;
 }
@@ -320,8 +327,18 @@ void virtio_set_status(VirtioDevice *v, uint8_t status)
 
 static void memory_changed(MemoryListener *l, AddressSpace *as)
 {
+    VirtioDevice *v = container_of(l, VirtioDevice, listener);
     (void)as;
-    container_of(l, VirtioDevice, listener)->map_generation++;
+    v->map_generation++;
+    if (v->ops->memory_changed) {
+        v->ops->memory_changed(v);
+    }
+}
+
+static void live_changed(void *opaque)
+{
+    VirtioDevice *v = opaque;
+    v->ops->live_changed(v);
 }
 
 void virtio_init(VirtioDevice *v, Device *dev, const VirtioOps *ops)
@@ -332,6 +349,7 @@ void virtio_init(VirtioDevice *v, Device *dev, const VirtioOps *ops)
     v->map_generation = 1;
     timer_init(&v->resume, kick_waiting, v);
     bh_init(&v->again, kick_waiting, v);
+    bh_init(&v->changed, live_changed, v);
     v->listener.changed = memory_changed;
     list_init(&v->listener.node);
 }

@@ -156,6 +156,10 @@ typedef struct VirtioOps {
     void (*reset)(VirtioDevice *v);
     /* The driver resets one queue: ends its elements, as above. May be NULL. */
     void (*queue_reset)(VirtioDevice *v, VirtQueue *vq);
+    /* For devices whose queues others use (vhost), may be NULL: buffers may be used, or may not any
+     * longer (virtio_is_live); and memory lies elsewhere: in the midst of a change of regions. */
+    void (*live_changed)(VirtioDevice *v);
+    void (*memory_changed)(VirtioDevice *v);
 } VirtioOps;
 
 enum { VIRTIO_MAX_CONFIG = 256 };
@@ -166,6 +170,9 @@ typedef struct VirtioTransport {
     void (*config_interrupt)(void *opaque);
     /* The status has changed, or the queues have: doorbells come and go. May be NULL. */
     void (*status_changed)(void *opaque);
+    /* Until both are -1, the queue's doorbell signals kick and events of call are its interrupts. They
+     * stay the caller's. A ring of before and after may still come to the queue's kick function. */
+    void (*set_eventfds)(void *opaque, unsigned queue, int kick, int call);
 } VirtioTransport;
 
 struct VirtioDevice {
@@ -188,7 +195,7 @@ struct VirtioDevice {
     bool resetting;
     uint64_t waiting; /* to be kicked when the machine runs or by the main loop, a bit a queue */
     Timer resume;
-    BottomHalf again;
+    BottomHalf again, changed;
     uint64_t map_generation;
     MemoryListener listener;
 };

@@ -97,6 +97,10 @@ static void remove_doorbell(VirtioDoorbell *d)
     if (d->legacy) {
         region_del_ioeventfd(&p->legacy_bar, VIRTIO_PCI_LEGACY_NOTIFY, 2, true, d->queue, d->fd);
     }
+    if (d->fd == d->kick) { /* not ours */
+        d->fd = -1;
+        return;
+    }
     fd_watch_free(d->watch);
     uint64_t rings;
     bool rang = read(d->fd, &rings, sizeof(rings)) == sizeof(rings);
@@ -110,11 +114,13 @@ static void remove_doorbell(VirtioDoorbell *d)
 static void add_doorbell(VirtioDoorbell *d)
 {
     VirtioPci *p = d->proxy;
-    d->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    d->fd = d->kick >= 0 ? d->kick : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (d->fd < 0) {
         return; /* writes come to the device instead */
     }
-    d->watch = fd_watch_new(d->fd, FD_READ, doorbell_rang, d, "virtio");
+    if (d->fd != d->kick) {
+        d->watch = fd_watch_new(d->fd, FD_READ, doorbell_rang, d, "virtio");
+    }
     d->modern = p->has_modern;
     d->legacy = p->has_legacy;
     if (d->modern) {
@@ -175,7 +181,25 @@ static void status_changed(void *opaque)
     update_doorbells(p);
 }
 
-static const VirtioTransport transport = { queue_interrupt, config_interrupt, status_changed };
+static void set_eventfds(void *opaque, unsigned queue, int kick, int call)
+{
+    VirtioPci *p = opaque;
+    VirtioDoorbell *d = &p->doorbell[queue];
+    memory_begin();
+    remove_doorbell(d);
+    d->kick = kick;
+    if (kick >= 0 && p->ioeventfd != SWITCH_OFF) {
+        add_doorbell(d);
+    }
+    memory_commit();
+    virtio_pci_set_call(d, call);
+    if (kick < 0) {
+        update_doorbells(p);
+    }
+}
+
+static const VirtioTransport transport = { queue_interrupt, config_interrupt, status_changed,
+                                           set_eventfds };
 
 /* ---- configuration space ---- */
 
@@ -205,6 +229,7 @@ void virtio_pci_config_write(PciDevice *pci, unsigned reg, uint32_t val, unsigne
         virtio_pci_window_write(p, reg - p->window - sizeof(struct virtio_pci_cap), val, size);
     }
     update_intx(p); /* MSI-X may have come or gone */
+    virtio_pci_update_calls(p);
 }
 
 /* ---- life ---- */
@@ -295,7 +320,8 @@ bool virtio_pci_realize(VirtioPci *p, VirtioDevice *v, Error **errp)
         return error_set(errp, "no room for capabilities");
     }
     for (unsigned n = 0; n < VIRTIO_MAX_QUEUES; n++) {
-        p->doorbell[n] = (VirtioDoorbell){ .proxy = p, .queue = n, .fd = -1 };
+        p->doorbell[n] = (VirtioDoorbell){ .proxy = p, .queue = n, .fd = -1, .kick = -1,
+                                             .call = -1 };
     }
     virtio_attach(v, &transport, p);
     return true;

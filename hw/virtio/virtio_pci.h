@@ -15,6 +15,7 @@
 #ifndef HW_VIRTIO_VIRTIO_PCI_H
 #define HW_VIRTIO_VIRTIO_PCI_H
 
+#include "hw/core/irqchip.h"
 #include "hw/pci/msix.h"
 #include "hw/virtio/virtio.h"
 #include "util/main_loop.h"
@@ -38,6 +39,12 @@ typedef struct VirtioDoorbell {
     int fd;              /* an eventfd; -1: the queue has none */
     bool legacy, modern; /* which regions have it */
     FdWatch *watch;
+    /* of somebody else's, who serves the queue: VirtioTransport.set_eventfds; -1: nobody does */
+    int kick, call;
+    FdWatch *call_watch; /* the main loop listens to call */
+    IrqFd irqfd;         /* else it is the vector's eventfd */
+    bool is_irqfd;
+    uint16_t vector;
 } VirtioDoorbell;
 
 struct VirtioPci {

@@ -18,6 +18,10 @@ void virtio_pci_window_write(VirtioPci *p, unsigned offset, uint32_t val, unsign
 
 /* The interrupt status register, which reading clears. */
 uint8_t virtio_pci_read_isr(VirtioPci *p);
+/* virtio_pci_outside.c: queues that others serve. Their interrupts as the vectors are now. */
+void virtio_pci_update_calls(VirtioPci *p);
+void virtio_pci_set_call(VirtioDoorbell *d, int call);
+
 /* A vector the driver chose, or VIRTIO_NO_VECTOR if the device has no such one. */
 uint16_t virtio_pci_vector(const VirtioPci *p, uint16_t want);
 

@@ -89,6 +89,7 @@ static void legacy_write(void *opaque, uint64_t offset, uint64_t val, unsigned s
     case VIRTIO_MSI_QUEUE_VECTOR:
         if (vq) {
             vq->vector = virtio_pci_vector(p, val);
+            virtio_pci_update_calls(p);
         }
         break;
     default: region_bad_write(&p->legacy_bar, offset, val, size); break;

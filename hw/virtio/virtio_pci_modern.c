@@ -88,7 +88,10 @@ static void queue_write(VirtioPci *p, uint64_t offset, uint32_t val)
         return;
     }
     switch (offset) {
-    case VIRTIO_PCI_COMMON_Q_MSIX: vq->vector = virtio_pci_vector(p, val); return;
+    case VIRTIO_PCI_COMMON_Q_MSIX:
+        vq->vector = virtio_pci_vector(p, val);
+        virtio_pci_update_calls(p);
+        return;
     case VIRTIO_PCI_COMMON_Q_ENABLE:
         if (val == 1) {
             virtio_enable_queue(p->vdev, vq->index);

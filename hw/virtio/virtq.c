@@ -77,6 +77,11 @@ static bool is_ready(VirtQueue *vq)
     return vq->map_generation == v->map_generation ? vq->mapped : map_queue(vq);
 }
 
+bool virtq_map(VirtQueue *vq)
+{
+    return is_ready(vq);
+}
+
 void virtq_area_written(const VirtqArea *a, const void *p, size_t len)
 {
     ram_written(a->ram, a->ram_offset + (size_t)((const uint8_t *)p - a->host), len);
@@ -334,6 +339,9 @@ void virtq_drop(VirtqElement *e)
 
 void virtq_unpop(VirtqElement *e)
 {
+    if (e->touched) {
+        report_written(e, e->in_len);
+    }
     if (e->vq->enabled) {
         ring_of(e->vq)->unpop(e->vq, e);
         e->vq->budget++;

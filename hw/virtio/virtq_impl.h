@@ -35,6 +35,12 @@ typedef struct VirtqRing {
 
 extern const VirtqRing virtq_split, virtq_packed;
 
+/* Where the rings lie now is in vq's areas; false with virtio_error if that is not RAM, or if the
+ * queue is not to be used. */
+bool virtq_map(VirtQueue *vq);
+/* A split ring that was mapped comes back from somebody else, who took elements up to next and used
+ * them all. The driver is to ring from now on. */
+void virtq_split_back(VirtQueue *vq, uint16_t next);
 /* Adds a part; false with virtio_error if the chain gets too long or its order is wrong. */
 bool virtq_chain_add(VirtQueue *vq, VirtqChain *c, uint64_t addr, uint32_t len, bool write);
 /* Descriptor n of an indirect table, 16 bytes. False with virtio_error if it is not in RAM. */
