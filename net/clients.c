@@ -263,6 +263,10 @@ void net_nic_describe(NetClient *nc, const uint8_t mac[ETH_ALEN])
 static void check_unused(NetClient *nc, void *opaque)
 {
     (void)opaque;
+    if (nc->vhost && nc->peer && !nc->queue && !nc->peer->info->path_changed) {
+        warn_report("netdev '%s': vhost=on does nothing for '%s': only virtio-net cards can use it",
+                    nc->id, nc->peer->id);
+    }
     if (nc->peer || nc->queue) {
         return;
     }

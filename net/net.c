@@ -154,11 +154,25 @@ void net_flush_later(NetClient *nc)
     }
 }
 
+static void path_changed(NetClient *nc)
+{
+    if (nc->info->path_changed) {
+        nc->info->path_changed(nc);
+    }
+}
+
+static void stop_nic(NetClient *nc, void *opaque)
+{
+    (void)opaque;
+    path_changed(nc);
+}
+
 static void resume_nic(NetClient *nc, void *opaque)
 {
     (void)opaque;
     if (nc->info->is_nic) {
         net_flush(nc);
+        path_changed(nc);
     }
 }
 
@@ -166,8 +180,8 @@ void net_set_running(bool running)
 {
     bool before = nics_run;
     nics_run = running;
-    if (running && !before) {
-        net_clients_each(resume_nic, NULL);
+    if (running != before) {
+        net_clients_each(running ? resume_nic : stop_nic, NULL);
     }
 }
 
@@ -241,16 +255,27 @@ bool net_can_send(const NetClient *from)
 
 /* ---- filters ---- */
 
+static void filters_changed(NetClient *nc)
+{
+    path_changed(nc);
+    if (nc->peer) {
+        path_changed(nc->peer);
+    }
+}
+
 void net_filter_add(NetFilter *f, NetClient *nc)
 {
     f->nc = nc;
     list_insert(&nc->filters, &f->node);
+    filters_changed(nc);
 }
 
 void net_filter_del(NetFilter *f)
 {
-    if (f->nc) {
+    NetClient *nc = f->nc;
+    if (nc) {
         list_remove(&f->node);
         f->nc = NULL;
+        filters_changed(nc);
     }
 }

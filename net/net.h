@@ -62,6 +62,9 @@ typedef struct NetClientInfo {
     void (*link_changed)(NetClient *nc); /* nc->link_down changed; may be NULL */
     void (*peer_changed)(NetClient *nc); /* got another peer or lost it; may be NULL */
     void (*announce)(NetClient *nc);     /* of a NIC: asks the guest to make itself known; may be NULL */
+    /* What decides whether packets may go past us: filters of it or its peer have come or gone, the
+     * machine stands still or runs again. The NICs that use vhost have it; NULL for all others. */
+    void (*path_changed)(NetClient *nc);
     void (*close)(NetClient *nc); /* a back end frees what it holds; also after a failed create */
 } NetClientInfo;
 
@@ -76,6 +79,7 @@ struct NetClient {
     unsigned accepts; /* NET_CSUM..: may change while it runs */
     bool link_down;
     void *opaque;
+    struct NetVhost *vhost; /* of a back end's queue that the kernel could serve: net/vhost.h */
     List filters;    /* of NetFilter */
     /* packets for this client that it could not take */
     List waiting;

@@ -3,17 +3,20 @@
  * has. With IFF_VNET_HDR each frame has a virtio_net_hdr before it, so that checksums and
  * segmentation stay undone all the way between the guest and the host's network.
  *
- * Packets go through the main loop; vhost-net, where the kernel works on the guest's rings itself,
- * is not built.
+ * Packets go through the main loop, or with vhost=on past us (net/vhost.h): then a NIC that can do
+ * so tells the kernel where its rings are, and the interface's queue is not read here.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/if.h>
 #include <linux/if_tun.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "net/net.h"
 #include "net/tap_open.h"
+#include "net/vhost.h"
 #include "util/alloc.h"
 
 #define DEFAULT_SCRIPT "/etc/qemu-ifup"
@@ -21,16 +24,20 @@
 #define BRIDGE_HELPER "/usr/lib/qemu/qemu-bridge-helper"
 
 enum { MAX_QUEUES = 16, PACKETS_A_TURN = 64, MAX_FRAME = NET_MAX_PACKET };
+enum { MAX_HEADER = sizeof(struct virtio_net_hdr_mrg_rxbuf) };
 
 typedef struct Tap {
     NetClient nc;
     int fd; /* -1: none yet */
     bool vnet_hdr;
+    bool given, detached;  /* the kernel moves its frames; the interface leaves it out */
+    size_t header;         /* bytes before each frame */
     bool reading, writing; /* what watch waits for */
     FdWatch *watch;
     char name[16];
     char *downscript; /* of the last queue; NULL: none */
     uint8_t *buf;
+    NetVhost vhost;
 } Tap;
 
 static Tap *tap_of(NetClient *nc)
@@ -40,7 +47,7 @@ static Tap *tap_of(NetClient *nc)
 
 static void update_watch(Tap *t)
 {
-    fd_watch_set(t->watch, (t->reading ? FD_READ : 0) | (t->writing ? FD_WRITE : 0));
+    fd_watch_set(t->watch, (t->reading && !t->given ? FD_READ : 0) | (t->writing ? FD_WRITE : 0));
 }
 
 /* ---- host to guest ---- */
@@ -49,11 +56,11 @@ static void update_watch(Tap *t)
 static bool pass_on(Tap *t, size_t len)
 {
     struct virtio_net_hdr h = { 0 };
-    size_t skip = t->vnet_hdr ? sizeof(h) : 0;
+    size_t skip = t->header;
     if (len <= skip) {
         return true;
     }
-    memcpy(&h, t->buf, skip);
+    memcpy(&h, t->buf, MIN(skip, sizeof(h)));
     /* The kernel's word for "checked": nothing left to do. */
     h.flags &= VIRTIO_NET_HDR_F_NEEDS_CSUM;
     struct iovec iov = { t->buf + skip, len - skip };
@@ -62,8 +69,8 @@ static bool pass_on(Tap *t, size_t len)
 
 static void tap_read(Tap *t)
 {
-    for (int i = 0; i < PACKETS_A_TURN && t->reading; i++) {
-        ssize_t n = read(t->fd, t->buf, MAX_FRAME + sizeof(struct virtio_net_hdr));
+    for (int i = 0; i < PACKETS_A_TURN && t->reading && !t->given; i++) {
+        ssize_t n = read(t->fd, t->buf, MAX_FRAME + MAX_HEADER);
         if (n < 0 && errno == EINTR) {
             continue;
         }
@@ -106,11 +113,11 @@ static void tap_resume(NetClient *nc)
 static bool tap_receive(NetClient *nc, const NetPacket *p)
 {
     Tap *t = tap_of(nc);
-    struct virtio_net_hdr h = p->offload;
+    struct virtio_net_hdr_mrg_rxbuf h = { .hdr = p->offload };
     struct iovec iov[NET_MAX_IOV + 1];
     int nr = 0;
-    if (t->vnet_hdr) {
-        iov[nr++] = (struct iovec){ &h, sizeof(h) };
+    if (t->header) {
+        iov[nr++] = (struct iovec){ &h, t->header };
     }
     memcpy(iov + nr, p->iov, (size_t)p->nr_iov * sizeof(*iov));
     ssize_t n;
@@ -138,11 +145,51 @@ static void tap_close(NetClient *nc)
         error_report(err);
     }
     fd_watch_free(t->watch);
+    if (nc->vhost) {
+        net_vhost_close(nc->vhost);
+    }
     if (t->fd >= 0) {
         close(t->fd);
     }
     free(t->downscript);
     free(t->buf);
+}
+
+/* ---- frames that go past us ---- */
+
+static void describe(Tap *t, const char *mode)
+{
+    net_client_describe(&t->nc, "ifname=%s%s%s%s", t->name, t->vnet_hdr ? "" : ",vnet_hdr=off",
+                        t->nc.vhost ? ",vhost=on,vhost-state=" : "", t->nc.vhost ? mode : "");
+}
+
+static unsigned tun_offloads(unsigned accepts)
+{
+    if (!(accepts & NET_CSUM)) {
+        return 0; /* segments are cut with their checksums */
+    }
+    return TUN_F_CSUM | (accepts & NET_TSO4 ? TUN_F_TSO4 : 0) | (accepts & NET_TSO6 ? TUN_F_TSO6 : 0) |
+           (accepts & NET_ECN && accepts & (NET_TSO4 | NET_TSO6) ? TUN_F_TSO_ECN : 0);
+}
+
+/* NetVhost.use */
+static void tap_use(NetClient *nc, const VhostUse *u)
+{
+    Tap *t = tap_of(nc);
+    int header = (int)u->header;
+    struct ifreq req = { .ifr_flags = u->attached ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE };
+    if (t->detached == u->attached && ioctl(t->fd, TUNSETQUEUE, &req) == 0) {
+        t->detached = !u->attached;
+    }
+    t->given = u->on;
+    t->header = u->header;
+    if (!t->detached && (ioctl(t->fd, TUNSETVNETHDRSZ, &header) < 0 ||
+                         ioctl(t->fd, TUNSETOFFLOAD, tun_offloads(u->accepts)) < 0)) {
+        warn_report("netdev '%s': tap interface '%s' does not take its settings: %s", nc->id,
+                    t->name, strerror(errno));
+    }
+    describe(t, u->mode);
+    update_watch(t);
 }
 
 static const NetClientInfo tap_info = {
@@ -160,8 +207,11 @@ typedef struct TapOptions {
     const char *ifname, *script, *downscript, *bridge, *helper;
     bool script_given, downscript_given, helper_given;
     bool vnet_hdr, vnet_hdr_given;
+    bool vhost, vhost_forced;
+    uint32_t poll_us;
     unsigned nr;
-    int fd[MAX_QUEUES]; /* -1: to be opened */
+    int fd[MAX_QUEUES];       /* -1: to be opened */
+    int vhost_fd[MAX_QUEUES]; /* likewise */
 } TapOptions;
 
 static void set_vnet_hdr(Tap *t)
@@ -170,9 +220,10 @@ static void set_vnet_hdr(Tap *t)
     if (t->vnet_hdr && ioctl(t->fd, TUNSETVNETHDRSZ, &len) < 0) {
         t->vnet_hdr = false; /* only in kernels that have 10 bytes anyway; be safe */
     }
-    unsigned offload = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
-    if (t->vnet_hdr && ioctl(t->fd, TUNSETOFFLOAD, offload) == 0) {
-        t->nc.accepts = NET_CSUM | NET_TSO4 | NET_TSO6 | NET_ECN;
+    t->header = t->vnet_hdr ? sizeof(struct virtio_net_hdr) : 0;
+    unsigned accepts = NET_CSUM | NET_TSO4 | NET_TSO6 | NET_ECN;
+    if (t->vnet_hdr && ioctl(t->fd, TUNSETOFFLOAD, tun_offloads(accepts)) == 0) {
+        t->nc.accepts = accepts;
     } else if (!t->vnet_hdr && t->fd >= 0) {
         ioctl(t->fd, TUNSETOFFLOAD, 0u); /* who had it before may have left some */
     }
@@ -202,7 +253,7 @@ static bool open_queue(Tap *t, const TapOptions *o, unsigned i, const char *name
         return error_set(errp, "vnet_hdr=on: interface '%s' has no header for offloads", t->name);
     }
     set_vnet_hdr(t);
-    t->buf = xmalloc(MAX_FRAME + sizeof(struct virtio_net_hdr));
+    t->buf = xmalloc(MAX_FRAME + MAX_HEADER);
     t->reading = true;
     t->watch = fd_watch_new(t->fd, FD_READ, tap_ready, t, "tap");
     return true;
@@ -218,6 +269,49 @@ static bool run_scripts(Tap *t, const TapOptions *o, Error **errp)
         return error_prefix(errp, "script=%s: ", o->script);
     }
     t->downscript = down ? xstrdup(o->downscript) : NULL;
+    return true;
+}
+
+static bool open_vhosts(NetClient *const *made, const TapOptions *o, Error **errp)
+{
+    for (unsigned i = 0; i < o->nr; i++) {
+        Tap *t = tap_of(made[i]);
+        t->vhost = (NetVhost){ .fd = o->vhost_fd[i], .backend = t->fd, .poll_us = o->poll_us,
+                               .use = tap_use };
+    }
+    for (unsigned i = 0; i < o->nr; i++) {
+        if (!tap_of(made[i])->vnet_hdr) {
+            return error_set(errp, "it needs an interface with headers for offloads (vnet_hdr)");
+        }
+        if (!net_vhost_open(&tap_of(made[i])->vhost, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* All queues or none: then it is said once where frames go instead, unless vhost was an order. */
+static bool use_vhost(const char *id, NetClient *const *made, const TapOptions *o, Error **errp)
+{
+    Error *err = NULL;
+    bool ok = open_vhosts(made, o, &err);
+    for (unsigned i = 0; i < o->nr; i++) {
+        Tap *t = tap_of(made[i]);
+        if (ok) {
+            t->nc.vhost = &t->vhost;
+            describe(t, "off");
+        } else {
+            net_vhost_close(&t->vhost);
+        }
+    }
+    if (!ok && o->vhost_forced) {
+        *errp = err;
+        return error_prefix(errp, "vhostforce=on: ");
+    }
+    if (!ok) {
+        warn_report("netdev '%s': vhost=on: %s; packets go through user space", id, error_text(err));
+        error_free(err);
+    }
     return true;
 }
 
@@ -237,8 +331,9 @@ static bool make_queues(const char *id, const TapOptions *o, Error **errp)
         made[nr++] = nc;
         ok = open_queue(t, o, nr - 1, name, errp);
         memcpy(name, t->name, sizeof(name));
-        net_client_describe(nc, "ifname=%s%s", t->name, t->vnet_hdr ? "" : ",vnet_hdr=off");
+        describe(t, "");
     }
+    ok = ok && (!o->vhost || use_vhost(id, made, o, errp));
     if (ok && o->fd[0] < 0 && !o->bridge) {
         ok = run_scripts(tap_of(made[0]), o, errp);
     }
@@ -248,45 +343,78 @@ static bool make_queues(const char *id, const TapOptions *o, Error **errp)
     return ok;
 }
 
-/* "7" or "7:8:9". */
-static bool get_fds(const Dict *opts, TapOptions *o, Error **errp)
+/* "7" or "7:8:9": how many; 0: neither was given. UINT_MAX with *errp: nonsense. */
+static unsigned parse_fds(const Dict *opts, const char *key, const char *keys, int fd[MAX_QUEUES],
+                          Error **errp)
 {
-    const char *one = dict_get(opts, "fd"), *many = dict_get(opts, "fds");
+    const char *one = dict_get(opts, key), *many = dict_get(opts, keys);
+    unsigned nr = 0;
     if (one && many) {
-        return error_set(errp, "give fd= or fds=, not both");
+        error_set(errp, "give %s= or %s=, not both", key, keys);
+        return UINT_MAX;
     }
-    const char *p = many ? many : one;
-    for (o->nr = p ? 0 : o->nr; p && *p;) {
+    for (const char *p = many ? many : one; p && *p;) {
         char *end;
-        unsigned long fd = strtoul(p, &end, 10);
-        if (end == p || (*end && *end != ':') || fd > INT32_MAX || o->nr == MAX_QUEUES) {
-            return error_set(errp, "%s=%s: numbers of open descriptors, up to %d, are meant",
-                             many ? "fds" : "fd", many ? many : one, MAX_QUEUES);
+        unsigned long n = strtoul(p, &end, 10);
+        if (end == p || (*end && *end != ':') || n > INT32_MAX || nr == MAX_QUEUES) {
+            error_set(errp, "%s=%s: numbers of open descriptors, up to %d, are meant",
+                      many ? keys : key, many ? many : one, MAX_QUEUES);
+            return UINT_MAX;
         }
-        o->fd[o->nr++] = (int)fd;
+        fd[nr++] = (int)n;
         p = *end ? end + 1 : end;
     }
-    if ((one || many) &&
+    if (!nr && (one || many)) {
+        error_set(errp, "%s= is empty", many ? keys : key);
+        return UINT_MAX;
+    }
+    return nr;
+}
+
+static bool get_fds(const Dict *opts, TapOptions *o, Error **errp)
+{
+    unsigned nr = parse_fds(opts, "fd", "fds", o->fd, errp);
+    if (nr == UINT_MAX) {
+        return false;
+    }
+    if (nr &&
         (o->ifname || dict_has(opts, "script") || dict_has(opts, "downscript") || o->bridge)) {
         return error_set(errp, "with fd= or fds= the interface is there already: no ifname=, script=, "
                                "downscript= or br=");
     }
-    return o->nr > 0 || error_set(errp, "fds= is empty");
+    o->nr = nr ? nr : o->nr;
+    return true;
 }
 
-/* vhost-net is the kernel's; asked for, it is said once where packets go instead. */
-static bool check_vhost(const Dict *opts, Error **errp)
+static bool get_vhost(const Dict *opts, TapOptions *o, Error **errp)
 {
-    bool vhost = false, force = false;
-    if (!dict_get_bool(opts, "vhost", &vhost, errp) ||
-        !dict_get_bool(opts, "vhostforce", &force, errp)) {
+    uint64_t poll_us = 0;
+    unsigned nr = parse_fds(opts, "vhostfd", "vhostfds", o->vhost_fd, errp);
+    o->vhost = nr > 0;
+    if (nr == UINT_MAX || !dict_get_bool(opts, "vhostforce", &o->vhost_forced, errp)) {
         return false;
     }
-    dict_get(opts, "vhostfd");
-    dict_get(opts, "vhostfds");
-    if (vhost || force) {
-        warn_report("vhost=on: vhost-net is not built yet; packets go through user space");
+    o->vhost |= o->vhost_forced;
+    if (!dict_get_bool(opts, "vhost", &o->vhost, errp) ||
+        !dict_get_u64(opts, "poll-us", &poll_us, errp)) {
+        return false;
     }
+    if (!o->vhost && (nr || o->vhost_forced)) {
+        return error_set(errp, "vhost=off and %s= contradict each other",
+                         nr ? "vhostfd" : "vhostforce");
+    }
+    if (!o->vhost && poll_us) {
+        return error_set(errp, "poll-us= is for vhost=on: nobody else polls the interface");
+    }
+    if (poll_us > UINT32_MAX) {
+        return error_set(errp, "poll-us=%s: microseconds, up to %u", dict_get(opts, "poll-us"),
+                         UINT32_MAX);
+    }
+    if (nr && nr != o->nr) {
+        return error_set(errp, "%u descriptors in vhostfds= for %u queues: one each is needed", nr,
+                         o->nr);
+    }
+    o->poll_us = (uint32_t)poll_us;
     return true;
 }
 
@@ -296,6 +424,7 @@ static bool tap_create(const char *id, const Dict *opts, Error **errp)
                      .downscript = DEFAULT_DOWNSCRIPT, .helper = BRIDGE_HELPER };
     uint64_t queues = 1;
     memset(o.fd, -1, sizeof(o.fd));
+    memset(o.vhost_fd, -1, sizeof(o.vhost_fd));
     o.ifname = dict_get(opts, "ifname");
     o.bridge = dict_get(opts, "br");
     if (dict_has(opts, "helper")) {
@@ -309,7 +438,7 @@ static bool tap_create(const char *id, const Dict *opts, Error **errp)
     o.downscript = o.downscript_given ? dict_get(opts, "downscript") : o.downscript;
     o.vnet_hdr_given = dict_has(opts, "vnet_hdr");
     if (!dict_get_bool(opts, "vnet_hdr", &o.vnet_hdr, errp) ||
-        !dict_get_u64(opts, "queues", &queues, errp) || !check_vhost(opts, errp)) {
+        !dict_get_u64(opts, "queues", &queues, errp)) {
         return false;
     }
     if (queues < 1 || queues > MAX_QUEUES) {
@@ -322,13 +451,14 @@ static bool tap_create(const char *id, const Dict *opts, Error **errp)
         return error_set(errp, "an interface on a bridge has one queue here");
     }
     o.nr = (unsigned)queues;
-    return get_fds(opts, &o, errp) && make_queues(id, &o, errp);
+    return get_fds(opts, &o, errp) && get_vhost(opts, &o, errp) && make_queues(id, &o, errp);
 }
 
 static bool bridge_create(const char *id, const Dict *opts, Error **errp)
 {
     TapOptions o = { .nr = 1, .vnet_hdr = true, .bridge = "br0", .helper = BRIDGE_HELPER };
     memset(o.fd, -1, sizeof(o.fd));
+    memset(o.vhost_fd, -1, sizeof(o.vhost_fd));
     o.bridge = dict_has(opts, "br") ? dict_get(opts, "br") : o.bridge;
     o.helper_given = dict_has(opts, "helper");
     o.helper = o.helper_given ? dict_get(opts, "helper") : o.helper;
@@ -337,7 +467,7 @@ static bool bridge_create(const char *id, const Dict *opts, Error **errp)
 
 static const char *const tap_keys[] = {
     "ifname", "script", "downscript", "fd", "fds", "br", "helper", "queues", "vnet_hdr", "vhost",
-    "vhostfd", "vhostfds", "vhostforce", NULL,
+    "vhostfd", "vhostfds", "vhostforce", "poll-us", NULL,
 };
 static const char *const tap_help[] = {
     "  ifname=NAME            the host's interface; made if need be and if allowed",
@@ -346,6 +476,10 @@ static const char *const tap_help[] = {
     "  script=P, downscript=P programs that get the name at start and end; 'no': none",
     "  queues=N               of a multi-queue interface",
     "  vnet_hdr=on|off        offloads between guest and host [on]",
+    "  vhost=on|off           the kernel moves the frames of a virtio card (vhost-net) [off]",
+    "  vhostforce=on          an error if it cannot; else frames go through user space",
+    "  vhostfd=N, vhostfds=N:N...  descriptors of /dev/vhost-net that are open already, one a queue",
+    "  poll-us=N              how long vhost-net looks for more before it sleeps [0]",
     NULL,
 };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * virtio-net (VIRTIO 5.1): a network card with mergeable buffers, checksum and segmentation
  * offloads both ways, several queue pairs and a control queue (virtio_net_ctrl.c). Frames are
- * sent from where the guest has them, without a copy. UFO, hash reports, RSS and coalesced
- * notifications are left out.
+ * sent from where the guest has them, without a copy; or the kernel does all that
+ * (virtio_net_vhost.c). UFO, hash reports, RSS and coalesced notifications are left out.
  */
 #include "hw/virtio/virtio_net.h"
 
@@ -29,7 +29,7 @@ static VirtQueue *rx_queue(VirtioNet *s, unsigned pair)
 }
 
 /* The header is 12 bytes since 1.0, and 10 before unless buffers are merged. */
-static size_t header_len(const VirtioNet *s)
+size_t virtio_net_header_len(const VirtioNet *s)
 {
     bool merged = virtio_has(&s->vdev, VIRTIO_NET_F_MRG_RXBUF);
     return merged || virtio_has(&s->vdev, VIRTIO_F_VERSION_1)
@@ -48,7 +48,7 @@ static NetClient *tx_client(VirtioNet *s, unsigned pair)
 /* The frame of e as a packet; one of too many pieces is copied into s->frame. */
 static bool make_packet(VirtioNet *s, VirtqElement *e, struct iovec *one, NetPacket *p)
 {
-    size_t skip = header_len(s);
+    size_t skip = virtio_net_header_len(s);
     *p = (NetPacket){ 0 };
     if (virtq_read(e, 0, &p->offload, sizeof(p->offload)) < sizeof(p->offload) ||
         !virtq_drop_front(&e->out, &e->nr_out, skip)) {
@@ -109,7 +109,7 @@ static bool can_receive(NetClient *nc)
 {
     VirtioNet *s = net_of(nc);
     VirtQueue *vq = queue_for(s, nc);
-    return !may_receive(s) || !vq->enabled || virtq_has_next(vq) || virtq_set_kicks(vq, true);
+    return !may_receive(s) || s->vhost.pairs || !vq->enabled || virtq_has_next(vq) || virtq_set_kicks(vq, true);
 }
 
 /* Pops elements for total bytes; how many, 0 if there is not enough: then none is taken. never: and
@@ -152,7 +152,7 @@ static size_t fill(VirtqElement *e, size_t at, const NetPacket *p, size_t done)
 
 static void store(VirtioNet *s, VirtqElement **e, unsigned nr, const NetPacket *p)
 {
-    size_t head = header_len(s), done = 0;
+    size_t head = virtio_net_header_len(s), done = 0;
     struct virtio_net_hdr_mrg_rxbuf h = { .hdr = p->offload, .num_buffers = (uint16_t)nr };
     if (!(s->guest_offloads >> VIRTIO_NET_F_GUEST_CSUM & 1)) {
         h.hdr.flags = 0;
@@ -171,12 +171,12 @@ static bool receive(NetClient *nc, const NetPacket *p)
     VirtQueue *vq = queue_for(s, nc);
     uint8_t start[FILTER_BYTES];
     size_t len = net_iov_copy(start, sizeof(start), p->iov, p->nr_iov, 0);
-    if (!may_receive(s) || !vq->enabled || len < ETH_HLEN || !virtio_net_wanted(s, start, len)) {
+    if (!may_receive(s) || s->vhost.pairs || !vq->enabled || len < ETH_HLEN || !virtio_net_wanted(s, start, len)) {
         return true;
     }
     VirtqElement *e[MAX_RX_ELEMENTS];
     bool never = false;
-    unsigned nr = gather(s, vq, p->len + header_len(s), e, &never);
+    unsigned nr = gather(s, vq, p->len + virtio_net_header_len(s), e, &never);
     if (!nr) {
         if (!never && !s->vdev.broken) {
             virtq_set_kicks(vq, true);
@@ -194,6 +194,9 @@ static bool receive(NetClient *nc, const NetPacket *p)
 static void net_kick(VirtioDevice *v, VirtQueue *vq)
 {
     VirtioNet *s = container_of(v, VirtioNet, vdev);
+    if (virtio_net_vhost_kick(s, vq)) {
+        return;
+    }
     if (vq->index == ctrl_index(s)) {
         virtio_net_ctrl_kick(s, vq);
     } else if (vq->index > ctrl_index(s)) {
@@ -220,6 +223,7 @@ void virtio_net_update_accepts(VirtioNet *s)
     for (unsigned i = 0; i < s->nr_pairs; i++) {
         s->nc[i].accepts = accepts;
     }
+    virtio_net_vhost_accepts(s);
 }
 
 static void get_config(VirtioDevice *v, uint8_t *config)
@@ -263,13 +267,26 @@ static void flush_all(VirtioNet *s)
 
 static void started(VirtioDevice *v)
 {
-    flush_all(container_of(v, VirtioNet, vdev));
+    VirtioNet *s = container_of(v, VirtioNet, vdev);
+    flush_all(s);
+    virtio_net_vhost_update(s);
+}
+
+static void live_changed(VirtioDevice *v)
+{
+    virtio_net_vhost_update(container_of(v, VirtioNet, vdev));
+}
+
+static void memory_changed(VirtioDevice *v)
+{
+    virtio_net_vhost_memory_changed(container_of(v, VirtioNet, vdev));
 }
 
 /* No element is kept, so none has to be ended. */
 static void net_reset(VirtioDevice *v)
 {
     VirtioNet *s = container_of(v, VirtioNet, vdev);
+    virtio_net_vhost_stop(s);
     virtio_net_ctrl_reset(s);
     virtio_net_update_accepts(s);
     for (unsigned i = 0; i < s->nr_pairs; i++) {
@@ -285,6 +302,8 @@ static const VirtioOps net_ops = {
     .negotiated = negotiated,
     .started = started,
     .reset = net_reset,
+    .live_changed = live_changed,
+    .memory_changed = memory_changed,
 };
 
 /* Asks the driver for gratuitous packets, VIRTIO 5.1.6.5.4. */
@@ -300,6 +319,14 @@ static void link_changed(NetClient *nc)
 {
     if (nc->queue == 0) {
         announce(nc); /* whoever is at the other end now does not know the guest yet */
+    }
+    virtio_net_vhost_update(net_of(nc));
+}
+
+static void path_changed(NetClient *nc)
+{
+    if (nc->opaque) { /* NULL: not realized yet */
+        virtio_net_vhost_update(net_of(nc));
     }
 }
 
@@ -317,6 +344,8 @@ static const NetClientInfo net_client_info = {
     .resume = resume,
     .link_changed = link_changed,
     .announce = announce,
+    .peer_changed = path_changed,
+    .path_changed = path_changed,
 };
 
 /* ---- life ---- */
@@ -374,11 +403,14 @@ static bool net_realize(Device *dev, Error **errp)
     }
     virtio_add_queue(&s->vdev, NET_CTRL_SIZE, net_kick);
     virtio_net_ctrl_reset(s);
+    virtio_net_vhost_init(s);
     offer(s);
     if (!virtio_pci_realize(&p->proxy, &s->vdev, errp)) {
+        virtio_net_vhost_fini(s);
         nic_unrealize(s->nc, s->nr_pairs, s->mac_property);
         return false;
     }
+    s->vdev.host_features &= ~virtio_net_vhost_lacks(s);
     return true;
 }
 
@@ -386,6 +418,7 @@ static void net_unrealize(Device *dev)
 {
     VirtioNet *s = &container_of(dev, VirtioNetPci, proxy.pci.dev)->net;
     virtio_fini(&s->vdev);
+    virtio_net_vhost_fini(s);
     nic_unrealize(s->nc, s->nr_pairs, s->mac_property);
 }
 
@@ -400,6 +433,7 @@ static void net_refresh(Device *dev)
     VirtioNet *s = &container_of(dev, VirtioNetPci, proxy.pci.dev)->net;
     virtio_net_update_accepts(s);
     flush_all(s);
+    bh_schedule(&s->vhost.again);
 }
 
 #define OFFER(name, bit, ...)                                                                      \

@@ -4,6 +4,7 @@
 #ifndef HW_VIRTIO_VIRTIO_NET_H
 #define HW_VIRTIO_VIRTIO_NET_H
 
+#include "hw/virtio/vhost.h"
 #include "hw/virtio/virtio_pci.h"
 #include "net/net.h"
 
@@ -37,6 +38,16 @@ typedef struct VirtioNet {
     unsigned nr_pairs;
     NetClient nc[NET_MAX_PAIRS];
     uint8_t frame[NET_MAX_PACKET];
+    struct {
+        unsigned pairs;           /* that the kernel serves now: the first ones; 0: none */
+        bool direct, changing;
+        bool failed, warned;      /* not until the next reset; the user has been told */
+        BottomHalf again;         /* looks once more */
+        NetClient *client[NET_MAX_PAIRS]; /* of the netdev, one a queue it has */
+        unsigned nr_clients;
+        RamWriter writer;
+        VhostDev dev[NET_MAX_PAIRS];
+    } vhost;
 } VirtioNet;
 
 typedef struct VirtioNetPci {
@@ -52,5 +63,19 @@ bool virtio_net_wanted(const VirtioNet *s, const uint8_t *head, size_t len);
 
 /* virtio_net.c */
 void virtio_net_update_accepts(VirtioNet *s);
+size_t virtio_net_header_len(const VirtioNet *s);
+
+/* virtio_net_vhost.c */
+void virtio_net_vhost_init(VirtioNet *s); /* once its clients have their peers */
+void virtio_net_vhost_fini(VirtioNet *s);
+uint64_t virtio_net_vhost_lacks(const VirtioNet *s); /* features not to be offered */
+/* Gives the queues to the kernel or takes them back, whichever is right now. */
+void virtio_net_vhost_update(VirtioNet *s);
+void virtio_net_vhost_stop(VirtioNet *s); /* reset */
+void virtio_net_vhost_memory_changed(VirtioNet *s);
+/* The guest takes other things unfinished. */
+void virtio_net_vhost_accepts(VirtioNet *s);
+/* True: the kernel serves this queue, and has been told. */
+bool virtio_net_vhost_kick(VirtioNet *s, const VirtQueue *vq);
 
 #endif

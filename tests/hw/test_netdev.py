@@ -357,8 +357,31 @@ def tap_in_namespace():
             check("busy: " + busy.stderr, True,
                   "in use by process %d" % vm.proc.pid in busy.stderr)
             vm.quit()
+    vhost_words()
     with open(script + ".log") as f:
         check("scripts", "up vt0\n" * 4, f.read())
+
+
+def vhost_words():
+    """One line says why there is no vhost-net, and it is an error only if that was an order."""
+    if os.path.exists("/dev/vhost-net"):
+        return
+    null = os.open("/dev/null", os.O_RDWR)
+    for words, part, status in (("vhost=on", "packets go through user space", None),
+                                ("vhostfd=%d" % null, "is not one of /dev/vhost-net", None),
+                                ("vhost=on,vnet_hdr=off", "headers for offloads", None),
+                                ("vhostforce=on", "modprobe vhost_net", 1)):
+        with subprocess.Popen([VIREO, "-accel", "test", "-display", "none", "-monitor", "stdio", "-netdev",
+                               "tap,id=t,ifname=vt1,script=no,downscript=no," + words, "-device",
+                               "virtio-net-pci,netdev=t"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, pass_fds=(null,)) as vm:
+            out, err = vm.communicate("info network\nquit\n", timeout=TIMEOUT)
+        about = [l for l in err.splitlines() if "vhost" in l]
+        check("%s: %s" % (words, err), (1, True), (len(about), part in err))
+        check("%s: status" % words, status or 0, vm.returncode)
+        check("%s: info network" % words, (status is None, False),
+              ("type=tap,ifname=vt1" in out, "vhost" in out))
+    os.close(null)
 
 
 def test_wrong_words():
@@ -378,7 +401,13 @@ def test_wrong_words():
             ("tap,id=a,queues=0", "1 to"),
             ("tap,id=a,fd=3,ifname=x", "is there already"),
             ("tap,id=a,ifname=averyveryverylongname", "15 characters"),
-            ("tap,id=a,ifnaem=x", "did you mean 'ifname'?")):
+            ("tap,id=a,ifnaem=x", "did you mean 'ifname'?"),
+            ("tap,id=a,vhost=off,vhostforce=on", "contradict each other"),
+            ("tap,id=a,vhost=off,vhostfd=3", "contradict each other"),
+            ("tap,id=a,vhostfds=3:4", "one each is needed"),
+            ("tap,id=a,vhostfd=x", "numbers of open descriptors"),
+            ("tap,id=a,poll-us=5", "is for vhost=on"),
+            ("tap,id=a,vhost=on,poll-us=99999999999", "microseconds")):
         said = subprocess.run([VIREO, "-M", "none", "-display", "none", "-netdev", words],
                               stderr=subprocess.PIPE, text=True, check=False, timeout=TIMEOUT)
         lines = [l for l in said.stderr.splitlines() if words.split(",")[0] in l]

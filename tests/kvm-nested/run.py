@@ -27,6 +27,9 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.dirname(os.path.abspath(os.environ.get("VIREO", ROOT + "/build/vireo")))
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vireo")
 MODULES = ["irqbypass", "ccp", "kvm", "kvm-amd"]
+NET_MODULES = ["tun", "tap", "vhost_iotlb", "vhost", "vhost_net"]  # of the outer VM, for the case vhost
+GUEST_MODULES = ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
+                 "failover", "net_failover", "virtio_net"]
 QEMU = "qemu-system-x86_64"
 BOOT = 60                   # seconds for the outer VM to get ready
 # No XSAVE: TCG before QEMU 8.1 does not intercept XSETBV, so that KVM cannot know what is in XCR0.
@@ -156,6 +159,65 @@ run() {
 . /kvm/all
 """
 
+# The guest gets and sends a file all the time, while the kernel serves its rings and whatever happens:
+# each step has to see two more rounds (the first may have begun before it).
+VHOST = """
+for m in $(cat /modules/net); do
+    insmod "/modules/$m" || say "FAIL module $m"
+done
+CMOCKA_MESSAGE_OUTPUT=TAP /net/test_vhost >/tmp/out 2>&1
+say "STATUS $?"
+say "FILE unit"
+cat /tmp/out
+say "END"
+mkdir -p /tmp/www
+head -c 3000000 /dev/urandom >/tmp/www/blob
+echo 'echo ran-$((6 * 7))' >/tmp/www/tool
+sum=$(sha256sum </tmp/www/blob | cut -c1-16)
+say "SUM $sum"
+httpd -h /tmp/www
+while :; do nc -l -p 5001 | sha256sum | cut -c1-16 >>/tmp/sums; done &
+start -accel kvm GUEST -netdev tap,id=n0,ifname=tap0,script=no,downscript=no,vhostforce=on,poll-us=20 \
+    -device virtio-net-pci,netdev=n0 -serial file:/tmp/console -monitor stdio
+until ip link show tap0 >/dev/null 2>&1; do sleep 0.2; kill -0 $vireo || break; done
+ip addr add 10.9.0.1/24 dev tap0
+ip link set tap0 up
+round=0
+rounds() {
+    round=$(grep -o 'GUEST-SUM [0-9]*' /tmp/console | tail -n 1 | grep -o '[0-9]*')
+    tell 'info network'
+    wait_for /tmp/console "GUEST-SUM $((${round:-0} + 2)) " 240 && say "ROUNDS $1"
+}
+wait_for /tmp/console GUEST-NET-UP 400
+rounds start
+tell stop
+sleep 2
+tell cont
+rounds cont
+tell 'set_link n0 off'
+sleep 2
+tell 'set_link n0 on'
+rounds link
+tell 'accel all jit'
+rounds jit
+tell 'accel all kvm'
+rounds kvm
+tell 'object_add filter-dump,id=f,netdev=n0,file=/tmp/pcap'
+rounds filter
+tell 'object_del f'
+rounds nofilter
+tell system_reset
+before=$(grep -c 'GUEST-SUM 1 ' /tmp/console)
+end=$(($(date +%s) + 400))
+until [ "$(grep -c 'GUEST-SUM 1 ' /tmp/console)" -gt "$before" ] || [ "$(date +%s)" -gt $end ]; do sleep 1; done
+rounds reset
+touch /tmp/www/stop
+wait_for /tmp/console GUEST-NET-DONE 240
+finish 120
+say "SENT $(sort /tmp/sums | uniq -c | tr '\n' ';')"
+say "PCAP $(wc -c </tmp/pcap)"
+""".replace("GUEST", GUEST % "", 1).replace("/guest/initrd.gz", "/guest/net.initrd.gz", 1)
+
 CASES = {
     "boot": ("to a prompt, compared with the interpreter", 500, to_prompt("-accel kvm -smp 1")),
     "boot-smp2": ("the same on 2 CPUs", 500, to_prompt("-accel kvm -smp 2")),
@@ -167,6 +229,7 @@ CASES = {
     "default": ("no -accel: KVM, which is fast here", 40, DEFAULT),
     "unit": ("the unit tests of KVM", 120, UNIT),
     "guests": ("the guests of tests/kvm", 400, GUESTS),
+    "vhost": ("vhost-net: direct, shadow, and what comes between", 900, VHOST),
 }
 
 
@@ -190,7 +253,7 @@ def fetch(into, package, depends=False):
 def media():
     """A directory with linux, busybox and the modules in their order."""
     out = os.path.join(CACHE, "kvm-nested")
-    if os.path.exists(os.path.join(out, "done")):
+    if os.path.exists(os.path.join(out, "done-net")):
         return out
     os.makedirs(out, exist_ok=True)
     work = os.path.join(out, "work")
@@ -198,13 +261,13 @@ def media():
     fetch(work, "busybox-static")
     shutil.copy(glob.glob(work + "/boot/vmlinuz-*")[0], out + "/linux")
     shutil.copy(work + "/bin/busybox", out + "/busybox")
-    for name in MODULES:
+    for name in MODULES + NET_MODULES + GUEST_MODULES:
         found = glob.glob(work + "/lib/modules/*/kernel/**/%s.ko" % name, recursive=True)
         if not found:
             raise Skip("Debian's kernel has no module " + name)
         shutil.copy(found[0], out)
     shutil.rmtree(work)
-    with open(out + "/done", "w", encoding="ascii"):
+    with open(out + "/done-net", "w", encoding="ascii"):
         pass
     return out
 
@@ -232,6 +295,12 @@ def put_program(root, path, source):
             put(root, lib, lib, mode=0o755)
 
 
+def put_modules(root, parts, names, order):
+    for name in names:
+        put(root, "/modules/%s.ko" % name, "%s/%s.ko" % (parts, name))
+    put(root, "/modules/" + order, data="".join(m + ".ko\n" for m in names).encode())
+
+
 def pack(root, out):
     """Unpacked cpio: the kernel under TCG would take seconds for what the host does at once."""
     subprocess.run([sys.executable, os.path.join(ROOT, "scripts/initramfs"), root, out + ".gz"], check=True)
@@ -240,13 +309,14 @@ def pack(root, out):
     os.unlink(out + ".gz")
 
 
-def guest_initrd(parts, tmp):
-    root = os.path.join(tmp, "guest")
+def guest_initrd(parts, tmp, init, modules):
+    root = os.path.join(tmp, "guest-" + os.path.basename(init))
     put(root, "/bin/busybox", parts + "/busybox", mode=0o755)
-    put(root, "/init", os.path.join(ROOT, "tests/boot/guest-init"), mode=0o755)
+    put(root, "/init", init, mode=0o755)
+    put_modules(root, parts, modules, "order")
     for d in ("proc", "sys", "dev"):
         os.makedirs(os.path.join(root, d))
-    out = os.path.join(tmp, "guest.initrd.gz")
+    out = root + ".initrd.gz"
     subprocess.run([sys.executable, os.path.join(ROOT, "scripts/initramfs"), root, out], check=True)
     return out
 
@@ -275,20 +345,23 @@ def bed(tmp, unit, guests):
     put(root, "/bin/busybox", parts + "/busybox", mode=0o755)
     put(root, "/init", os.path.join(HERE, "init"), mode=0o755)
     put(root, "/etc/passwd", data=b"root:x:0:0:root:/root:/bin/sh\n")
-    for name in MODULES:
-        put(root, "/modules/%s.ko" % name, "%s/%s.ko" % (parts, name))
-    put(root, "/modules/order", data="".join(m + ".ko\n" for m in MODULES).encode())
+    put_modules(root, parts, MODULES, "order")
+    put_modules(root, parts, NET_MODULES, "net")
     put_program(root, "/bin/vireo", os.path.join(BUILD, "vireo"))
     for path in glob.glob(firmware_dir() + "/*.bin"):
         put(root, "/usr/share/seabios/" + os.path.basename(path), path)
-    guest = guest_initrd(parts, tmp)
+    guest = guest_initrd(parts, tmp, os.path.join(ROOT, "tests/boot/guest-init"), [])
+    net = guest_initrd(parts, tmp, os.path.join(HERE, "net-init"), GUEST_MODULES)
     put(root, "/guest/linux", parts + "/linux")
     put(root, "/guest/initrd.gz", guest)
+    put(root, "/guest/net.initrd.gz", net)
     put(root, "/guest/exit.bin", data=exit_firmware())
     os.makedirs(os.path.join(root, "tests"))
     for path in sorted(glob.glob(BUILD + "/tests/unit/test_kvm*")) if unit else []:
         if os.access(path, os.X_OK) and not path.endswith((".o", ".d")):
             put_program(root, "/tests/" + os.path.basename(path), path)
+    if os.path.exists(BUILD + "/tests/unit/test_vhost"):
+        put_program(root, "/net/test_vhost", BUILD + "/tests/unit/test_vhost")
     if guests:
         kvm_guests(root, tmp)
     put(root, "/kvm/frame-32.bin", load_kvm_runner().build("frame", tmp, 32))
@@ -429,6 +502,28 @@ def tap_failures(out):
     return [l for l in out.split("\n") if l.startswith("not ok") and "# SKIP" not in l]
 
 
+def vhost_verdict(words, files):
+    wrong = [l for f in files.get("unit", ["not ok: no unit test"]) for l in tap_failures(f)]
+    if "SKIP" in "\n".join(files.get("unit", [])):
+        wrong.append("the unit test saw no /dev/vhost-net")
+    console, out = "\n".join(files.get("console", [])), "\n".join(files.get("out", []))
+    good = "%s ran-42" % words.get("SUM", ["?"])[0]
+    sums = re.findall(r"GUEST-SUM \d+ (.*)", console.replace("\r", ""))
+    wrong += ["the guest got %s, want %s" % (s, good) for s in sums if s != good]
+    states = re.findall(r"vhost-state=(\w+)", out)
+    want = ["direct", "direct", "direct", "shadow", "direct", "off", "direct", "direct"]
+    if states != want:
+        wrong.append("info network: vhost-state %s, want %s" % (" ".join(states), " ".join(want)))
+    # A reset tears one transfer.
+    sent = dict(reversed(p.split()) for p in words.get("SENT", [""])[0].split(";") if p.strip())
+    if int(sent.get(good.split()[0], 0)) < len(sums) or len(sent) > 2:
+        wrong.append("the host got %s" % sent)
+    if int(words.get("PCAP", ["0"])[0]) < 100000:
+        wrong.append("the filter saw nothing")
+    warned = [l for l in "\n".join(files.get("err", [])).split("\n") if "warning" in l]
+    return wrong + warned
+
+
 def verdict(name, words, files, err):
     """A list of what went wrong."""
     wrong = [w for w in words.get("FAIL", [])]
@@ -444,6 +539,8 @@ def verdict(name, words, files, err):
     if name in ("unit", "guests"):
         for out in files.get("out", []):
             wrong += tap_failures(out)
+    if name == "vhost":
+        wrong += vhost_verdict(words, files)
     if name.startswith("switch"):
         console = "\n".join(files.get("console", []))
         if "switches: 4, " not in "\n".join(files.get("out", [])):
