@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -47,14 +48,26 @@ static bool has_interface(const char *pid, const char *name)
     return found;
 }
 
+/* Another network namespace may have an interface of the same name. */
+static bool in_this_network(const char *pid)
+{
+    struct stat ours, theirs;
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%.16s/ns/net", pid);
+    return !stat("/proc/self/ns/net", &ours) && !stat(path, &theirs) &&
+           ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+}
+
 static void find_holder(const char *name, char *text, size_t size)
 {
     DIR *d = opendir("/proc");
+    bool found = false;
     snprintf(text, size, "another program");
-    for (struct dirent *e; d && (e = readdir(d));) {
-        if (*e->d_name >= '1' && *e->d_name <= '9' && has_interface(e->d_name, name)) {
+    for (struct dirent *e; d && !found && (e = readdir(d));) {
+        if (*e->d_name >= '1' && *e->d_name <= '9' && in_this_network(e->d_name) &&
+            has_interface(e->d_name, name)) {
             snprintf(text, size, "process %.16s", e->d_name);
-            break;
+            found = true;
         }
     }
     if (d) {
