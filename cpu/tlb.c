@@ -230,6 +230,38 @@ void tlb_slots_clear(CpuState *cpu)
     slots_clear(&cpu->read_slots, true);
 }
 
+/* Keeps what t allows, too. Slots are only emptied: another thread may revoke one meanwhile. */
+static void slots_keep(TlbSlots *s, Tlb *t, bool write)
+{
+    for (unsigned i = 0; i < NR_SLOTS / 2; i++) {
+        uint64_t tag = s->tag[i];
+        const TlbEntry *e = tlb_entry(t, tag);
+        if (tag != SLOT_NONE &&
+            ((write ? e->wtag : e->rtag) != tag || e->addend != s->addend[i])) {
+            __atomic_store_n(&s->tag[i], SLOT_NONE, __ATOMIC_RELAXED);
+        }
+    }
+}
+
+/* Slots are for another cache now. STAC and CLAC come in pairs around each access to the user's
+ * memory: what a supervisor may touch with AC clear it may touch with AC set. */
+static void slots_select(CpuState *cpu, bool user)
+{
+    const Mmu *m = cpu->mmu;
+    const Tlb *was = cpu->slots_tlb[user];
+    cpu->slots_tlb[user] = cpu->tlb;
+    if (was == m->tlb[TLB_KERNEL] && cpu->tlb == m->tlb[TLB_KERNEL_AC]) {
+        return;
+    }
+    if (was == m->tlb[TLB_KERNEL_AC] && cpu->tlb == m->tlb[TLB_KERNEL]) {
+        slots_keep(&cpu->read_slots, cpu->tlb, false);
+        slots_keep(&cpu->write_slots, cpu->tlb, true);
+        return;
+    }
+    slots_clear(&cpu->read_slots, user);
+    slots_clear(&cpu->write_slots, user);
+}
+
 /* One that is just being filled was found in the Tlb itself; its owner drops it at the safepoint
  * that the caller then waits for. */
 static bool slots_revoke_write(TlbSlots *s, const uint8_t *page)
@@ -451,9 +483,7 @@ void tlb_select(CpuState *cpu)
     }
     cpu->tlb = m->tlb[kind];
     if (cpu->jit && cpu->slots_tlb[user] != cpu->tlb && !m->be_careful) {
-        slots_clear(&cpu->read_slots, user);
-        slots_clear(&cpu->write_slots, user);
-        cpu->slots_tlb[user] = cpu->tlb;
+        slots_select(cpu, user);
     }
     m->code = user ? m->user_code : m->kernel_code;
     m->generation = m->code->generation;

@@ -14,7 +14,8 @@
 
 static uint64_t guest_ticks_at(const CpuState *cpu, uint64_t ns)
 {
-    return (unsigned __int128)ns * cpu->tsc_khz / 1000000;
+    /* Exactly ns * tsc_khz / 1000000, without a division of 128 bits: every RDTSC comes here. */
+    return ns / 1000000 * cpu->tsc_khz + ns % 1000000 * cpu->tsc_khz / 1000000;
 }
 
 static bool follows_host(const Machine *m)

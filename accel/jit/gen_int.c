@@ -361,6 +361,12 @@ static bool gen_swapgs(Translator *t)
     return true;
 }
 
+/* The host's own: reg is what its ModRM has to tell it. */
+static void gen_fence(Translator *t, unsigned reg)
+{
+    emit_op(t->e, EM_0F | 0xae, reg, rm_reg(RAX));
+}
+
 bool gen_special(Translator *t)
 {
     const Insn *in = t->in;
@@ -391,6 +397,9 @@ bool gen_special(Translator *t)
         emit8(t->e, in->opcode);
         t->flags = FLAGS_HOST;
         return true;
+    case OP_LFENCE: gen_fence(t, 5); return true;
+    case OP_MFENCE: gen_fence(t, 6); return true;
+    case OP_SFENCE: gen_fence(t, 7); return true;
     case OP_NOP: case OP_ENDBR32: case OP_ENDBR64: case OP_PREFETCH: case OP_PREFETCHW:
     case OP_PREFETCHNTA: case OP_PREFETCHT0: case OP_PREFETCHT1: case OP_PREFETCHT2:
         return true;

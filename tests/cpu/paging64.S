@@ -354,6 +354,36 @@ no_smep:
     clac
     TRY(mov eax, [rbx])
     EXPECT("smap: clac ends it", PF, PF_P)
+    /* The same instructions again and again, at an address below and one above. */
+    mov rax, cr3
+    mov rcx, [rax]
+    mov [rax + 8 * 511], rcx
+    mov r13d, 2
+1:  mov r14d, 40
+    xor r15d, r15d
+2:  stac
+    call peek
+    call poke
+    clac
+    TRY(call peek)
+    cmp qword ptr [trap_vec], PF
+    sete al
+    TRY(call poke)
+    cmp qword ptr [trap_vec], PF
+    sete cl
+    and al, cl
+    movzx eax, al
+    add r15d, eax
+    dec r14d
+    jnz 2b
+    CHECK("smap: each clac ends it", r15, 40)
+    mov rbx, 0xffffff8000000000 + TEST_VA
+    dec r13d
+    jnz 1b
+    mov ebx, TEST_VA
+    mov rax, cr3
+    mov qword ptr [rax + 8 * 511], 0
+    mov cr3, rax
     mov edi, offset user_read
     TRY(call run_user64)
     EXPECT("smap: user mode reads", 0x80)
@@ -464,6 +494,13 @@ done:
     TRY(invlpg [rcx])
     EXPECT_OK("invlpg of a non-canonical address")
     FINISH
+
+peek:
+    mov edx, [rbx]
+    ret
+poke:
+    mov [rbx], edx
+    ret
 
     .section .utext, "ax"
 user_read:
