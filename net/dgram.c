@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -22,6 +23,8 @@ typedef struct DgramNet {
     int fd;
     bool reading, writing;
     FdWatch *watch;
+    int room_fd; /* -1, or tells when the remote has room; wait_for_room() */
+    FdWatch *room_watch;
     uint8_t *buf;
     char *unlink_path; /* a unix socket of ours */
 } DgramNet;
@@ -33,7 +36,52 @@ static DgramNet *dgram_of(NetClient *nc)
 
 static void update_watch(DgramNet *s)
 {
-    fd_watch_set(s->watch, (s->reading ? FD_READ : 0) | (s->writing ? FD_WRITE : 0));
+    bool writing = s->writing && s->room_fd < 0;
+    fd_watch_set(s->watch, (s->reading ? FD_READ : 0) | (writing ? FD_WRITE : 0));
+}
+
+static void close_room(DgramNet *s)
+{
+    fd_watch_free(s->room_watch);
+    s->room_watch = NULL;
+    if (s->room_fd >= 0) {
+        close(s->room_fd);
+    }
+    s->room_fd = -1;
+}
+
+static void writable(DgramNet *s)
+{
+    close_room(s);
+    s->writing = false;
+    update_watch(s);
+    net_flush(&s->nc);
+}
+
+static void room_ready(void *opaque, unsigned events)
+{
+    (void)events;
+    writable(opaque);
+}
+
+/* A unix socket without a peer of its own counts as writable however full the remote's queue is, and
+ * watching it would keep the main loop busy. One that is connected there is not, and ours must not
+ * be: it would hear nobody else, such as the remote after its restart. False: the frame is lost. */
+static bool wait_for_room(DgramNet *s)
+{
+    struct pollfd own = { .fd = s->fd, .events = POLLOUT };
+    if (s->remote.family == AF_UNIX && poll(&own, 1, 0) > 0) {
+        s->room_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (s->room_fd < 0 ||
+            connect(s->room_fd, (const struct sockaddr *)&s->remote.ss, s->remote.len) < 0) {
+            close_room(s);
+            return false;
+        }
+        s->room_watch = fd_watch_new(s->room_fd, FD_WRITE, room_ready, s, "net dgram room");
+    }
+    s->writing = true;
+    update_watch(s);
+    return true;
 }
 
 static void read_frames(DgramNet *s)
@@ -54,10 +102,8 @@ static void read_frames(DgramNet *s)
 static void dgram_ready(void *opaque, unsigned events)
 {
     DgramNet *s = opaque;
-    if (events & FD_WRITE) {
-        s->writing = false;
-        update_watch(s);
-        net_flush(&s->nc);
+    if (events & FD_WRITE && s->writing && s->room_fd < 0) {
+        writable(s);
     }
     if (events & (FD_READ | FD_HANGUP)) {
         read_frames(s);
@@ -83,12 +129,7 @@ static bool dgram_receive(NetClient *nc, const NetPacket *p)
     do {
         n = sendmsg(s->fd, &msg, MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);
-    if (n < 0 && errno == EAGAIN) {
-        s->writing = true;
-        update_watch(s);
-        return false;
-    }
-    return true;
+    return !(n < 0 && errno == EAGAIN && wait_for_room(s));
 }
 
 static bool dgram_can_receive(NetClient *nc)
@@ -100,6 +141,7 @@ static void dgram_close(NetClient *nc)
 {
     DgramNet *s = dgram_of(nc);
     fd_watch_free(s->watch);
+    close_room(s);
     if (s->fd >= 0) {
         close(s->fd);
     }
@@ -183,7 +225,7 @@ bool net_dgram_create(const char *id, const NetDgramConfig *c, Error **errp)
 {
     NetClient *nc = net_client_new(c->legacy ? &socket_info : &dgram_info, id, 0);
     DgramNet *s = dgram_of(nc);
-    s->fd = -1;
+    s->fd = s->room_fd = -1;
     s->remote = c->remote;
     if (!open_socket(s, c, errp)) {
         net_client_delete(nc);

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import socket
 import struct
 import sys
@@ -210,6 +211,44 @@ def test_nonsense():
             s.sock.sendall(data[i:i + 1])
         check("in pieces", frame(7)[:100], Dgram(dgram).recv())
         vm.quit()
+
+
+def test_full_unix_remote():
+    """A remote that reads nothing keeps frames, not the main loop, waiting; none is lost."""
+    path = os.path.join(DIR.name, "full-")
+    net = "dgram,id={0},local.type=unix,local.path=%s{0}," % path + \
+        "remote.type=unix,remote.path=%s{1}" % path
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as source, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sink:
+        source.bind(path + "source")
+        sink.bind(path + "sink")
+        with QTest("-netdev", net.format("a", "source"), "-netdev", net.format("b", "sink"),
+                   "-netdev", "hubport,id=h0,hubid=0,netdev=a", "-netdev",
+                   "hubport,id=h1,hubid=0,netdev=b",
+                   "-monitor", "unix:%smon,server=on,wait=off" % path) as vm:
+            mon = Hmp(path + "mon")
+
+            def calls():
+                lines = re.findall(r"^net dgram.* calls +(\d+)", mon("info mainloop"), re.M)
+                return sum(int(n) for n in lines)
+            vm.inb(0)
+            source.setblocking(False)
+            sent = 0
+            try:
+                while sent < 2000:
+                    source.sendto(frame(sent), path + "a")
+                    sent += 1
+                    time.sleep(.002)
+            except BlockingIOError:
+                pass
+            time.sleep(.2)
+            before = calls()
+            time.sleep(.2)
+            check("the main loop rests", True, calls() - before < 100)
+            sink.settimeout(TIMEOUT)
+            for n in range(sent):
+                check("frame %d" % n, frame(n), sink.recv(2000))
+            mon.close()
 
 
 def test_udp():
