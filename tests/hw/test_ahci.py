@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 
-from qtest import VIREO, Failure, QTest, check, main
+from qtest import TIMEOUT, VIREO, Failure, QTest, check, main
 
 ABAR, LIST, FISES, TABLE, DATA = 0xe0000000, 0x10000, 0x11000, 0x12000, 0x100000
 CAP, GHC, IS, PI, VS = 0x00, 0x04, 0x08, 0x0c, 0x10
@@ -115,7 +115,7 @@ class Ahci:
             "<HHIQ", head, len(regions) if nr is None else nr, 0, at))
 
     def wait(self, reg, mask, want, what):
-        end = time.monotonic() + 10
+        end = time.monotonic() + TIMEOUT
         while self.rd(reg) & mask != want:
             if time.monotonic() > end:
                 raise Failure("%s: want %x, got %x; CI %x IS %x TFD %x" % (
@@ -665,7 +665,7 @@ def test_host_errors():
             else:
                 a.table(3, a.fis(WRITE_EXT, 50, 1), [(DATA, 512)], write=True)
                 a.issue(3)
-            end = time.monotonic() + 10
+            end = time.monotonic() + TIMEOUT
             while "io-error" not in a.hmp("info status") and time.monotonic() < end:
                 time.sleep(0.01)
             check("not done", 8, a.rd(SACT if queued else CI))
@@ -679,7 +679,7 @@ def test_host_errors():
             else:
                 a.table(3, a.fis(WRITE_EXT, 50, 1), [(DATA, 512)], write=True)
                 a.issue(3)
-            end = time.monotonic() + 10
+            end = time.monotonic() + TIMEOUT
             while "io-error" not in a.hmp("info status") and time.monotonic() < end:
                 time.sleep(0.01)
             a.hmp("system_reset")

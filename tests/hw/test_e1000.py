@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 
-from qtest import Failure, QTest, check, main
+from qtest import TIMEOUT, Failure, QTest, check, main
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import hmp  # pylint: disable=wrong-import-position
@@ -100,7 +100,7 @@ class Nic:
 
     def got(self):
         """The next received frame, which may take a moment: sending is the main loop's work."""
-        end = time.monotonic() + 5
+        end = time.monotonic() + TIMEOUT
         while not (f := self.look()):
             if time.monotonic() > end:
                 raise Failure("no frame came")

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from qtest import VIREO, Failure, QTest, check, main
+from qtest import TIMEOUT, VIREO, Failure, QTest, check, main
 
 SRA, SRB, DOR, TDR, MSR, FIFO, DIR = 0x3f0, 0x3f1, 0x3f2, 0x3f3, 0x3f4, 0x3f5, 0x3f7
 RQM, DIO, NDM, BUSY = 0x80, 0x40, 0x20, 0x10
@@ -311,7 +311,7 @@ def test_by_hand():
                     check("MSR", RQM | NDM | BUSY, vm.inb(MSR))
                 vm.outb(FIFO, byte)
             vm.wait_irq(6)
-            end = time.monotonic() + 5
+            end = time.monotonic() + TIMEOUT
             while not vm.inb(MSR) & DIO and time.monotonic() < end:
                 if vm.inb(MSR) & RQM:  # side 1, and no more than that
                     vm.outb(FIFO, 0)

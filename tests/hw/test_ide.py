@@ -9,7 +9,7 @@ import struct
 import tempfile
 import time
 
-from qtest import QTest, check, main, Failure
+from qtest import TIMEOUT, QTest, check, main, Failure
 
 CMD, CTL = (0x1f0, 0x170), (0x3f6, 0x376)
 BM = 0xc000
@@ -73,7 +73,7 @@ class Ide:
 
     def wait(self, drq=None):
         """Until not busy; the status, unread."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + TIMEOUT
         while True:
             status = self.alt()
             if not status & BSY and (drq is None or bool(status & DRQ) == drq):
@@ -121,7 +121,7 @@ class Ide:
         return self.vm.inb(self.bm + 2)
 
     def wait_bm(self, mask, want, what):
-        end = time.monotonic() + 10
+        end = time.monotonic() + TIMEOUT
         while self.bm_status() & mask != want:
             if time.monotonic() > end:
                 raise Failure("%s: want bus master status %02x, got %02x" %
@@ -749,7 +749,7 @@ def test_no_room():
         ide.command(0x30, 100)
         ide.wait(True)
         ide.pio_out(pattern(100))
-        end = time.monotonic() + 10
+        end = time.monotonic() + TIMEOUT
         while "io-error" not in ide.hmp("info status") and time.monotonic() < end:
             time.sleep(0.01)
         check("status", True, "paused (io-error)" in ide.hmp("info status"))
@@ -782,7 +782,7 @@ def test_reset_after_failure():
         ide.command(0x30, 100)
         ide.wait(True)
         ide.pio_out(pattern(100))
-        end = time.monotonic() + 10
+        end = time.monotonic() + TIMEOUT
         while "io-error" not in ide.hmp("info status") and time.monotonic() < end:
             time.sleep(0.01)
         check("info block", True, "waits for cont" in ide.hmp("info block"))

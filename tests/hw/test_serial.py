@@ -5,7 +5,7 @@ import os
 import socket
 import time
 
-from qtest import QTest, check, main
+from qtest import TIMEOUT, QTest, check, main
 
 COM1, IRQ = 0x3f8, 4
 DATA, IER, IIR, FCR, LCR, MCR, LSR, MSR, SCR = (COM1 + n for n in (0, 1, 2, 2, 3, 4, 5, 6, 7))
@@ -46,7 +46,7 @@ class Line:
     def send(self, data, until=1):
         """Sends, and waits until LSR has a byte (or count bytes have had time)."""
         self.peer.sendall(data)
-        end = time.monotonic() + 5
+        end = time.monotonic() + TIMEOUT
         while until and not self.vm.inb(LSR) & 1 and time.monotonic() < end:
             time.sleep(0.002)
         if len(data) > 1:
@@ -142,7 +142,7 @@ def test_fifo_trigger_and_timeout():
         line.send(b"z" * 40)
         got = 0
         for _ in range(40):
-            end = time.monotonic() + 5
+            end = time.monotonic() + TIMEOUT
             while not vm.inb(LSR) & 1 and time.monotonic() < end:
                 time.sleep(0.002)
             got += vm.inb(DATA) == ord("z")

@@ -4,7 +4,7 @@
 import struct
 import time
 
-from qtest import QTest, check, main
+from qtest import TIMEOUT, QTest, check, main
 from virtio import (ACCESS_PLATFORM, COMMON, DEVICE, DRIVER_OK, EVENT_IDX, FEATURES_OK, F_INDIRECT, F_NEXT,
                     F_WRITE, INDIRECT, ISR, NEEDS_RESET, NOTIFY, PACKED, PCI_CFG, RING_RESET, VERSION_1,
                     Virtio)
@@ -389,7 +389,7 @@ def test_machine_reset():
         dev.queue[0].request([], [8])
         vm.outb(0xcf9, 2)
         vm.outb(0xcf9, 6)
-        end = time.monotonic() + 5
+        end = time.monotonic() + TIMEOUT
         while vm.pci_read(SLOT, 4, 2) and time.monotonic() < end:
             time.sleep(0.01)
         dev = Virtio(vm, SLOT)

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 
-from qtest import QTest, VIREO, check, main
+from qtest import TIMEOUT, VIREO, QTest, check, main
 from virtio import EVENT_IDX, F_NEXT, F_WRITE, INDIRECT, PACKED, RING_RESET, Virtio
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -302,7 +302,7 @@ def test_host_errors():
             q = d.dev.queue[0]
             head = q.add([struct.pack("<IIQ", OUT, 0, 8), pattern(1)], [1])
             d.dev.kick()
-            end = time.monotonic() + 5
+            end = time.monotonic() + TIMEOUT
             while "io-error" not in d.hmp("info status"):
                 check("ENOSPC stops the machine", True, time.monotonic() < end)
             check("nothing is told", None, q.take())

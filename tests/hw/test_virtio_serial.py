@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 
-from qtest import QTest, VIREO, Failure, check, main
+from qtest import TIMEOUT, VIREO, QTest, Failure, check, main
 from virtio import EVENT_IDX, PACKED, Virtio
 
 SLOT = 4 << 3
@@ -185,7 +185,7 @@ def test_slow_peer():
         while len(got) < total * len(sent):
             got += s.peer[1].recv(1 << 16)
         check("all of it, in order", True, got == sent * total)
-        end = time.monotonic() + 5
+        end = time.monotonic() + TIMEOUT
         while q.take() is None:
             check("the last is given back", True, time.monotonic() < end)
         # A peer that leaves while much waits.
