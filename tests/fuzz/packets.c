@@ -143,7 +143,8 @@ static void far_sends(Input *input, uint8_t op)
         return;
     }
     if (op & 0x10) { /* in two pieces, or without its end */
-        size_t cut = MIN((size_t)byte(input), head + len);
+        size_t cut = byte(input);
+        cut = MIN(cut, head + len);
         memcpy(data, &says, 4);
         if (send(far[n], data + 4 - head, cut, MSG_NOSIGNAL) >= 0) {
             main_loop_step(0);
@@ -237,7 +238,8 @@ static void virtio_sends(Input *input)
     unsigned nr = 1 + byte(input) % CHAIN;
     uint32_t left = sizeof(h) + len;
     for (unsigned i = 0; i < nr; i++) {
-        uint32_t n = i + 1 == nr ? left : MIN(left, i ? byte(input) * 16u : byte(input) % 32u);
+        uint32_t n = i ? byte(input) * 16u : byte(input) % 32u;
+        n = i + 1 == nr ? left : MIN(left, n);
         pieces[i] = n;
         left -= n;
     }

@@ -64,7 +64,7 @@ def build(name, folder):
         flags = flags + ["-DHAVE_SLIRP"]
         left_out = left_out + ["user_none.c"]
     elif "net" in folders:
-        left_out = left_out + ["user.c", "user_poll.c", "user_fwd.c"]
+        left_out = left_out + ["user.c", "user_poll.c", "user_fwd.c", "user_merge.c"]
     shared = [os.path.relpath(p, ROOT) for d in folders for p in sorted(glob.glob("%s/%s/*.c" % (ROOT, d)))
               if os.path.basename(p) not in left_out]
     flags = FLAGS + flags + SANITIZE + words("pkg-config", "--cflags", *packages)
