@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Makes guests of Debian packages alone: media.sh DIR PART...
-# Parts: grub memtest isolinux installer kernels-i386 busybox network iperf storage debian. On failure
+# Parts: grub ipxe memtest isolinux installer kernels-i386 busybox network iperf storage debian. On failure
 # the last line on stderr says why. Only 'debian' needs root; all need apt-get and a mirror.
 set -e
 here=$(cd "$(dirname "$0")" && pwd)
@@ -25,6 +25,11 @@ grub() {
 memtest() {
     unpack amd64 "$work/memtest" memtest86+
     cp "$work"/memtest/usr/lib/memtest86+/*.iso "$out/"
+}
+
+ipxe() {
+    unpack amd64 "$work/ipxe" ipxe
+    cp "$work/ipxe/usr/lib/ipxe/ipxe.iso" "$out/"
 }
 
 installer() {
@@ -224,7 +229,7 @@ X
 
 for part; do
     case $part in
-    grub | memtest | isolinux | installer | busybox | network | iperf | storage | debian) $part ;;
+    grub | ipxe | memtest | isolinux | installer | busybox | network | iperf | storage | debian) $part ;;
     kernels-i386) kernels_i386 ;;
     *) fail "no part '$part'" ;;
     esac
