@@ -109,6 +109,8 @@ struct Fdc {
     IsaDma *dma;
     BlkRequest req;
     struct iovec iov;
+    /* What req moves: a reset leaves it to the block layer, while buffer is the next command's. */
+    uint8_t sector[BLOCK_SECTOR];
     bool busy;  /* req is with the block layer */
     bool stale; /* ... and nobody waits for it any more */
 };

@@ -110,7 +110,10 @@ static void ask_medium(Fdc *s)
         sector_read(s);
         return;
     }
-    s->iov = (struct iovec){ s->buffer, BLOCK_SECTOR };
+    if (is_write(s)) {
+        memcpy(s->sector, s->buffer, BLOCK_SECTOR);
+    }
+    s->iov = (struct iovec){ s->sector, BLOCK_SECTOR };
     s->req = (BlkRequest){ .drive = d->drive,
                            .op = is_write(s) ? BLK_WRITE : BLK_READ,
                            .offset = offset,
@@ -136,6 +139,7 @@ static void medium_done(BlkRequest *req)
     } else if (is_write(s)) {
         sector_done(s);
     } else {
+        memcpy(s->buffer, s->sector, BLOCK_SECTOR);
         sector_read(s);
     }
 }

@@ -565,6 +565,22 @@ def test_reset_while_reading():
             check("data", sectors(2, 2), data)
 
 
+def test_reset_while_slow():
+    """What a slow host still reads for a command that was reset is not what the next one writes."""
+    with Fdc(opts=",throttling.iops-total=1") as fdc:
+        check("read", sector(2), fdc.read(0, 0, 3, 1, eot=3)[0])
+        fdc.dma(512, True)
+        fdc.rw(READ, 0, 0, 7, 7)
+        fdc.reset()
+        fdc.vm.write(BUF, sector(9, 4))
+        fdc.dma(512, False)
+        fdc.rw(WRITE, 0, 0, 10, 10)
+        fdc.vm.wait_irq(6, timeout_s=60)
+        fdc.result(7)
+        with open(fdc.path, "rb") as f:
+            check("sectors", True, f.read()[8 * 512:10 * 512] == sector(8) + sector(9, 4))
+
+
 def test_messages():
     path = image()
     try:
