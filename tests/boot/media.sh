@@ -142,20 +142,23 @@ iperf() {
     python3 "$scripts/initramfs" "$root" "$out/iperf-amd64.initrd.gz"
 }
 
-# An initial RAM disk with the drivers of disk controllers and file systems.
+# An initial RAM disk with the drivers of disk controllers and file systems, mke2fs and fio.
 storage() {
+    need readelf binutils
+    need gcc gcc
     package=$(newest amd64 linux-image-amd64)
     [ -n "$package" ] || fail "no package linux-image-amd64"
     unpack amd64 "$work/linux-amd64" "$package"
     unpack amd64 "$work/busybox-amd64" busybox-static
-    unpack amd64 "$work/e2fsck-amd64" e2fsck-static
+    unpack amd64 "$work/storage-amd64" libc6 fio libaio1 libnuma1 zlib1g e2fsprogs libext2fs2 libcom-err2 \
+        libblkid1 libuuid1
     cp "$work"/linux-amd64/boot/vmlinuz-* "$out/linux-amd64"
     root=$work/initrd-storage
     rm -rf "$root"
     mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/mnt" "$root/modules"
     cp "$work/busybox-amd64/bin/busybox" "$root/bin/"
-    cp "$work"/e2fsck-amd64/*bin/e2fsck.static "$root/bin/e2fsck" 2>/dev/null ||
-        cp "$work"/e2fsck-amd64/usr/*bin/e2fsck.static "$root/bin/e2fsck"
+    "$scripts/copy-programs" "$work/storage-amd64" "$root" fio mke2fs e2fsck
+    mv "$root/bin/mke2fs" "$root/bin/mkfs.ext4" # busybox has the other name
     "$scripts/kernel-modules" "$work/linux-amd64/lib/modules" "$root/modules" \
         crc32c_generic ahci ata_piix sd_mod sr_mod floppy virtio_pci virtio_blk ext4 isofs vfat nls_cp437 nls_ascii
     cp "$here/storage-init" "$root/init"

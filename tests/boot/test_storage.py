@@ -1,83 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Debian's drivers on our disk controllers: file systems made, filled, checked and read back.
-
-$STORAGE_ACCEL is the engine (jit).
-"""
+"""Debian's drivers on AHCI and floppies: file systems made, filled, checked and read back."""
+import hashlib
 import os
 import re
 import shutil
-import subprocess
-import sys
-import tempfile
 
-import netguest
-import run
-
-sys.path.insert(0, os.path.join(os.path.dirname(netguest.HERE), "hw"))
-from qtest import Failure, check, main, skip  # pylint: disable=wrong-import-position
-
-ACCEL = os.environ.get("STORAGE_ACCEL", "jit")
-
-
-def media():
-    problems = run.make_media(["storage"])
-    if problems:
-        skip(problems["storage"])
-    return [os.path.join(run.MEDIA, n) for n in ("linux-amd64", "storage-amd64.initrd.gz")]
-
-
-class Guest(netguest.Guest):
-    media = staticmethod(media)
-
-    def __init__(self, *args):
-        super().__init__(*args, accel=ACCEL)
-
-    def no_errors(self):
-        self.sh("dmesg | grep -iE 'emask|failed command|i/o error|timeout|hard reset' >/tmp/errors",
-                status=None)
-        if not self.sh("wc -l </tmp/errors").endswith("0"):
-            raise Failure("errors in the kernel's log: " + self.sh("head -5 /tmp/errors"))
-
-    def sums(self):
-        text = self.sh("cd /mnt && sha256sum f1 f2 f3 f4; cd /")
-        return re.findall(r"^([0-9a-f]{64}  f\d)", text, re.M)
-
-    def fill(self, dev, mib, made="mke2fs -q"):
-        """Random files written side by side, their sums, and the same after a fresh mount."""
-        self.sh("%s %s >/dev/null && mount -t %s %s /mnt" %
-                (made, dev, "vfat" if "dos" in made else "ext4", dev))
-        part = int(mib * 256)
-        self.sh("for i in 1 2 3 4; do dd if=/dev/urandom of=/mnt/f$i bs=1k count=%d 2>/dev/null & "
-                "done; wait; sync" % part, 120)
-        before = self.sums()
-        self.sh("umount /mnt; echo 3 >/proc/sys/vm/drop_caches")
-        if "dos" not in made:
-            self.sh("e2fsck -fn %s" % dev)
-        self.sh("mount %s /mnt" % dev)
-        check("files of " + dev, before, self.sums())
-        check("four sums", 4, len(before))
-        self.sh("umount /mnt")
-
-
-class Images:
-    def __enter__(self):
-        self.dir = tempfile.mkdtemp(prefix="vireo-storage-")
-        return self
-
-    def __exit__(self, *exc):
-        shutil.rmtree(self.dir)
-
-    def new(self, name, size):
-        path = os.path.join(self.dir, name)
-        with open(path, "wb") as f:
-            f.truncate(size)
-        return path
-
-    def check_ext(self, path):
-        tool = shutil.which("e2fsck") or shutil.which("e2fsck", path="/usr/sbin:/sbin")
-        if tool and subprocess.run([tool, "-fn", path], check=False, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
-            raise Failure("%s: e2fsck on the host finds errors" % path)
+from storage import FIO, IMG, VERIFY, Guest, Images, digest, sum_of, tool
+from qtest import check, main
 
 
 def test_ahci():
@@ -103,7 +32,7 @@ def test_ahci():
             with open(cd, "rb") as f:
                 data = f.read()
             sent = guest.sh("dd if=/dev/sr0 bs=64k 2>/dev/null | md5sum")
-            check("CD", netguest.hashlib.md5(data).hexdigest(), sent.split()[0])
+            check("CD", hashlib.md5(data).hexdigest(), sent.split()[0])
             guest.no_errors()
             images.check_ext(one)
             images.check_ext(four)
@@ -114,23 +43,30 @@ def test_ahci():
 
 def test_floppy():
     with Images() as images:
-        a, b, c = images.new("a", 1440 << 10), images.new("b", 720 << 10), images.new("c", 1440 << 10)
-        with Guest("-fda", a, "-fdb", b) as guest:
+        a, b, c = images.new("a", 1440 << 10), images.new("b", 0), images.new("c", 1440 << 10)
+        tool(IMG, "create", "-q", "-f", "qcow2", b, "720k")
+        with Guest("-fda", a, "-drive", "if=floppy,index=1,format=qcow2,file=" + b) as guest:
             guest.sh("dd if=/dev/urandom of=/tmp/r bs=18k count=80 2>/dev/null; sync")
             guest.sh("dd if=/tmp/r of=/dev/fd0 bs=18k 2>/dev/null; sync; "
                      "echo 3 >/proc/sys/vm/drop_caches; cmp /tmp/r /dev/fd0", 180)
             want = guest.sh("md5sum </tmp/r").split()[0]
             with open(a, "rb") as f:
-                check("image", want, netguest.hashlib.md5(f.read()).hexdigest())
+                check("image", want, hashlib.md5(f.read()).hexdigest())
             shutil.copy(a, c)
             guest.fill("/dev/fd0", 1, "mke2fs -q")
             guest.fill("/dev/fd1", 0.5, "mkdosfs")
-            guest.sh("dd if=/dev/fd1 of=/dev/null 2>/dev/null; sync")
+            guest.sh("mkfs.ext4 -q -F -O ^has_journal /dev/fd1 && mount -t ext4 /dev/fd1 /mnt", 120)
+            guest.sh(FIO % ("/mnt/a", "randwrite", 0, 256 << 10, VERIFY), 300)
+            guest.sh("umount /mnt; e2fsck -fn /dev/fd1 2>&1", 120)
+            other = sum_of(guest, "/dev/fd1")
             images.check_ext(a)
             # another disk, write protected
             guest.hmp.batch(["change floppy0 %s raw read-only" % c])
             check("another disk", want, guest.sh("md5sum </dev/fd0", 120).split()[0])
             guest.sh("dd if=/tmp/r of=/dev/fd0 bs=18k count=1", status=1)
+        tool(IMG, "check", "-q", b)
+        tool(IMG, "convert", "-f", "qcow2", "-O", "raw", b, os.path.join(images.dir, "flat"))
+        check("image of drive B", other, digest(os.path.join(images.dir, "flat")))
 
 
 main()
