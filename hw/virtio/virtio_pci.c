@@ -85,19 +85,22 @@ static void doorbell_rang(void *opaque, unsigned events)
     }
 }
 
-static void remove_doorbell(VirtioDoorbell *d)
+static void unmap_doorbell(VirtioDoorbell *d)
 {
     VirtioPci *p = d->proxy;
-    if (d->fd < 0) {
-        return;
-    }
-    if (d->modern) {
+    if (d->fd >= 0 && d->modern) {
         region_del_ioeventfd(&p->notify, d->queue * VIRTIO_PCI_NOTIFY_STEP, 2, false, 0, d->fd);
     }
-    if (d->legacy) {
+    if (d->fd >= 0 && d->legacy) {
         region_del_ioeventfd(&p->legacy_bar, VIRTIO_PCI_LEGACY_NOTIFY, 2, true, d->queue, d->fd);
     }
-    if (d->fd == d->kick) { /* not ours */
+    d->modern = d->legacy = false;
+}
+
+/* After the change of regions is through: who listens to the eventfd has to let go of it first. */
+static void close_doorbell(VirtioDoorbell *d)
+{
+    if (d->fd < 0 || d->fd == d->kick) { /* none, or not ours */
         d->fd = -1;
         return;
     }
@@ -107,7 +110,7 @@ static void remove_doorbell(VirtioDoorbell *d)
     close(d->fd);
     d->fd = -1;
     if (rang) {
-        virtio_kick(p->vdev, d->queue);
+        virtio_kick(d->proxy->vdev, d->queue);
     }
 }
 
@@ -135,9 +138,12 @@ static void remove_doorbells(VirtioPci *p)
 {
     memory_begin();
     for (unsigned n = 0; n < VIRTIO_MAX_QUEUES; n++) {
-        remove_doorbell(&p->doorbell[n]);
+        unmap_doorbell(&p->doorbell[n]);
     }
     memory_commit();
+    for (unsigned n = 0; n < VIRTIO_MAX_QUEUES; n++) {
+        close_doorbell(&p->doorbell[n]);
+    }
 }
 
 static void update_doorbells(VirtioPci *p)
@@ -185,13 +191,14 @@ static void set_eventfds(void *opaque, unsigned queue, int kick, int call)
 {
     VirtioPci *p = opaque;
     VirtioDoorbell *d = &p->doorbell[queue];
-    memory_begin();
-    remove_doorbell(d);
+    unmap_doorbell(d);
+    close_doorbell(d);
     d->kick = kick;
     if (kick >= 0 && p->ioeventfd != SWITCH_OFF) {
+        memory_begin();
         add_doorbell(d);
+        memory_commit();
     }
-    memory_commit();
     virtio_pci_set_call(d, call);
     if (kick < 0) {
         update_doorbells(p);
