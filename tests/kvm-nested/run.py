@@ -171,7 +171,7 @@ say "FILE unit"
 cat /tmp/out
 say "END"
 mkdir -p /tmp/www
-head -c 3000000 /dev/urandom >/tmp/www/blob
+head -c 500000 /dev/urandom | base64 >/tmp/www/blob
 echo 'echo ran-$((6 * 7))' >/tmp/www/tool
 sum=$(sha256sum </tmp/www/blob | cut -c1-16)
 say "SUM $sum"
@@ -206,12 +206,7 @@ tell 'object_add filter-dump,id=f,netdev=n0,file=/tmp/pcap'
 rounds filter
 tell 'object_del f'
 rounds nofilter
-tell system_reset
-before=$(grep -c 'GUEST-SUM 1 ' /tmp/console)
-end=$(($(date +%s) + 400))
-until [ "$(grep -c 'GUEST-SUM 1 ' /tmp/console)" -gt "$before" ] || [ "$(date +%s)" -gt $end ]; do sleep 1; done
-rounds reset
-touch /tmp/www/stop
+echo yes >/tmp/www/stop
 wait_for /tmp/console GUEST-NET-DONE 240
 finish 120
 say "SENT $(sort /tmp/sums | uniq -c | tr '\n' ';')"
@@ -511,12 +506,11 @@ def vhost_verdict(words, files):
     sums = re.findall(r"GUEST-SUM \d+ (.*)", console.replace("\r", ""))
     wrong += ["the guest got %s, want %s" % (s, good) for s in sums if s != good]
     states = re.findall(r"vhost-state=(\w+)", out)
-    want = ["direct", "direct", "direct", "shadow", "direct", "off", "direct", "direct"]
+    want = ["direct", "direct", "direct", "shadow", "direct", "off", "direct"]
     if states != want:
         wrong.append("info network: vhost-state %s, want %s" % (" ".join(states), " ".join(want)))
-    # A reset tears one transfer.
     sent = dict(reversed(p.split()) for p in words.get("SENT", [""])[0].split(";") if p.strip())
-    if int(sent.get(good.split()[0], 0)) < len(sums) or len(sent) > 2:
+    if int(sent.get(good.split()[0], 0)) < len(sums) or len(sent) != 1:
         wrong.append("the host got %s" % sent)
     if int(words.get("PCAP", ["0"])[0]) < 100000:
         wrong.append("the filter saw nothing")
