@@ -642,7 +642,7 @@ static void or_features(CpuFeatures *to, const CpuFeatures *more)
 
 static CpuFeatures except(const CpuFeatures *a, const CpuFeatures *b)
 {
-    CpuFeatures f;
+    CpuFeatures f = { 0 };
     for (size_t i = 0; i < ARRAY_SIZE(f.bits); i++) {
         f.bits[i] = a->bits[i] & ~b->bits[i];
     }
