@@ -277,7 +277,7 @@ static bool write_special(E1000 *s, uint32_t at, uint32_t val)
         break;
     case REG_TDT:
         s->tdt = val & 0xffff;
-        e1000_tx_kick(s);
+        e1000_tx_doorbell(s);
         break;
     case REG_RA + 4: s->ra[1] = val & 0x8003ffff; break;
     default: return false;

@@ -99,6 +99,7 @@ unsigned e1000_size_class(size_t len);
 
 /* e1000_tx.c */
 void e1000_tx_kick(E1000 *s);  /* there may be something to send */
+void e1000_tx_doorbell(E1000 *s); /* the guest says so */
 void e1000_tx_run(void *s);    /* the bottom half */
 void e1000_tx_timer(void *s);
 

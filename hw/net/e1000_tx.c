@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * e1000: transmitting (8254x 3.3, 3.4, 3.5). A bottom half takes packets off the ring, one whole
+ * e1000: transmitting (8254x 3.3, 3.4, 3.5). A write of TDT takes packets off the ring, one whole
  * packet at a time: its descriptors are looked at when the one with EOP is there. What offloads
  * ask for goes along with the packet (net/net.h), so that segments are cut only for who needs it.
  * Prefetch thresholds, RPS and the half-duplex machinery are left out.
@@ -307,6 +307,17 @@ void e1000_tx_run(void *opaque)
     }
     if (causes) {
         e1000_interrupt(s, causes);
+    }
+}
+
+/* The vCPU that rang sends, too: to wake the main loop for each packet costs more, above all where
+ * the two have one core to share. While the machine stands still (a test's, too) it waits. */
+void e1000_tx_doorbell(E1000 *s)
+{
+    if (guest_clock_running() && !s->tx_bh.scheduled) {
+        e1000_tx_run(s);
+    } else {
+        e1000_tx_kick(s);
     }
 }
 
