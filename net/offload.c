@@ -16,6 +16,14 @@
 uint64_t net_sum(const void *buf, size_t len, uint64_t sum)
 {
     const uint8_t *p = buf;
+    uint64_t low = 0, high = 0; /* two chains of additions at once */
+    for (; len >= 16; p += 16, len -= 16) {
+        uint64_t word[2];
+        memcpy(word, p, 16);
+        low += (word[0] & 0xffffffff) + (word[1] & 0xffffffff);
+        high += (word[0] >> 32) + (word[1] >> 32);
+    }
+    sum += low + high;
     for (; len >= 4; p += 4, len -= 4) {
         uint32_t word;
         memcpy(&word, p, 4);
@@ -219,8 +227,9 @@ static uint64_t pseudo_sum(const uint8_t *f, const Headers *h, size_t l4_len)
     return sum + htobe16(h->tcp ? IPPROTO_TCP : IPPROTO_UDP) + htobe32((uint32_t)l4_len);
 }
 
-/* Headers of one piece of payload at offset done; the frame's are the model. */
-static void fix_headers(uint8_t *f, size_t len, const Headers *h, size_t done, unsigned index,
+/* Lengths, number, IP checksum and flags of one piece of payload at offset done; the frame's are
+ * the model. */
+static void fix_lengths(uint8_t *f, size_t len, const Headers *h, size_t done, unsigned index,
                         bool last)
 {
     size_t l4_len = len - h->l4;
@@ -245,6 +254,14 @@ static void fix_headers(uint8_t *f, size_t len, const Headers *h, size_t done, u
     } else {
         put16(l4 + UDP_LEN, l4_len);
     }
+}
+
+static void fix_headers(uint8_t *f, size_t len, const Headers *h, size_t done, unsigned index,
+                        bool last)
+{
+    uint8_t *l4 = f + h->l4;
+    size_t l4_len = len - h->l4;
+    fix_lengths(f, len, h, done, index, last);
     uint8_t *csum = l4 + (h->tcp ? TCP_CSUM : UDP_CSUM);
     memset(csum, 0, 2);
     uint16_t sum = (uint16_t)~net_sum_fold(net_sum(l4, l4_len, pseudo_sum(f, h, l4_len)));
@@ -283,11 +300,12 @@ bool net_offload_begin(uint8_t *frame, size_t len, struct virtio_net_hdr *o)
     if (!o->gso_size || !find_headers(frame, len, o, &h)) {
         return false;
     }
-    fix_headers(frame, len, &h, 0, 0, true);
     if (len - h.payload <= o->gso_size) {
+        fix_headers(frame, len, &h, 0, 0, true);
         *o = (struct virtio_net_hdr){ 0 }; /* one segment, and it is whole */
         return true;
     }
+    fix_lengths(frame, len, &h, 0, 0, true);
     uint16_t begun = net_sum_fold(pseudo_sum(frame, &h, len - h.l4));
     memcpy(frame + h.l4 + (h.tcp ? TCP_CSUM : UDP_CSUM), &begun, 2);
     return true;
