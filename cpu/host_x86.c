@@ -3,6 +3,7 @@
  * instructions, so a guest's vector features end where the host's do.
  */
 #include <cpuid.h>
+#include <string.h>
 #include <x86intrin.h>
 
 #include "cpu/model.h"
@@ -17,6 +18,16 @@ void host_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4])
     out[CPUID_EBX] = b;
     out[CPUID_ECX] = c;
     out[CPUID_EDX] = d;
+}
+
+void host_vendor(char vendor[13])
+{
+    uint32_t out[4];
+    host_cpuid(0, 0, out);
+    memcpy(vendor, &out[CPUID_EBX], 4);
+    memcpy(vendor + 4, &out[CPUID_EDX], 4);
+    memcpy(vendor + 8, &out[CPUID_ECX], 4);
+    vendor[12] = '\0';
 }
 
 uint64_t host_tsc(void)

@@ -301,22 +301,35 @@ static CpuFeatures model_features(const CpuModel *m, const CpuFeatureSource *sou
     return f;
 }
 
-static void host_identity(CpuIdentity *id)
+static void host_signature(CpuIdentity *id)
 {
     uint32_t out[4];
-    host_cpuid(0, 0, out);
-    memcpy(id->vendor, &out[CPUID_EBX], 4);
-    memcpy(id->vendor + 4, &out[CPUID_EDX], 4);
-    memcpy(id->vendor + 8, &out[CPUID_ECX], 4);
+    host_vendor(id->vendor);
     host_cpuid(1, 0, out);
     uint32_t sig = out[CPUID_EAX];
     id->family = (sig >> 8 & 15) + ((sig >> 8 & 15) == 15 ? sig >> 20 & 0xff : 0);
     id->model = (sig >> 4 & 15) | (sig >> 12 & 0xf0);
     id->stepping = sig & 15;
+}
+
+static void host_identity(CpuIdentity *id)
+{
+    uint32_t out[4];
+    host_signature(id);
     for (uint32_t i = 0; i < 3; i++) {
         host_cpuid(0x80000002 + i, 0, out);
         memcpy(id->brand + i * 16, out, 16);
     }
+}
+
+/* Guests choose between VMCALL and VMMCALL by the vendor. KVM mends the wrong one by writing over it,
+ * which is a page fault in a kernel whose code is read-only. "max" has no name to lose. */
+static void take_vendor(CpuIdentity *id, const CpuModel *m, const CpuFeatureSource *source)
+{
+    if (is_made_here(m)) {
+        host_signature(id);
+    }
+    memcpy(id->vendor, source->vendor, sizeof(id->vendor));
 }
 
 static void identify(CpuState *cpu, const CpuModel *m)
@@ -338,6 +351,8 @@ static void identify(CpuState *cpu, const CpuModel *m)
     }
     if (!strcmp(m->name, "host")) {
         host_identity(id);
+    } else if (source && *source->vendor && strcmp(id->vendor, source->vendor)) {
+        take_vendor(id, m, source);
     }
 }
 

@@ -44,6 +44,7 @@ typedef struct CpuFeatureSource {
     CpuFeatures can;      /* of these a model's features are shown */
     CpuFeatures added;    /* every model has these, too, unless they are switched off by name */
     uint32_t phys_bits;   /* no model has more */
+    char vendor[13];      /* all models are of this one's: see identify(); empty: of their own */
     bool warned;          /* what a model lacks here has been said */
 } CpuFeatureSource;
 /* What the software engines implement, as far as this host's SIMD units go along. */
@@ -53,6 +54,7 @@ bool cpu_feature_implemented(CpuFeature id);
 bool host_has_feature(CpuFeature id); /* its CPUID has the bit, and its OS saves the state */
 void host_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]); /* zeros beyond its range */
 uint64_t host_tsc(void);
+void host_vendor(char vendor[13]); /* "GenuineIntel" */
 
 /* -smp as APIC IDs see it: a field each for thread, core, die and package, as wide as its count
  * asks (SDM 3A 9.9.1), so ids have gaps where counts are not powers of two. */

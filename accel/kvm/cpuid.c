@@ -104,6 +104,7 @@ CpuFeatureSource *kvm_features_new(const KvmVm *vm, bool mixed)
     }
     host_cpuid(0x80000008, 0, out);
     s->phys_bits = out[CPUID_EAX] & 0xff;
+    host_vendor(s->vendor);
     free(c);
     return s;
 }

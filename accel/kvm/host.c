@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cpu/model.h"
 #include "util/alloc.h"
 
 /* ---- reading ---- */
@@ -31,13 +32,8 @@ enum { CPUID_1_ECX_VMX = 1 << 5, CPUID_81_ECX_SVM = 1 << 2 };
 static void read_cpuid(KvmHostFacts *f)
 {
     unsigned a, b, c, d;
-    char vendor[13] = "";
-    if (!__get_cpuid(0, &a, &b, &c, &d)) {
-        return;
-    }
-    memcpy(vendor, &b, 4);
-    memcpy(vendor + 4, &d, 4);
-    memcpy(vendor + 8, &c, 4);
+    char vendor[13];
+    host_vendor(vendor);
     f->intel = !strcmp(vendor, "GenuineIntel") || !strcmp(vendor, "CentaurHauls");
     f->amd = !strcmp(vendor, "AuthenticAMD") || !strcmp(vendor, "HygonGenuine");
     if (__get_cpuid(1, &a, &b, &c, &d)) {

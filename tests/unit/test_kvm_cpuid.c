@@ -170,6 +170,27 @@ static void test_max_and_host(void **state)
     assert_false(has(cpu, FEATURE_AVX512BW));
 }
 
+/* Every model is of the host's vendor there, for hypercalls go by it, unless somebody says otherwise. */
+static void test_vendor(void **state)
+{
+    Fixture *f = *state;
+    CpuIdentity own;
+    assert_string_equal(apply(f, "Haswell")->id.vendor, "GenuineIntel");
+    memcpy(f->source.vendor, "GenuineIntel", 13);
+    own = apply(f, "max")->id;
+    assert_int_equal(own.model, 94);
+    assert_string_equal(apply(f, "EPYC")->id.vendor, "GenuineIntel");
+    memcpy(f->source.vendor, "AuthenticAMD", 13);
+    CpuState *cpu = apply(f, "Haswell");
+    assert_string_equal(cpu->id.vendor, "AuthenticAMD");
+    assert_int_equal(cpu->id.model, 60);
+    assert_string_equal(apply(f, "max")->id.vendor, "AuthenticAMD");
+    uint32_t leaf[4];
+    host_cpuid(1, 0, leaf);
+    assert_int_equal(f->v->cpu.id.stepping, leaf[CPUID_EAX] & 15);
+    assert_string_equal(apply(f, "Haswell,vendor=GenuineIntel")->id.vendor, "GenuineIntel");
+}
+
 static void test_missing_names(void **state)
 {
     (void)state;
@@ -308,7 +329,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         T(test_paravirtual),  T(test_paravirtual_software), T(test_lacking),
-        T(test_max_and_host), T(test_missing_names),        T(test_round_trip),
+        T(test_max_and_host), T(test_vendor), T(test_vendor), T(test_missing_names),        T(test_round_trip),
         T(test_can_show),     T(test_no_irqchip),
     };
 #undef T
