@@ -446,7 +446,7 @@ def parse(text):
 # Lines that may differ between engines: what the processor is and how fast, and what depends on it.
 ABOUT_CPU = re.compile(
     r"kvm|hypervisor|paravirt|tsc|clocksource|sched_clock|bogomips|calibrat|mhz|smpboot: cpu|cpu0|fpu|"
-    r"spectre|spec_store|vulner|mitigat|retbleed|srso|mds|taa|mmio stale|meltdown|speculat|itlb|dtlb|tlb|mce|"
+    r"amd|intel|agp|spectre|spec_store|vulner|mitigat|retbleed|srso|mds|taa|mmio stale|meltdown|speculat|itlb|dtlb|tlb|mce|"
     r"perf|pmu|nmi watchdog|apic|timer|random: |crng|freeing|memory: |available|free|x2apic|cpuid|"
     r"x86/|microcode|alternatives|avx|sse|raid6|xor|aes|sha|crc|rcu|smp|bringing|brought|"
     r"per-?cpu|pcpu|hpet|lpj|guest# |6 x 7|cpus=|physical|swap|usable|vdso|jiffies|loops|tracing clock|trace_clock|local clock|"
