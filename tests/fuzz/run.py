@@ -68,7 +68,7 @@ def build(name, folder):
     shared = [os.path.relpath(p, ROOT) for d in folders for p in sorted(glob.glob("%s/%s/*.c" % (ROOT, d)))
               if os.path.basename(p) not in left_out]
     flags = FLAGS + flags + SANITIZE + words("pkg-config", "--cflags", *packages)
-    objects = compile_all(shared, flags, os.path.join(folder, "qcow2" if name == "qcow2" else "all"))
+    objects = compile_all(shared, flags, os.path.join(folder, "qcow2.all" if name == "qcow2" else "all"))
     if "net" in folders:
         sources = sources + ["tests/fuzz/box.c"]
     objects += compile_all(sources, flags + own, os.path.join(folder, name + ".d"))
