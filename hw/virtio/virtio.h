@@ -92,7 +92,8 @@ void virtq_touched(VirtqElement *e);
 
 /* Is there anything to pop? Does not ask the driver to ring. */
 bool virtq_has_next(VirtQueue *vq);
-/* Asks the driver not to ring (a hint), or to ring again; true: something can be popped already. */
+/* Asks the driver not to ring (a hint), or to ring again; true: something can be popped already. Not
+ * after virtq_unpop(): the driver has passed the place that this names, and would not ring. */
 bool virtq_set_kicks(VirtQueue *vq, bool on);
 
 /* Copies from the out part / to the in part at an offset; returns how much there was. */

@@ -90,11 +90,6 @@ static void tx_kick(VirtioNet *s, VirtQueue *vq, unsigned pair)
 
 /* ---- receive ---- */
 
-static bool may_receive(const VirtioNet *s)
-{
-    return virtio_is_live(&s->vdev);
-}
-
 static VirtioNet *net_of(NetClient *nc)
 {
     return nc->opaque;
@@ -105,15 +100,23 @@ static VirtQueue *queue_for(VirtioNet *s, const NetClient *nc)
     return rx_queue(s, nc->queue < s->pairs ? nc->queue : 0);
 }
 
+/* If not, what comes is lost: there is nobody to wait for. */
+static bool may_receive(const VirtioNet *s, const VirtQueue *vq)
+{
+    return virtio_is_live(&s->vdev) && !s->vhost.pairs && vq->enabled;
+}
+
 static bool can_receive(NetClient *nc)
 {
     VirtioNet *s = net_of(nc);
     VirtQueue *vq = queue_for(s, nc);
-    return !may_receive(s) || s->vhost.pairs || !vq->enabled || virtq_has_next(vq) || virtq_set_kicks(vq, true);
+    return !may_receive(s, vq) || virtq_has_next(vq) || virtq_set_kicks(vq, true);
 }
 
-/* Pops elements for total bytes; how many, 0 if there is not enough: then none is taken. never: and
- * there will not be, since it is too long for all that one frame can have. */
+/* Pops elements for total bytes; how many, 0 if there is not enough: then none is taken, and the
+ * driver rings for more than it has offered (the last pop asked it to; to ask once more now would
+ * name a place that it has passed). never: there will not be enough, since the frame is too long
+ * for all that one can have. */
 static unsigned gather(VirtioNet *s, VirtQueue *vq, size_t total, VirtqElement *e[MAX_RX_ELEMENTS],
                        bool *never)
 {
@@ -171,16 +174,13 @@ static bool receive(NetClient *nc, const NetPacket *p)
     VirtQueue *vq = queue_for(s, nc);
     uint8_t start[FILTER_BYTES];
     size_t len = net_iov_copy(start, sizeof(start), p->iov, p->nr_iov, 0);
-    if (!may_receive(s) || s->vhost.pairs || !vq->enabled || len < ETH_HLEN || !virtio_net_wanted(s, start, len)) {
+    if (!may_receive(s, vq) || len < ETH_HLEN || !virtio_net_wanted(s, start, len)) {
         return true;
     }
     VirtqElement *e[MAX_RX_ELEMENTS];
     bool never = false;
     unsigned nr = gather(s, vq, p->len + virtio_net_header_len(s), e, &never);
     if (!nr) {
-        if (!never && !s->vdev.broken) {
-            virtq_set_kicks(vq, true);
-        }
         return never || s->vdev.broken;
     }
     store(s, e, nr, p);

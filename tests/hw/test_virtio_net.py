@@ -9,7 +9,7 @@ import tempfile
 import time
 
 from qtest import QTest, check, main
-from virtio import INDIRECT, PACKED, Virtio
+from virtio import EVENT_IDX, INDIRECT, PACKED, Virtio
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import hmp  # pylint: disable=wrong-import-position
@@ -119,6 +119,24 @@ def test_merged_buffers():
         check("not enough yet", True, nothing(b))
         post(b, 200)
         check("now", frame(size=300), receive(b)[1])
+
+
+def test_asks_for_more():
+    """A frame waits for more buffers than there are: the driver has to ring with the next one."""
+    for packed in (False, True):
+        vm, a, b = pair((MRG, EVENT_IDX) + ((PACKED,) if packed else ()),
+                        options=",packed=on" if packed else "")
+        with vm:
+            rx = b.queue[RX]
+            post(b, 100, 100)
+            send(a, frame(size=300))
+            check("not enough", True, nothing(b))
+            if packed:
+                check("rings at that place", (2, rx.at, rx.wrap), rx.device_event())
+            else:
+                check("rings at that index", rx.avail, rx.avail_event())
+            post(b, 200)
+            check("now", frame(size=300), receive(b)[1])
 
 
 def test_back_pressure():
