@@ -20,6 +20,7 @@ typedef struct NcqRequest {
     AhciPort *port;
     unsigned tag;
     bool dropped;
+    PrdCursor prd; /* behind a write's data: the command's own moves on with the end */
     List node; /* port->requests */
     uint8_t data[];
 } NcqRequest;
@@ -120,7 +121,8 @@ static void start_piece(AhciPort *p, unsigned tag)
     IdeDevice *d = ahci_device(p);
     uint32_t n = MIN(c->left, PIECE / d->logical_block), len = n * d->logical_block;
     NcqRequest *r = xcalloc(1, sizeof(*r) + len);
-    if (c->write && ahci_move(p, &c->prd, r->data, len, false) < len) {
+    r->prd = c->prd;
+    if (c->write && ahci_move(p, &r->prd, r->data, len, false) < len) {
         free(r);
         short_table(p, tag);
         return;
@@ -153,7 +155,9 @@ static void piece_done(BlkRequest *req)
     list_remove(&r->node);
     if (!dropped) {
         c->request = NULL;
-        if (!error && !c->write) {
+        if (c->write) {
+            c->prd = r->prd;
+        } else if (!error) {
             moved = ahci_move(p, &c->prd, r->data, len, true);
         }
     }
