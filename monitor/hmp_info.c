@@ -276,6 +276,7 @@ static void run_info_device(Monitor *mon, const Dict *args)
     char *path = object_path(&dev->obj);
     monitor_printf(mon, "%s: %s\n", path, dev->type->name);
     free(path);
+    device_before_save(dev);
     print_state(mon, dev->type, dev);
     if (dev->type->info) {
         dev->type->info(dev, monitor_print_line, mon);

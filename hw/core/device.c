@@ -104,6 +104,15 @@ static void refresh_chain(Device *dev, const DeviceType *t)
     }
 }
 
+void device_before_save(Device *dev)
+{
+    for (const DeviceType *t = dev->type; t; t = t->parent) {
+        if (t->before_save) {
+            t->before_save(dev);
+        }
+    }
+}
+
 void device_reset(Device *dev)
 {
     reset_chain(dev, dev->type);

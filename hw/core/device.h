@@ -40,6 +40,9 @@ struct DeviceType {
     void (*unrealize)(Device *dev); /* only what region/timer/irq embedding does not cover */
     void (*reset)(Device *dev);     /* after the table's values; touches its own device only */
     void (*refresh)(Device *dev);   /* after every reset and load: drives outputs from state */
+    /* Before the table is saved or shown: fields that nobody keeps up to date while the device runs
+     * take their values; may be NULL */
+    void (*before_save)(Device *dev);
     const void *bus_info;           /* e.g. const PciInfo *; the bus's header says */
     const char *const *aliases;     /* other names -device takes, NULL-terminated; may be NULL */
     bool internal;                  /* boards create it; -device does not */
@@ -112,6 +115,7 @@ bool device_realize(Device *dev, Bus *bus, Object *parent, const char *name, Err
 Device *device_create(struct Machine *m, const Dict *opts, Error **errp);
 void device_unrealize(Device *dev); /* unplugs and frees */
 void device_discard(Device *dev);   /* frees what was never realized */
+void device_before_save(Device *dev); /* before its state tables are read */
 Device *device_find(struct Machine *m, const char *id);
 
 /* Declares dev's unnamed input/output lines for qtest; the arrays stay the device's. */

@@ -4,6 +4,7 @@
 #include "hw/core/state.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "util/alloc.h"
 
@@ -16,6 +17,7 @@ static unsigned width(StateKind kind)
     case STATE_KIND_U32:
     case STATE_KIND_I32: return 4;
     case STATE_KIND_TIMER: return sizeof(Timer);
+    case STATE_KIND_LIST: return sizeof(void *);
     default: return 8;
     }
 }
@@ -23,6 +25,15 @@ static unsigned width(StateKind kind)
 static size_t member_size(const StateField *f)
 {
     return f->kind == STATE_KIND_STRUCT ? f->size : width(f->kind);
+}
+
+static void free_list(const StateField *f, void *base)
+{
+    void **list = (void **)((char *)base + f->offset);
+    uint32_t *nr = (uint32_t *)((char *)base + f->nr_offset);
+    free(*list);
+    *list = NULL;
+    *nr = 0;
 }
 
 void state_reset(const StateField *fields, void *base)
@@ -35,6 +46,7 @@ void state_reset(const StateField *fields, void *base)
         for (size_t i = 0; i < f->count; i++, at += member_size(f)) {
             switch (f->kind) {
             case STATE_KIND_STRUCT: state_reset(f->fields, at); break;
+            case STATE_KIND_LIST: free_list(f, base); break;
             case STATE_KIND_TIMER: timer_cancel((Timer *)at); break;
             case STATE_KIND_BOOL: *(bool *)at = f->reset != 0; break;
             default: memcpy(at, &f->reset, width(f->kind)); break; /* little-endian host */
@@ -101,18 +113,27 @@ static void print_nested(void *opaque, const char *text)
     n->print(n->opaque, line);
 }
 
+static void print_structs(const StateField *f, const char *at, size_t nr,
+                          void (*print)(void *opaque, const char *line), void *opaque)
+{
+    bool numbered = nr > 1 || f->kind == STATE_KIND_LIST;
+    for (size_t i = 0; i < nr; i++) {
+        Nested n = { .print = print, .opaque = opaque };
+        snprintf(n.prefix, sizeof(n.prefix), numbered ? "%s[%zu]." : "%s.", f->name, i);
+        state_print(f->fields, at + i * f->size, print_nested, &n);
+    }
+}
+
 void state_print(const StateField *fields, const void *base,
                  void (*print)(void *opaque, const char *line), void *opaque)
 {
     for (const StateField *f = fields; f && f->name; f++) {
         const char *at = (const char *)base + f->offset;
         if (f->kind == STATE_KIND_STRUCT) {
-            for (size_t i = 0; i < f->count; i++) {
-                Nested n = { .print = print, .opaque = opaque };
-                snprintf(n.prefix, sizeof(n.prefix), f->count > 1 ? "%s[%zu]." : "%s.", f->name,
-                         i);
-                state_print(f->fields, at + i * f->size, print_nested, &n);
-            }
+            print_structs(f, at, f->count, print, opaque);
+        } else if (f->kind == STATE_KIND_LIST) {
+            uint32_t nr = *(const uint32_t *)((const char *)base + f->nr_offset);
+            print_structs(f, *(char *const *)at, nr, print, opaque);
         } else if (f->count > 1) {
             print_array(f, at, print, opaque);
         } else {

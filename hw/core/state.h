@@ -11,7 +11,8 @@
 typedef enum StateKind {
     STATE_KIND_BOOL, STATE_KIND_U8, STATE_KIND_U16, STATE_KIND_U32, STATE_KIND_U64,
     STATE_KIND_I32, STATE_KIND_I64, STATE_KIND_TIMER,
-    STATE_KIND_STRUCT /* .count structs of .size bytes, described by .fields */
+    STATE_KIND_STRUCT, /* .count structs of .size bytes, described by .fields */
+    STATE_KIND_LIST    /* a pointer to such structs on the heap; as many as its count says */
 } StateKind;
 
 typedef struct StateField {
@@ -19,12 +20,13 @@ typedef struct StateField {
     StateKind kind;
     size_t offset;
     size_t count;   /* array members; 1 for a plain field */
-    size_t size;    /* STRUCT: of one member */
+    size_t size;    /* STRUCT, LIST: of one member */
     uint64_t reset; /* value after reset */
     uint64_t mask;  /* bits a loaded value may have; 0: all */
-    uint64_t max;   /* largest loaded value; 0: no limit */
+    uint64_t max;   /* largest loaded value; 0: no limit. LIST: most members */
     bool keep;      /* survives reset (CMOS content, media state) */
-    const struct StateField *fields; /* STRUCT */
+    const struct StateField *fields; /* STRUCT, LIST */
+    size_t nr_offset; /* LIST: of the uint32_t that counts the members */
     uint16_t since; /* state_version that introduced it; 0 or 1: always there */
 } StateField;
 
@@ -52,6 +54,13 @@ typedef struct StateField {
 #define STATE_STRUCT(S, f, T, table, ...)                                                          \
     { .name = #f, .kind = STATE_KIND_STRUCT, .count = sizeof(((S *)0)->f) / sizeof(T),             \
       .offset = offsetof(S, f), .size = sizeof(T), .fields = (table), __VA_ARGS__ }
+/* A pointer f to nr structs of type T on the heap, NULL if nr is 0. Reset frees them, a load
+ * allocates them anew; the device frees them at unrealize. .max is needed. */
+#define STATE_LIST(S, f, nr, T, table, ...)                                                        \
+    { .name = #f, .kind = STATE_KIND_LIST, .count = 1,                                             \
+      .offset = offsetof(S, f) + 0 * sizeof(&((S *)0)->f == (T **)0),                              \
+      .nr_offset = offsetof(S, nr) + 0 * sizeof(&((S *)0)->nr == (uint32_t *)0),                   \
+      .size = sizeof(T), .fields = (table), __VA_ARGS__ }
 #define STATE_END { .name = NULL }
 
 /* Writes reset values (and cancels timers); fields with .keep stay. */
