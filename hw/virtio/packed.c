@@ -96,6 +96,36 @@ static void step(const VirtQueue *vq, uint16_t *position, bool *wrap, unsigned n
     *position = to;
 }
 
+/* The rows are as the ring was when they were popped. */
+static bool packed_again(VirtQueue *vq, const VirtqHeld *rows, unsigned nr, VirtqChain *c)
+{
+    c->nr_descs = 0;
+    c->nr = 0;
+    c->id = rows->id;
+    for (unsigned i = 0; i < nr && rows[i].queue == rows->queue && rows[i].id == c->id; i++) {
+        struct vring_packed_desc d = { rows[i].addr, rows[i].len, c->id, rows[i].flags };
+        c->nr_descs++;
+        if (d.flags & VRING_DESC_F_INDIRECT) {
+            return add_indirect(vq, c, &d);
+        }
+        if (!virtq_chain_add(vq, c, d.addr, d.len, d.flags & VRING_DESC_F_WRITE)) {
+            return false;
+        }
+        if (!(d.flags & VRING_DESC_F_NEXT)) {
+            return true;
+        }
+    }
+    virtio_error(vq->vdev, "a saved element without an end");
+    return false;
+}
+
+static void packed_copy(const VirtQueue *vq, struct vring_packed_desc *to, unsigned n)
+{
+    unsigned first = MIN(n, (unsigned)vq->num - vq->next);
+    memcpy(to, desc_at(vq, vq->next), first * sizeof(*to));
+    memcpy(to + first, desc_at(vq, 0), (n - first) * sizeof(*to));
+}
+
 static void packed_advance(VirtQueue *vq, const VirtqChain *c)
 {
     step(vq, &vq->next, &vq->next_wrap, c->nr_descs);
@@ -169,7 +199,15 @@ static void packed_set_kicks(VirtQueue *vq, bool on)
 }
 
 const VirtqRing virtq_packed = {
-    packed_sizes,   packed_has_next,        packed_next,
-    packed_advance, packed_unpop,           packed_fill,
-    packed_flush,   packed_wants_interrupt, packed_set_kicks,
+    .sizes = packed_sizes,
+    .has_next = packed_has_next,
+    .next = packed_next,
+    .advance = packed_advance,
+    .again = packed_again,
+    .copy = packed_copy,
+    .unpop = packed_unpop,
+    .fill = packed_fill,
+    .flush = packed_flush,
+    .wants_interrupt = packed_wants_interrupt,
+    .set_kicks = packed_set_kicks,
 };

@@ -76,14 +76,9 @@ static bool add_indirect(VirtQueue *vq, VirtqChain *c, const struct vring_desc *
     }
 }
 
-static bool split_next(VirtQueue *vq, VirtqChain *c)
+/* The chain from descriptor n on. */
+static bool walk(VirtQueue *vq, VirtqChain *c, unsigned n)
 {
-    uint16_t offered = ring_load(avail(vq, RING_INDEX)) - vq->next;
-    unsigned n = ring_load(avail(vq, RING_ENTRIES + 2 * (vq->next % vq->num)));
-    if (offered > vq->num || vq->in_use >= vq->num) {
-        virtio_error(vq->vdev, "%u elements offered in a queue of %u", offered, vq->num);
-        return false;
-    }
     c->id = n;
     c->nr_descs = 1;
     c->nr = 0;
@@ -105,6 +100,23 @@ static bool split_next(VirtQueue *vq, VirtqChain *c)
         }
         n = d.next;
     }
+}
+
+static bool split_next(VirtQueue *vq, VirtqChain *c)
+{
+    uint16_t offered = ring_load(avail(vq, RING_INDEX)) - vq->next;
+    unsigned n = ring_load(avail(vq, RING_ENTRIES + 2 * (vq->next % vq->num)));
+    if (offered > vq->num || vq->in_use >= vq->num) {
+        virtio_error(vq->vdev, "%u elements offered in a queue of %u", offered, vq->num);
+        return false;
+    }
+    return walk(vq, c, n);
+}
+
+static bool split_again(VirtQueue *vq, const VirtqHeld *rows, unsigned nr, VirtqChain *c)
+{
+    (void)nr;
+    return walk(vq, c, rows->id);
 }
 
 static void split_advance(VirtQueue *vq, const VirtqChain *c)
@@ -177,6 +189,14 @@ void virtq_split_back(VirtQueue *vq, uint16_t next)
 }
 
 const VirtqRing virtq_split = {
-    split_sizes, split_has_next,        split_next,      split_advance, split_unpop, split_fill,
-    split_flush, split_wants_interrupt, split_set_kicks,
+    .sizes = split_sizes,
+    .has_next = split_has_next,
+    .next = split_next,
+    .advance = split_advance,
+    .again = split_again,
+    .unpop = split_unpop,
+    .fill = split_fill,
+    .flush = split_flush,
+    .wants_interrupt = split_wants_interrupt,
+    .set_kicks = split_set_kicks,
 };

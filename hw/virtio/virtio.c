@@ -387,6 +387,15 @@ static const StateField queue_state[] = {
     STATE_END,
 };
 
+const StateField virtq_held_state[] = {
+    STATE_U64(VirtqHeld, addr),
+    STATE_U32(VirtqHeld, len),
+    STATE_U16(VirtqHeld, flags),
+    STATE_U16(VirtqHeld, queue, .max = VIRTIO_MAX_QUEUES - 1),
+    STATE_U16(VirtqHeld, id),
+    STATE_END,
+};
+
 const StateField virtio_state[] = {
     STATE_U64(VirtioDevice, driver_features),
     STATE_U64(VirtioDevice, features),

@@ -69,7 +69,17 @@ typedef struct VirtqElement {
     VirtqSegment *segment; /* the in part, as popped */
     bool touched;
     void *bounce;
+    struct vring_packed_desc *ring; /* packed: its nr_descs descriptors; NULL: split */
 } VirtqElement;
+
+/* What was popped and is not pushed, as a state table keeps it: of an element in a split ring its
+ * first descriptor's number; in a packed ring, where its place may be written over meanwhile, a row
+ * a descriptor. */
+typedef struct VirtqHeld {
+    uint64_t addr; /* this and the next: packed */
+    uint32_t len;
+    uint16_t flags, queue, id;
+} VirtqHeld;
 
 /* The next element, at the start of a struct of size bytes that is otherwise zero; NULL: there is
  * none, and the driver will ring when there is. (Or there have been many in a row: then the queue's
@@ -89,6 +99,13 @@ void virtq_drop(VirtqElement *e);
 void virtq_unpop(VirtqElement *e);
 /* The whole in part may have changed, however long the push says. */
 void virtq_touched(VirtqElement *e);
+
+/* An element's rows, to rows unless NULL; returns how many. */
+unsigned virtq_hold(const VirtqElement *e, VirtqHeld *rows);
+/* The element that the first of nr rows describe, as virtq_pop once made it; *used: how many those
+ * are. NULL: they make none, or its queue is not in use. */
+void *virtq_restore(VirtioDevice *v, const VirtqHeld *rows, unsigned nr, unsigned *used,
+                    size_t size);
 
 /* Is there anything to pop? Does not ask the driver to ring. */
 bool virtq_has_next(VirtQueue *vq);
@@ -201,7 +218,7 @@ struct VirtioDevice {
     MemoryListener listener;
 };
 
-extern const StateField virtio_state[];
+extern const StateField virtio_state[], virtq_held_state[];
 
 void virtio_init(VirtioDevice *v, Device *dev, const VirtioOps *ops);
 void virtio_fini(VirtioDevice *v); /* the transport's unrealize calls it */

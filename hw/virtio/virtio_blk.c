@@ -32,7 +32,10 @@ typedef struct VirtioBlk {
     bool config_wce, discard, write_zeroes;
     /* state */
     bool writeback; /* what the driver chose: no flush of each write */
+    VirtqHeld *held; /* requests that failed and wait for 'cont', or were under way */
+    uint32_t nr_held;
     /* wiring */
+    bool held_is_copy; /* made for a save: the requests themselves are here */
     Drive *drive;
     List requests;     /* under way: BlkElement.elem.node */
     uint64_t answered; /* queues with something the driver has not been told of, a bit each */
@@ -221,14 +224,73 @@ static void handle(VirtioBlk *s, BlkElement *e)
     }
 }
 
+/* Makes requests of a loaded state once more: to do twice what was done does no harm. */
+static void resume_held(VirtioBlk *s)
+{
+    if (!s->nr_held || s->held_is_copy) {
+        return;
+    }
+    VirtqHeld *rows = s->held;
+    unsigned nr = s->nr_held, n;
+    s->held = NULL;
+    s->nr_held = 0;
+    for (unsigned at = 0; at < nr; at += n) {
+        BlkElement *e = virtq_restore(&s->vdev, rows + at, nr - at, &n, sizeof(*e));
+        if (e) {
+            handle(s, e);
+        }
+    }
+    free(rows);
+}
+
 static void blk_kick(VirtioDevice *v, VirtQueue *vq)
 {
     VirtioBlk *s = container_of(v, VirtioBlk, vdev);
     blk_plug();
+    resume_held(s);
     for (BlkElement *e; (e = virtq_pop(vq, sizeof(*e)));) {
         handle(s, e);
     }
     blk_unplug();
+}
+
+/* ---- state ---- */
+
+static void forget_held(VirtioBlk *s)
+{
+    free(s->held);
+    s->held = NULL;
+    s->nr_held = 0;
+}
+
+static void blk_before_save(Device *dev)
+{
+    VirtioBlk *s = &container_of(dev, VirtioBlkPci, proxy.pci.dev)->blk;
+    if (s->nr_held && !s->held_is_copy) {
+        return; /* loaded, and the machine has not run since */
+    }
+    forget_held(s);
+    s->held_is_copy = true;
+    uint32_t nr = 0;
+    list_for_each(pos, &s->requests) {
+        nr += virtq_hold(container_of(pos, VirtqElement, node), NULL);
+    }
+    s->held = nr ? xmalloc(nr * sizeof(*s->held)) : NULL;
+    list_for_each(pos, &s->requests) {
+        s->nr_held += virtq_hold(container_of(pos, VirtqElement, node), s->held + s->nr_held);
+    }
+}
+
+static void blk_refresh(Device *dev)
+{
+    VirtioBlk *s = &container_of(dev, VirtioBlkPci, proxy.pci.dev)->blk;
+    s->held_is_copy = false;
+    for (unsigned n = 0; n < s->vdev.nr_queues; n++) {
+        if (s->vdev.queue[n].unsignalled) { /* the save came before the interrupt */
+            s->answered |= 1ull << n;
+            bh_schedule(&s->tell);
+        }
+    }
 }
 
 /* ---- resets ---- */
@@ -253,6 +315,7 @@ static void blk_reset(VirtioDevice *v)
 {
     VirtioBlk *s = container_of(v, VirtioBlk, vdev);
     end_requests(s, NULL);
+    forget_held(s);
     bh_cancel(&s->tell);
     s->answered = 0;
     s->writeback = true;
@@ -260,7 +323,15 @@ static void blk_reset(VirtioDevice *v)
 
 static void blk_queue_reset(VirtioDevice *v, VirtQueue *vq)
 {
-    end_requests(container_of(v, VirtioBlk, vdev), vq);
+    VirtioBlk *s = container_of(v, VirtioBlk, vdev);
+    end_requests(s, vq);
+    uint32_t nr = 0;
+    for (uint32_t i = 0; i < s->nr_held; i++) {
+        if (s->held[i].queue != vq->index) {
+            s->held[nr++] = s->held[i];
+        }
+    }
+    s->nr_held = nr;
 }
 
 /* ---- configuration space ---- */
@@ -462,6 +533,8 @@ static const Property blk_props[] = {
 static const StateField blk_state[] = {
     STATE_STRUCT(VirtioBlkPci, blk.vdev, VirtioDevice, virtio_state),
     STATE_BOOL(VirtioBlkPci, blk.writeback, .reset = true),
+    STATE_LIST(VirtioBlkPci, blk.held, blk.nr_held, VirtqHeld, virtq_held_state,
+               .max = VIRTIO_MAX_QUEUES * VIRTQ_MAX_SIZE),
     STATE_END,
 };
 
@@ -469,4 +542,5 @@ static const char *const blk_aliases[] = { "virtio-blk", NULL };
 
 VIRTIO_PCI_TYPES(virtio_blk, "virtio-blk-pci", VirtioBlkPci, "Virtio disk", 0x1001, 0x010000, NULL,
                  blk_aliases, .props = blk_props, .state = blk_state, .state_version = 1,
-                 .realize = blk_realize, .unrealize = blk_unrealize);
+                 .realize = blk_realize, .unrealize = blk_unrealize, .refresh = blk_refresh,
+                 .before_save = blk_before_save);

@@ -195,13 +195,16 @@ static void set_iovecs(VirtqElement *e, const Builder *b, struct iovec *iov)
 static VirtqElement *make_element(VirtQueue *vq, const VirtqChain *c, size_t size)
 {
     size_t head = ROUND_UP(size, 16), max = c->nr + SPARE_PIECES;
-    uint8_t *block = xmalloc(head + max * (sizeof(struct iovec) + sizeof(VirtqSegment)));
+    size_t nr_ring = ring_of(vq)->copy ? c->nr_descs : 0;
+    uint8_t *block = xmalloc(head + max * (sizeof(struct iovec) + sizeof(VirtqSegment)) +
+                             nr_ring * sizeof(struct vring_packed_desc));
     memset(block, 0, size);
     VirtqElement *e = (VirtqElement *)block;
     struct iovec *iov = (struct iovec *)(block + head);
     Builder b = { .piece = (VirtqSegment *)(iov + max), .max = max };
     e->vq = vq;
     e->id = c->id;
+    e->ring = nr_ring ? (struct vring_packed_desc *)(b.piece + max) : NULL;
     e->nr_descs = c->nr_descs;
     list_init(&e->node);
     bool ok = true;
@@ -251,8 +254,48 @@ void *virtq_pop(VirtQueue *vq, size_t size)
         return NULL;
     }
     VirtqElement *e = make_element(vq, &c, size);
+    if (e && e->ring) {
+        ring_of(vq)->copy(vq, e->ring, e->nr_descs);
+    }
     if (e) {
         ring_of(vq)->advance(vq, &c);
+    }
+    return e;
+}
+
+/* ---- in the state table ---- */
+
+unsigned virtq_hold(const VirtqElement *e, VirtqHeld *rows)
+{
+    unsigned nr = e->ring ? e->nr_descs : 1;
+    for (unsigned i = 0; i < nr && rows; i++) {
+        rows[i] = (VirtqHeld){ .queue = e->vq->index, .id = e->id };
+        if (e->ring) {
+            rows[i].addr = e->ring[i].addr;
+            rows[i].len = e->ring[i].len;
+            rows[i].flags = e->ring[i].flags;
+        }
+    }
+    return nr;
+}
+
+/* Checked like what a driver says: a stream may say anything, too. in_use counts it already. */
+void *virtq_restore(VirtioDevice *v, const VirtqHeld *rows, unsigned nr, unsigned *used,
+                    size_t size)
+{
+    VirtqChain c;
+    VirtQueue *vq = &v->queue[MIN(rows->queue, (uint16_t)(VIRTIO_MAX_QUEUES - 1))];
+    for (*used = 1; *used < nr && (rows[*used - 1].flags & VRING_DESC_F_NEXT);) {
+        ++*used;
+    }
+    if (!is_ready(vq) || !ring_of(vq)->again(vq, rows, nr, &c)) {
+        return NULL;
+    }
+    *used = c.nr_descs;
+    VirtqElement *e = make_element(vq, &c, size);
+    for (unsigned i = 0; e && e->ring && i < e->nr_descs; i++) {
+        e->ring[i] =
+            (struct vring_packed_desc){ rows[i].addr, rows[i].len, rows[i].id, rows[i].flags };
     }
     return e;
 }

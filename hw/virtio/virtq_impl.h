@@ -25,6 +25,10 @@ typedef struct VirtqRing {
     /* Reads the next element without advancing; false: it is malformed, virtio_error was called. */
     bool (*next)(VirtQueue *vq, VirtqChain *c);
     void (*advance)(VirtQueue *vq, const VirtqChain *c);
+    /* The same of an element that was popped before, from its rows. */
+    bool (*again)(VirtQueue *vq, const VirtqHeld *rows, unsigned nr, VirtqChain *c);
+    /* Packed: the next n descriptors as they are in the ring. NULL: split. */
+    void (*copy)(const VirtQueue *vq, struct vring_packed_desc *to, unsigned n);
     void (*unpop)(VirtQueue *vq, const VirtqElement *e);
     void (*fill)(VirtQueue *vq, const VirtqElement *e, uint32_t len);
     void (*flush)(VirtQueue *vq);

@@ -306,6 +306,7 @@ def test_host_errors():
             while "io-error" not in d.hmp("info status"):
                 check("ENOSPC stops the machine", True, time.monotonic() < end)
             check("nothing is told", None, q.take())
+            check("the state has it", True, "blk.held[0].queue = 0x0000" in d.hmp("info device virtio-blk-pci"))
             if ended == "cont":
                 d.hmp("cont")
                 check("made again", head, q.wait()[0][0])
