@@ -110,6 +110,9 @@ static bool check_key(const char *key, Error **errp)
         return error_set(errp, "the option '%s' is not built yet", key);
     }
     const char *near = suggest(key, s.words);
+    if (!near && strpbrk(key, "./")) {
+        return error_set(errp, "a drive has no option '%s'; an image is given as file=%s", key, key);
+    }
     return error_set(errp, "a drive has no option '%s'%s%s%s", key, near ? "; did you mean '" : "",
                      near ? near : "", near ? "'?" : "");
 }
@@ -183,8 +186,15 @@ static bool get_choice(const Dict *opts, const char *key, const char *const *cho
         }
     }
     const char *near = suggest(text, choices);
-    return error_set(errp, "there is no %s=%s%s%s%s", key, text, near ? "; did you mean '" : "",
-                     near ? near : "", near ? "'?" : "");
+    if (near) {
+        return error_set(errp, "there is no %s=%s; did you mean '%s'?", key, text, near);
+    }
+    char list[128] = "";
+    for (const char *const *c = choices; *c; c++) {
+        size_t len = strlen(list);
+        snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "", *c);
+    }
+    return error_set(errp, "there is no %s=%s; it is one of %s", key, text, list);
 }
 
 /* cache.direct and the others override what cache= stands for. */

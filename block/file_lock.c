@@ -163,8 +163,8 @@ bool file_lock(int fd, const char *filename, bool readonly, Error **errp)
         }
         usleep(10000);
     }
+    const char *who = strstr(holder, "this guest") ? "drive" : "guest";
     return error_set(errp,
-                     "image '%s' is in use by %s; give each guest its own copy, or readonly=on to "
-                     "all",
-                     filename, holder);
+                     "image '%s' is in use by %s; give each %s its own copy, or readonly=on to all",
+                     filename, holder, who);
 }

@@ -252,6 +252,10 @@ static bool listen_tcp(SocketChardev *s, const char *host, unsigned port, unsign
         }
     }
     if (s->listen_fd < 0) {
+        if (errno == EADDRINUSE) {
+            return error_set(errp, "cannot listen on '%s': another process has that port; choose another",
+                             s->name);
+        }
         return error_set_errno(errp, errno, "cannot listen on '%s'", s->name);
     }
     /* Port 0 or a range: say which one it is. */
@@ -345,6 +349,11 @@ static bool connect_now(SocketChardev *s, Error **errp)
         if (!a) {
             break;
         }
+    }
+    if (err == ENOENT || err == ECONNREFUSED) {
+        return error_set(errp, "cannot connect to '%s': nobody listens there; start that side first, or "
+                               "let this one listen: server=on,wait=off",
+                         s->name);
     }
     return error_set_errno(errp, err, "cannot connect to '%s'", s->name);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Commands about engines: which vCPU runs on which, and moving them while the guest runs.
  */
+#include <ctype.h>
 #include <string.h>
 
 #include "accel/accel.h"
@@ -29,7 +30,9 @@ static void run_accel(Monitor *mon, const Dict *args)
     const Engine *e = name ? engine_find(name) : NULL;
     VcpuSet vcpus;
     Error *err = NULL;
-    if (!name) {
+    if (!name && (isalpha((unsigned char)*who) && strcmp(who, "all"))) {
+        error_set(&err, "which CPUs? accel all %s moves them all; info accel lists engines", who);
+    } else if (!name) {
         error_set(&err, "name an engine, too: accel %s jit; info accel lists them", who);
     } else if (!e) {
         error_set(&err, "there is no engine '%s'; info accel lists them", name);

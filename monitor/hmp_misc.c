@@ -169,7 +169,7 @@ static void run_device_add(Monitor *mon, const Dict *args)
     if (ok && driver && !strcmp(driver, "help")) {
         device_list_types(monitor_print_line, mon);
     } else if (ok && t && !t->internal && !t->hotpluggable) {
-        ok = error_set(&err, "a %s cannot be plugged in while the machine runs; start Vireo with "
+        ok = error_set(&err, "%s: such a device cannot be plugged in while the machine runs; start Vireo with "
                              "-device %s", t->name, text);
     } else if (ok) {
         ok = mon->m && device_create(mon->m, opts, &err);

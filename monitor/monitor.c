@@ -164,8 +164,49 @@ static void add_name(const MonitorCommand *c, void *opaque)
     }
 }
 
+/* Commands that people know from QEMU and that are not built: an honest word each. */
+static const char *unbuilt_command(const char *name)
+{
+    static const struct {
+        const char *names; /* separated by blanks */
+        const char *why;
+    } unbuilt[] = {
+        { "savevm loadvm delvm snapshots", "snapshots are" },
+        { "migrate migrate_cancel migrate_continue migrate_incoming migrate_pause migrate_recover "
+          "migrate_set_capability migrate_set_parameter migrate_start_postcopy migrate_capabilities "
+          "migrate_parameters",
+          "migration is" },
+        { "gdbserver", "the debugger stub is" },
+        { "dump-guest-memory dump", "a dump of the guest is (pmemsave saves its memory)" },
+        { "watchdog_action", "watchdogs are" },
+        { "usb usbhost", "USB is" },
+        { "wavcapture stopcapture capture", "sound is" },
+        { "nbd_server_start nbd_server_add nbd_server_remove nbd_server_stop", "an NBD server is" },
+        { "vnc spice set_password expire_password", "a remote screen is" },
+        { "trace-event trace-events trace-file", "tracing is (log has what Vireo can tell)" },
+        { "qom-get qom-list qom-set", "changing objects is (info qom-tree shows them)" },
+        { "singlestep one-insn-per-tb", "this is (-accel jit,one-insn-per-tb=on)" },
+    };
+    size_t len = strlen(name);
+    for (size_t i = 0; len && i < ARRAY_SIZE(unbuilt); i++) {
+        for (const char *p = unbuilt[i].names; *p;) {
+            size_t n = strcspn(p, " ");
+            if (n == len && !strncmp(p, name, n)) {
+                return unbuilt[i].why;
+            }
+            p += n + (p[n] == ' ');
+        }
+    }
+    return NULL;
+}
+
 static void unknown_command(Monitor *mon, const char *name, bool info)
 {
+    const char *why = unbuilt_command(name);
+    if (why) {
+        monitor_printf(mon, "Error: %s%s: %s not built yet\n", info ? "info " : "", name, why);
+        return;
+    }
     NameList *l = xcalloc(1, sizeof(*l));
     const char *lead = info ? "info " : "";
     commands_each(info, add_name, l);

@@ -54,8 +54,14 @@ static bool open_named(struct Machine *m, const char *spec, Error **errp)
     const char *name = dict_get(opts, "type");
     bool ok = true;
     if (!name) {
-        ok = error_set(errp, "-display %s: name the display first", spec);
-    } else if (strcmp(name, "none")) {
+        char *word = xstrndup(spec, strcspn(spec, "=,"));
+        ok = find_backend(word) ? error_set(errp, "-display %s: write %s,...", spec, word) :
+                                  unknown_display(word, errp);
+        free(word);
+    } else if (!strcmp(name, "none")) {
+        ok = !dict_unused(opts) ||
+             error_set(errp, "-display none: there is no option '%s', it takes none", dict_unused(opts));
+    } else {
         const DisplayBackend *b = find_backend(name);
         if (!b) {
             ok = unknown_display(name, errp);

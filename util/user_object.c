@@ -59,7 +59,7 @@ const UserObjectType *user_object_type(const char *name, Error **errp)
     }
     const char *near = suggest(name, names);
     error_set(errp, "there is no object type '%s'%s%s%s", name, near ? "; did you mean '" : "",
-              near ? near : "", near ? "'?" : "");
+              near ? near : " ('help' lists them)", near ? "'?" : "");
     return NULL;
 }
 

@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <time.h>
 
 #include "util/alloc.h"
@@ -173,7 +175,7 @@ static bool resolve_memory(MachineConfig *c, const MachineType *t, const Options
         ok = error_set(errp, "-m %s: memory hot-plug (slots, maxmem) is not built yet", text);
     }
     if (ok && dict_unused(d)) {
-        ok = error_set(errp, "-m %s: unknown option '%s'", text, dict_unused(d));
+        ok = error_set(errp, "-m %s: unknown option '%s'; there is size", text, dict_unused(d));
     }
     dict_free(d);
     if (ok && (c->ram_size < MiB || c->ram_size > 1ull << 46)) {
@@ -233,7 +235,8 @@ static bool parse_smp(Smp *s, const char *text, Error **errp)
         }
     }
     if (ok && dict_unused(d)) {
-        ok = error_set(errp, "unknown option '%s'", dict_unused(d));
+        ok = error_set(errp, "unknown option '%s'; there are cpus, sockets, dies, cores, threads and maxcpus",
+                       dict_unused(d));
     }
     dict_free(d);
     return ok;
@@ -250,14 +253,20 @@ static bool resolve_smp(MachineConfig *c, const MachineType *t, const Options *o
         s.cpus = 1;
     }
     fill_topology(&s);
-    if (s.sockets * s.dies * s.cores * s.threads != s.maxcpus) {
+    uint64_t product = s.sockets * s.dies * s.cores * s.threads;
+    if (!product) {
+        return error_set(errp, "-smp %s: the %llu CPUs asked for do not fill one socket; leave cores= "
+                               "and the others out, or ask for more", text,
+                         (unsigned long long)s.maxcpus);
+    }
+    if (product != s.maxcpus) {
         return error_set(errp, "-smp %s: sockets x dies x cores x threads is %llu, not the %llu "
-                               "CPUs asked for", text,
-                         (unsigned long long)(s.sockets * s.dies * s.cores * s.threads),
+                               "CPUs asked for", text, (unsigned long long)product,
                          (unsigned long long)s.maxcpus);
     }
     if (s.cpus > s.maxcpus) {
-        return error_set(errp, "-smp %s: more CPUs than maxcpus", text);
+        return error_set(errp, "-smp %s: more CPUs than maxcpus=%llu; raise it or leave it out", text,
+                         (unsigned long long)s.maxcpus);
     }
     if (t->max_cpus && s.maxcpus > t->max_cpus) {
         return error_set(errp, "-smp %s: machine %s has room for %u CPUs", text, t->name,
@@ -312,7 +321,8 @@ static bool apply_boot(MachineConfig *c, const Dict *d, Error **errp)
         return error_set(errp, "-boot: %s is not built yet",
                          reboot_timeout ? "reboot-timeout" : "splash");
     }
-    return !dict_unused(d) || error_set(errp, "-boot: unknown option '%s'", dict_unused(d));
+    return !dict_unused(d) || error_set(errp, "-boot: unknown option '%s'; there are order, once, menu, splash-time "
+                                               "and strict", dict_unused(d));
 }
 
 static bool resolve_boot(MachineConfig *c, const Options *o, Error **errp)
@@ -373,7 +383,8 @@ static bool apply_rtc(MachineConfig *c, const Dict *d, Error **errp)
         return error_set(errp, "-rtc driftfix=%s: not built yet; driftfix=none is accepted",
                          drift);
     }
-    return !dict_unused(d) || error_set(errp, "-rtc: unknown option '%s'", dict_unused(d));
+    return !dict_unused(d) || error_set(errp, "-rtc: unknown option '%s'; there are base and clock",
+                                               dict_unused(d));
 }
 
 static bool resolve_rtc(MachineConfig *c, const Options *o, Error **errp)
@@ -423,7 +434,8 @@ static bool resolve_name(MachineConfig *c, const Options *o, Error **errp)
     dict_get(d, "process");
     bool ok = dict_get_bool(d, "debug-threads", &threads, errp) || error_prefix(errp, "-name: ");
     if (ok && dict_unused(d)) {
-        ok = error_set(errp, "-name %s: unknown option '%s'", o->name, dict_unused(d));
+        ok = error_set(errp, "-name %s: unknown option '%s'; there are guest, process and debug-threads",
+                       o->name, dict_unused(d));
     }
     dict_free(d);
     return ok;
@@ -477,6 +489,21 @@ void machine_config_warn_globals(const MachineConfig *c)
     }
 }
 
+/* A guest that never touches all of it may run. */
+void machine_config_warn_memory(const MachineConfig *c)
+{
+    struct sysinfo si;
+    if (sysinfo(&si)) {
+        return;
+    }
+    uint64_t host = ((uint64_t)si.totalram + si.totalswap) * si.mem_unit;
+    if (c->ram_size > host) {
+        warn_report("-m: the guest has %llu MiB, this host %llu MiB of memory and swap; the guest is "
+                    "killed when it uses more",
+                    (unsigned long long)(c->ram_size / MiB), (unsigned long long)(host / MiB));
+    }
+}
+
 /* ---- the rest ---- */
 
 static bool check_vga(const Options *o, Error **errp)
@@ -494,6 +521,21 @@ static bool check_kernel(const Options *o, Error **errp)
 {
     if (!o->kernel && (o->append || o->initrd)) {
         return error_set(errp, "-%s works only with -kernel", o->append ? "append" : "initrd");
+    }
+    return true;
+}
+
+static bool check_firmware_dirs(const Options *o, Error **errp)
+{
+    for (size_t i = 0; i < o->firmware_dirs.nr; i++) {
+        struct stat st;
+        const char *dir = o->firmware_dirs.str[i];
+        if (stat(dir, &st)) {
+            return error_set_errno(errp, errno, "-L %s: no directory to look for firmware in", dir);
+        }
+        if (!S_ISDIR(st.st_mode)) {
+            return error_set(errp, "-L %s: not a directory; -bios names a file", dir);
+        }
     }
     return true;
 }
@@ -548,6 +590,7 @@ const MachineType *machine_config_resolve(MachineConfig *c, const Options *o, Er
     copy_plain(c, o);
     bool ok = resolve_overcommit(c, o, errp) && resolve_memory(c, t, o, errp) && resolve_smp(c, t, o, errp) &&
               resolve_boot(c, o, errp) && resolve_rtc(c, o, errp) && resolve_uuid(c, o, errp) &&
-              resolve_name(c, o, errp) && resolve_globals(c, o, errp) && check_vga(o, errp) && check_kernel(o, errp);
+              resolve_name(c, o, errp) && resolve_globals(c, o, errp) && check_vga(o, errp) &&
+              check_kernel(o, errp) && check_firmware_dirs(o, errp);
     return ok ? t : NULL;
 }

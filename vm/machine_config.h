@@ -12,6 +12,8 @@
 const MachineType *machine_config_resolve(MachineConfig *c, const Options *o, Error **errp);
 /* Says which -global met no device. */
 void machine_config_warn_globals(const MachineConfig *c);
+/* Says that the guest has more memory than the host. */
+void machine_config_warn_memory(const MachineConfig *c);
 /* After machine_init: an option of -M that nobody asked for is a mistake. */
 bool machine_config_check_unused(const MachineConfig *c, const MachineType *t, Error **errp)
     MUST_USE;

@@ -249,6 +249,7 @@ static bool start(Machine *m, const Options *o, Error **errp)
         return false;
     }
     machine_config_warn_globals(&m->config);
+    machine_config_warn_memory(&m->config);
     networks_check();
     if (m->nr_cpus) {
         accel_report();

@@ -310,6 +310,9 @@ static bool is_cd_image(const char *path)
 
 static bool bare_image(Options *o, const char *path, Error **errp)
 {
+    if (!strcmp(path, "doctor") && access(path, F_OK)) {
+        return error_set(errp, "'doctor' goes alone: vireo doctor");
+    }
     if (access(path, F_OK)) {
         const char *row = find_row(path) ? path : NULL;
         return row ? error_set(errp, "'%s' is neither an option nor an image; did you mean -%s?",

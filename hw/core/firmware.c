@@ -78,6 +78,10 @@ static uint8_t *read_all(int fd, const char *path, size_t max, size_t *size, Err
         error_set(errp, "cannot read '%s': it is a directory", path);
         return NULL;
     }
+    if (!S_ISREG(st.st_mode)) {
+        error_set(errp, "cannot read '%s': it is no regular file; copy what it gives to one", path);
+        return NULL;
+    }
     if (st.st_size <= 0) {
         error_set(errp, "'%s' is empty", path);
         return NULL;
@@ -112,7 +116,8 @@ static uint8_t *read_all(int fd, const char *path, size_t max, size_t *size, Err
 
 uint8_t *file_load(const char *path, size_t max, size_t *size, Error **errp)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Without waiting for the other end of a FIFO. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         error_set_errno(errp, errno, "cannot open '%s'", path);
         return NULL;

@@ -117,7 +117,8 @@ static bool hd_realize(Device *dev, Error **errp)
         return error_set(errp, "drive '%s' is a CD-ROM; give it to an ide-cd", d->drive_id);
     }
     if (drive_size(d->drive) < BLOCK_SECTOR) {
-        return error_set(errp, "drive '%s' is empty: a disk needs at least one sector",
+        return error_set(errp, "drive '%s' is empty: a disk needs at least one sector; vireo-img create "
+                               "makes an image",
                          d->drive_id);
     }
     if (d->physical_block < d->logical_block && d->physical_block == BLOCK_SECTOR) {

@@ -66,6 +66,18 @@ static bool option(PcMachine *pc, const char *name, bool def, bool *val, Error *
 
 /* ---- memory ---- */
 
+/* RAM that no page table entry can name is a guest that dies early. */
+static bool check_reach(const Machine *m, uint64_t end, Error **errp)
+{
+    unsigned bits = m->nr_cpus ? m->cpu[0]->phys_bits : 64;
+    return bits >= 64 || end <= 1ull << bits ||
+           error_set(errp,
+                     "-m: %llu GiB end past what %u bits of a physical address reach, %llu GiB; ask for "
+                     "less, or for a CPU with more: -cpu MODEL,phys-bits=N",
+                     (unsigned long long)(m->config.ram_size / GiB), bits,
+                     (unsigned long long)((1ull << bits) / GiB));
+}
+
 static bool init_ram(PcMachine *pc, Error **errp)
 {
     Machine *m = pc->machine;
@@ -73,11 +85,14 @@ static bool init_ram(PcMachine *pc, Error **errp)
     if (size < MiB) {
         return error_set(errp, "a pc needs at least 1 MiB of memory (-m 1M)");
     }
+    pc->ram_below_4g = MIN(size, (uint64_t)I440FX_RAM_HOLE_START);
+    pc->ram_above_4g = size - pc->ram_below_4g;
+    if (pc->ram_above_4g && !check_reach(m, 4 * GiB + pc->ram_above_4g, errp)) {
+        return false;
+    }
     if (!m->ram && !(m->ram = ram_block_new("pc.ram", size, errp))) {
         return false;
     }
-    pc->ram_below_4g = MIN(size, (uint64_t)I440FX_RAM_HOLE_START);
-    pc->ram_above_4g = size - pc->ram_below_4g;
     region_init_ram(&pc->ram_low, "ram-below-4g", m->ram, 0, pc->ram_below_4g);
     region_add(&m->memory_root, 0, &pc->ram_low, 0);
     if (pc->ram_above_4g) {
