@@ -3,26 +3,15 @@
 """configure and the Makefile, without building the whole."""
 
 import os
-import re
-import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(ROOT, "tests/hw"))
-from qtest import VIREO, Failure, Skip, check, main  # pylint: disable=wrong-import-position
-
-# Not what the make that runs the tests was told.
-ENV = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "CC")}
-
-
-def run(*cmd, cwd=ROOT, want=0):
-    done = subprocess.run(cmd, cwd=cwd, env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, check=False)
-    text = done.stdout.decode(errors="replace")
-    check("status of " + " ".join(cmd) + "\n" + text, want, done.returncode)
-    return text
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+# pylint: disable=wrong-import-position,wrong-import-order
+from without import ENV, FOR_TESTS, OPTIONAL, ROOT, build_without, config, run
+from qtest import Failure, check, main
 
 
 def feed(text, *cmd):
@@ -30,11 +19,6 @@ def feed(text, *cmd):
     done = subprocess.run(cmd, input=text.encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           timeout=60 * float(os.environ.get("SLOW", "1")), check=False)
     return done.returncode, done.stdout.decode(errors="replace")
-
-
-def config(directory):
-    with open(os.path.join(directory, "config.mk")) as f:
-        return dict(line.rstrip("\n").split(" :=", 1) for line in f if " :=" in line)
 
 
 def test_help():
@@ -82,55 +66,35 @@ def test_missing_library():
             check("names " + package, True, package in text.splitlines()[-1])
 
 
-OPTIONAL = {"slirp": "libslirp-dev", "sdl": "libsdl2-dev", "png": "libpng-dev",
-            "liburing": "liburing-dev", "zstd": "libzstd-dev"}
-
-
-def knows_options(dep):
-    """Whether one of the files that an object was made of asks for an optional library."""
-    with open(dep) as f:
-        files = re.findall(r"[\w./-]+\.[chS]\b", f.read())
-    for name in files:
-        path = os.path.join(ROOT, name)
-        if not name.startswith("/") and os.path.exists(path):
-            with open(path) as f:
-                if re.search(r"\bHAVE_(SLIRP|SDL|PNG|LIBURING|ZSTD)\b", f.read()):
-                    return True
-    return False
-
-
-def build_without(out):
-    """vireo and vireo-img without any optional library in out. Objects that are the same either way
-    are those of the build under test."""
-    build = os.path.dirname(os.path.abspath(VIREO))
-    if not os.path.exists(build + "/config.mk") or not os.path.exists(build + "/vm/main.d"):
-        raise Skip("%s has no objects to take" % build)
-    args = shlex.split(config(build).get("CONFIG_ARGS", ""))
-    args = [a for a in args if not re.match("--(build-dir=|enable-(%s))" % "|".join(OPTIONAL), a)]
-    run("./configure", "--quiet", "--build-dir=" + out, *args, *["--disable-" + o for o in OPTIONAL])
-    plan = run("make", "--no-print-directory", "-n", "V=1", "B=" + out, out + "/vireo", out + "/vireo-img")
-    links = []
-    for line in plan.splitlines():
-        made = re.search(" -o %s/(\\S+)" % re.escape(out), line)
-        if not made or "firmware/" in made[1]:
-            continue
-        name = made[1]
-        if not name.endswith(".o"):
-            links.append(line)
-        elif os.path.exists("%s/%s" % (build, name)) and not knows_options("%s/%s.d" % (build, name[:-2])):
-            os.makedirs(os.path.dirname(out + "/" + name), exist_ok=True)
-            os.symlink("%s/%s" % (build, name), out + "/" + name)
-        else:
-            os.makedirs(os.path.dirname(out + "/" + name), exist_ok=True)
-            run("sh", "-c", line)
-    for line in links:
-        run("sh", "-c", line)
+def test_each_missing():
+    """--enable-X for what is not there, each alone."""
+    with tempfile.TemporaryDirectory(prefix="vireo-build-") as out:
+        pc = {"slirp": "slirp", "sdl": "sdl2", "png": "libpng", "liburing": "liburing", "zstd": "libzstd",
+              "cmocka": "cmocka", "zydis": None}
+        # A pkg-config and a compiler to which one library does not exist.
+        for name, real, sign in (("pkg-config", shutil.which("pkg-config"), '"$HIDE"'),
+                                 ("cc", shutil.which("gcc") or shutil.which("clang"), '-l"$HIDE"')):
+            with open(out + "/" + name, "w") as f:
+                f.write('#!/bin/sh\nfor a; do [ "$a" != %s ] || exit 1; done\nexec %s "$@"\n' % (sign, real))
+            os.chmod(out + "/" + name, 0o755)
+        for option, package in {**OPTIONAL, **FOR_TESTS}.items():
+            env = dict(ENV, PATH=out + ":" + ENV["PATH"], CC="cc", HIDE=pc[option] or "Zydis")
+            for enable, want in (([], 0), (["--enable-" + option], 1)):
+                if not enable and option == "slirp":
+                    want = 1  # needed unless disabled
+                done = subprocess.run([ROOT + "/configure", *enable], cwd=out, env=env, check=False,
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                      stderr=subprocess.STDOUT)
+                text = done.stdout.decode()
+                what = "%s without %s:\n%s" % (enable, package, text)
+                check("status, " + what, want, done.returncode)
+                check("names it, " + what, True, package in (text.splitlines()[-1] if want else text))
 
 
 def test_without_libraries():
     """What needs a library says which package has it."""
     with tempfile.TemporaryDirectory(prefix="vireo-build-") as out:
-        build_without(out)
+        build_without(out, list(OPTIONAL))
         for wrong, option in ((("-netdev", "user,id=n0"), "slirp"), (("-nic", "user"), "slirp"),
                               (("-display", "sdl"), "sdl")):
             text = run(out + "/vireo", "-accel", "test", *wrong, want=1)
