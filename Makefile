@@ -50,7 +50,7 @@ TOOL_OBJS := $(filter $(B)/block/% $(B)/util/%,$(OBJS))
 TEST_SRCS := $(wildcard tests/unit/test_*.c)
 TESTS := $(TEST_SRCS:%.c=$(B)/%)
 
-.PHONY: all tests check check-boot check-jit-long check-kvm-nested check-all bench run install uninstall format lint help clean distclean force
+.PHONY: all tests check check-boot check-jit-long check-kvm-nested check-options check-all bench run install uninstall format lint help clean distclean force
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 
@@ -126,6 +126,8 @@ check-jit-long: $(B)/vireo
 	@$(RUN_TESTS) long
 check-kvm-nested: tests
 	@$(RUN_TESTS) -j1 kvm-nested
+check-options: tests
+	@VIREO=$(B)/vireo tests/build/each_option.py
 check-all: tests
 	@$(RUN_TESTS) fast boot
 bench: $(B)/vireo
@@ -149,10 +151,17 @@ uninstall:
 # Only lines that differ from the last commit: tables keep the layout their authors gave them.
 format:
 	git clang-format --force --extensions c,h HEAD
-LINT_SRCS ?= $(SRCS)
+# A file that was found clean is looked at again only when it or a header of its changed.
+LINT_SRCS ?= $(filter %.c,$(SRCS)) $(wildcard tools/*.c)
+LINT_OKS := $(LINT_SRCS:%.c=$(B)/lint/%.ok)
 LINT_FLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(DEFINES) $(LIB_CFLAGS)
 lint: $(B)/config.mk
-	@scripts/lint $(B) $(LINT_SRCS) -- $(LINT_FLAGS)
+	@scripts/lint
+	@$(MAKE) -k --no-print-directory $(LINT_OKS)
+$(LINT_OKS): $(B)/lint/%.ok: %.c $(B)/%.o scripts/lint .clang-tidy
+	@mkdir -p $(@D)
+	$(call say,LINT,$<)scripts/lint $< $(LINT_FLAGS)
+	@touch $@
 
 clean:
 	rm -rf $(filter-out $(B)/config.mk $(B)/Makefile,$(wildcard $(B)/*))
@@ -165,6 +174,7 @@ help:
 	@echo 'make check-boot   boots real guests, made of Debian packages (fetched once)'
 	@echo 'make check-all    both'
 	@echo 'make check-kvm-nested  KVM on a processor with SVM that QEMU emulates'
+	@echo 'make check-options  builds and tests without each optional library'
 	@echo 'make check-jit-long  the translator on guests that take minutes to an hour each'
 	@echo 'make bench        speed against this host, and against QEMU where it is installed'
 	@echo 'make run          starts it; ARGS="-m 512 disk.img" are its options'
