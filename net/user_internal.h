@@ -36,8 +36,8 @@ typedef struct GuestFwd {
 /* Segments of one connection on their way to the guest as one packet. */
 typedef struct UserMerge {
     unsigned nr; /* how many so far */
-    size_t len;
-    uint16_t mss; /* payload of the first */
+    size_t len, tcp; /* tcp: where its header begins */
+    uint16_t mss;    /* payload of the first */
     bool sending;
     uint8_t frame[NET_MAX_PACKET];
 } UserMerge;

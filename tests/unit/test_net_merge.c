@@ -15,7 +15,8 @@
 #ifdef HAVE_SLIRP
 #include "net/user_internal.h"
 
-enum { DATA = 54, MSS = 1000, MAX_GOT = 128 };
+enum { MSS = 1000, MAX_GOT = 128, TCP_LEN = 20 };
+enum { IPV4_TCP = 34, IPV6_TCP = 54 };
 
 /* ---- the guest's card ---- */
 
@@ -52,7 +53,7 @@ static int setup(void **state)
     u = container_of(net_client_new(&net_info, "n", 0), UserNet, nc);
     card = net_client_new(&card_info, "c", 0);
     net_connect(&u->nc, card);
-    card->accepts = NET_CSUM | NET_TSO4;
+    card->accepts = NET_CSUM | NET_TSO4 | NET_TSO6;
     return 0;
 }
 
@@ -65,23 +66,56 @@ static void put16(uint8_t *p, unsigned val)
 }
 
 static uint8_t frame[2048];
+static bool v6;    /* what is made */
+static size_t tcp; /* where its TCP begins */
+
+static size_t data_at(void)
+{
+    return tcp + TCP_LEN;
+}
+
+static int use_ipv4(void **state)
+{
+    (void)state;
+    v6 = false;
+    tcp = IPV4_TCP;
+    return 0;
+}
+
+static int use_ipv6(void **state)
+{
+    (void)state;
+    v6 = true;
+    tcp = IPV6_TCP;
+    return 0;
+}
 
 static size_t make(uint32_t seq, size_t payload, uint8_t flags)
 {
-    static const uint8_t head[] = {
-        2,    0,  0, 0, 0, 1, 2, 0, 0,  0, 0, 2, 8,    0,                        /* Ethernet */
-        0x45, 0,  0, 0, 0, 7, 0, 0, 64, 6, 0, 0, 10,   0, 2,    2, 10, 0, 2, 15, /* IP */
-        0,    80, 4, 1, 0, 0, 0, 0, 0,  0, 0, 9, 0x50, 0, 0x10, 0, 0,  0, 0, 0,  /* TCP */
-    };
-    memcpy(frame, head, sizeof(head));
-    put16(frame + 16, (unsigned)(40 + payload));
-    put16(frame + 38, seq >> 16);
-    put16(frame + 40, seq & 0xffff);
-    frame[47] = flags;
-    for (size_t i = 0; i < payload; i++) {
-        frame[DATA + i] = (uint8_t)((seq + i) * 7 >> 3);
+    static const uint8_t eth[] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0 };
+    static const uint8_t ipv4[] = { 0x45, 0, 0,  0, 0, 7, 0,  0, 64, 6,
+                                    0,    0, 10, 0, 2, 2, 10, 0, 2,  15 };
+    static const uint8_t ipv6[40] = { 0x60, 1,    2,    3,        0,    0,    6,
+                                      64,   0xfe, 0xc0, [23] = 2, 0xfe, 0xc0, [39] = 15 };
+    static const uint8_t head[] = { 0, 80, 4,    1, 0,    0, 0, 0, 0, 0,
+                                    0, 9,  0x50, 0, 0x10, 0, 0, 0, 0, 0 };
+    memcpy(frame, eth, sizeof(eth));
+    if (v6) {
+        put16(frame + 12, 0x86dd);
+        memcpy(frame + 14, ipv6, sizeof(ipv6));
+        put16(frame + 18, (unsigned)(TCP_LEN + payload));
+    } else {
+        memcpy(frame + 14, ipv4, sizeof(ipv4));
+        put16(frame + 16, (unsigned)(40 + payload));
     }
-    return DATA + payload;
+    memcpy(frame + tcp, head, sizeof(head));
+    put16(frame + tcp + 4, seq >> 16);
+    put16(frame + tcp + 6, seq & 0xffff);
+    frame[tcp + 13] = flags;
+    for (size_t i = 0; i < payload; i++) {
+        frame[data_at() + i] = (uint8_t)((seq + i) * 7 >> 3);
+    }
+    return data_at() + payload;
 }
 
 static void send_one(uint32_t seq, size_t payload, uint8_t flags)
@@ -98,9 +132,9 @@ static void begin(void)
 
 static void check_data(unsigned i, uint32_t seq, size_t payload)
 {
-    assert_int_equal(got[i].len, DATA + payload);
+    assert_int_equal(got[i].len, data_at() + payload);
     for (size_t at = 0; at < payload; at++) {
-        assert_int_equal(got[i].data[DATA + at], (uint8_t)((seq + at) * 7 >> 3));
+        assert_int_equal(got[i].data[data_at() + at], (uint8_t)((seq + at) * 7 >> 3));
     }
 }
 
@@ -118,20 +152,100 @@ static void test_merged(void **state)
     assert_int_equal(nr_got, 1);
     check_data(0, 5000, 3 * MSS);
     const uint8_t *f = got[0].data;
-    assert_int_equal(f[16] << 8 | f[17], 40 + 3 * MSS);
-    assert_int_equal(net_sum_fold(net_sum(f + 14, 20, 0)), 0xffff);
+    if (v6) {
+        assert_int_equal(f[18] << 8 | f[19], TCP_LEN + 3 * MSS);
+    } else {
+        assert_int_equal(f[16] << 8 | f[17], 40 + 3 * MSS);
+        assert_int_equal(net_sum_fold(net_sum(f + 14, 20, 0)), 0xffff);
+    }
     const struct virtio_net_hdr *o = &got[0].offload;
-    assert_int_equal(o->gso_type, VIRTIO_NET_HDR_GSO_TCPV4);
+    assert_int_equal(o->gso_type, v6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4);
     assert_int_equal(o->gso_size, MSS);
     assert_int_equal(o->flags, VIRTIO_NET_HDR_F_NEEDS_CSUM);
+    assert_int_equal(o->hdr_len, data_at());
+    assert_int_equal(o->csum_start, tcp);
+    assert_int_equal(o->csum_offset, 16);
     /* The field has the pseudo header's sum: addresses, protocol, length. */
-    uint8_t pseudo[12];
-    memcpy(pseudo, f + 26, 8);
-    put16(pseudo + 8, 6);
-    put16(pseudo + 10, 20 + 3 * MSS);
+    size_t addresses = v6 ? 32 : 8;
+    uint8_t pseudo[36];
+    memcpy(pseudo, f + tcp - addresses, addresses);
+    put16(pseudo + addresses, 6);
+    put16(pseudo + addresses + 2, TCP_LEN + 3 * MSS);
     uint16_t begun;
-    memcpy(&begun, f + 50, 2);
-    assert_int_equal(begun, net_sum_fold(net_sum(pseudo, 12, 0)));
+    memcpy(&begun, f + tcp + 16, 2);
+    assert_int_equal(begun, net_sum_fold(net_sum(pseudo, addresses + 4, 0)));
+}
+
+/* Each of these makes a segment one that cannot be joined to the one before. */
+static void test_unlike(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t at, flip;
+    } ipv4[] = { { 0, 1 }, { 11, 1 }, { 15, 4 }, { 20, 0x40 }, { 22, 1 }, { 26, 1 }, { 33, 1 } },
+      ipv6[] = { { 0, 1 },  { 11, 1 }, { 14, 1 }, { 15, 0x10 },
+                 { 17, 1 }, { 21, 1 }, { 22, 1 }, { 53, 1 } },
+      both[] = { { 0, 1 }, { 3, 1 }, { 4, 1 }, { 8, 1 }, { 11, 1 }, { 14, 1 }, { 15, 1 } };
+    size_t nr = v6 ? ARRAY_SIZE(ipv6) : ARRAY_SIZE(ipv4);
+    for (size_t i = 0; i < nr + ARRAY_SIZE(both); i++) {
+        begin();
+        send_one(0, MSS, 0x10);
+        size_t len = make(MSS, MSS, 0x10);
+        if (i >= nr) {
+            frame[tcp + both[i - nr].at] ^= both[i - nr].flip;
+        } else if (v6) {
+            frame[ipv6[i].at] ^= ipv6[i].flip;
+        } else {
+            frame[ipv4[i].at] ^= ipv4[i].flip;
+        }
+        user_merge_send(u, frame, len);
+        user_leave(u);
+        assert_int_equal(nr_got, 2);
+        check_data(0, 0, MSS);
+        assert_memory_equal(got[1].data, frame, len);
+    }
+}
+
+/* Other than TCP's plain data, or with other lengths than the frame's. */
+static void test_not_plain(void **state)
+{
+    (void)state;
+    size_t length = v6 ? 19 : 17, protocol = v6 ? 20 : 23;
+    const struct {
+        size_t at;
+        uint8_t val;
+    } row[] = { { length, 1 }, { protocol, 17 },   { 14, 0x75 },
+                { 12, 7 },     { tcp + 12, 0x60 }, { tcp + 13, 0x18 | 0x20 } };
+    for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
+        begin();
+        for (unsigned n = 0; n < 2; n++) {
+            size_t len = make(n * MSS, MSS, 0x10);
+            frame[row[i].at] = row[i].val;
+            user_merge_send(u, frame, len);
+            assert_int_equal(nr_got, n + 1);
+            assert_int_equal(got[n].len, len);
+        }
+        user_leave(u);
+        assert_int_equal(nr_got, 2);
+    }
+}
+
+/* One of each kind by turns: never in one packet. */
+static void test_kinds_do_not_mix(void **state)
+{
+    begin();
+    use_ipv4(state);
+    send_one(0, MSS, 0x10);
+    use_ipv6(state);
+    send_one(MSS, MSS, 0x10);
+    send_one(2 * MSS, MSS, 0x10);
+    use_ipv4(state);
+    send_one(3 * MSS, MSS, 0x10);
+    user_leave(u);
+    assert_int_equal(nr_got, 3);
+    check_data(2, 3 * MSS, MSS);
+    use_ipv6(state);
+    check_data(1, MSS, 2 * MSS);
 }
 
 /* A short segment or PSH ends a packet; what does not follow begins one. */
@@ -143,7 +257,7 @@ static void test_borders(void **state)
     send_one(MSS, 10, 0x18);
     assert_int_equal(nr_got, 1);
     check_data(0, 0, MSS + 10);
-    assert_int_equal(got[0].data[47], 0x18);
+    assert_int_equal(got[0].data[tcp + 13], 0x18);
     send_one(1, MSS, 0x10);
     send_one(1 + 2 * MSS, MSS, 0x10); /* a hole */
     assert_int_equal(nr_got, 2);
@@ -154,11 +268,11 @@ static void test_borders(void **state)
     assert_int_equal(nr_got, 3);
     send_one(0, 0, 0x10); /* an acknowledgement: order is kept */
     assert_int_equal(nr_got, 5);
-    assert_int_equal(got[4].len, DATA);
+    assert_int_equal(got[4].len, data_at());
     send_one(7, MSS, 0x11); /* FIN */
     assert_int_equal(nr_got, 6);
     size_t len = make(8, MSS, 0x10);
-    frame[34] = 1;
+    frame[tcp] = 1;
     user_merge_send(u, frame, len);
     send_one(8 + MSS, MSS, 0x10); /* of another port */
     assert_int_equal(nr_got, 7);
@@ -181,27 +295,35 @@ static void test_limits(void **state)
     nr_got = 0;
     send_one(0, MSS, 0x10);
     assert_int_equal(nr_got, 1);
-    card->accepts = NET_CSUM;
+    card->accepts = NET_CSUM | (v6 ? NET_TSO4 : NET_TSO6);
     begin();
     send_one(0, MSS, 0x10);
     assert_int_equal(nr_got, 1);
     /* Cut short in the middle of a header. */
-    card->accepts = NET_CSUM | NET_TSO4;
-    for (size_t len = 1; len < DATA; len++) {
+    card->accepts = NET_CSUM | NET_TSO4 | NET_TSO6;
+    for (size_t len = 1; len < data_at(); len++) {
         make(0, MSS, 0x10);
         user_merge_send(u, frame, len);
     }
-    assert_int_equal(nr_got, DATA);
+    assert_int_equal(nr_got, data_at());
     user_leave(u);
-    assert_int_equal(nr_got, DATA);
+    assert_int_equal(nr_got, data_at());
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_merged),
-        cmocka_unit_test(test_borders),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test_setup(test_merged, use_ipv4),
+        cmocka_unit_test_setup(test_unlike, use_ipv4),
+        cmocka_unit_test_setup(test_not_plain, use_ipv4),
+        cmocka_unit_test_setup(test_borders, use_ipv4),
+        cmocka_unit_test_setup(test_limits, use_ipv4),
+        cmocka_unit_test_setup(test_merged, use_ipv6),
+        cmocka_unit_test_setup(test_unlike, use_ipv6),
+        cmocka_unit_test_setup(test_not_plain, use_ipv6),
+        cmocka_unit_test_setup(test_borders, use_ipv6),
+        cmocka_unit_test_setup(test_limits, use_ipv6),
+        cmocka_unit_test(test_kinds_do_not_mix),
     };
     return cmocka_run_group_tests_name("net_merge", tests, setup, NULL);
 }
