@@ -10,9 +10,9 @@
 #include "net/stream.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -21,6 +21,7 @@
 #include "util/alloc.h"
 #include "util/timer.h"
 
+enum { CONNECT_SECONDS = 5, FULL_QUEUE_MS = 10 };
 enum { LENGTH_BYTES = 4, READ_SIZE = 256 << 10, MAX_BEHIND = LENGTH_BYTES + NET_MAX_PACKET };
 
 typedef struct StreamNet {
@@ -341,22 +342,52 @@ static bool listen_at(StreamNet *s, Error **errp)
     return true;
 }
 
-/* Who was told to connect should hear at once that nobody is there. */
+/* Whether fd is connected before its time is over; else errno says why not. A unix socket whose queue
+ * of connections is full says so instead of waiting. */
+static bool connect_in_time(int fd, const NetAddress *a)
+{
+    uint64_t end = host_clock_ns() + CONNECT_SECONDS * 1000000000ull;
+    for (;;) {
+        if (connect(fd, (const struct sockaddr *)&a->ss, a->len) == 0 || errno == EISCONN) {
+            return true;
+        }
+        uint64_t now = host_clock_ns();
+        int left_ms = now < end ? (int)((end - now + 999999) / 1000000) : 0;
+        if (!left_ms && (errno == EAGAIN || errno == EALREADY || errno == EINPROGRESS)) {
+            errno = ETIMEDOUT;
+            return false;
+        }
+        struct pollfd p = { .fd = fd, .events = POLLOUT };
+        if (errno == EAGAIN) {
+            (void)poll(NULL, 0, MIN(left_ms, (int)FULL_QUEUE_MS));
+        } else if (errno == EINPROGRESS || errno == EALREADY) {
+            (void)poll(&p, 1, left_ms); /* the next connect() tells what came of it */
+        } else if (errno != EINTR) {
+            return false;
+        }
+    }
+}
+
+/* Who was told to connect should hear soon that nobody is there. */
 static bool connect_now(StreamNet *s, Error **errp)
 {
     const NetAddress *a = &s->config.address;
-    int fd = socket(a->family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&a->ss, a->len) < 0) {
-        error_set(errp, "nobody listens at '%s' (%s); start that side first, or give reconnect-ms=1000",
-                  a->text, strerror(errno));
-        if (fd >= 0) {
-            close(fd);
-        }
-        return false;
+    int fd = socket(a->family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0 && connect_in_time(fd, a)) {
+        connected(s, fd);
+        return true;
     }
-    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-    connected(s, fd);
-    return true;
+    if (errno == ETIMEDOUT) {
+        error_set(errp, "'%s' has not answered for %d s; check the address and the firewalls on the "
+                        "way, or give reconnect-ms=1000", a->text, CONNECT_SECONDS);
+    } else {
+        error_set(errp, "nobody listens at '%s' (%s); start that side first, or give "
+                        "reconnect-ms=1000", a->text, strerror(errno));
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return false;
 }
 
 bool net_stream_create(const char *id, const NetStreamConfig *c, Error **errp)

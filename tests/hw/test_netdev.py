@@ -462,5 +462,57 @@ def test_wrong_words():
         check("%s: %s" % (words, said.stderr), (1, True), (said.returncode, part in said.stderr))
 
 
+def test_peer_does_not_answer():
+    """Its queue of connections is full: TCP leaves the next unanswered, a unix socket has no room."""
+    path = tempfile.mktemp(dir=DIR.name)
+    tcp, unix = socket.socket(), socket.socket(socket.AF_UNIX)
+    tcp.bind(("127.0.0.1", 0))
+    unix.bind(path)
+    port, others, asked = tcp.getsockname()[1], [], []
+    for server in (tcp, unix):
+        server.listen(0)
+        for _ in range(4):
+            others.append(socket.socket(server.family))
+            others[-1].setblocking(False)
+            others[-1].connect_ex(server.getsockname())
+    for words in ("stream,id=a,addr.type=inet,addr.host=127.0.0.1,addr.port=%d" % port,
+                  "stream,id=a,addr.type=unix,addr.path=" + path, "socket,id=a,connect=127.0.0.1:%d" % port):
+        asked.append((words, subprocess.Popen([VIREO, "-M", "none", "-display", "none", "-netdev", words],
+                                              stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)))
+    try:
+        for words, proc in asked:
+            said = proc.communicate(timeout=6 * TIMEOUT)[1]
+            check("%s: %s" % (words, said), (1, True, 1),
+                  (proc.returncode, "has not answered for" in said, len(said.splitlines())))
+    finally:
+        for _, proc in asked:
+            proc.kill()
+            proc.wait()
+        for s in (tcp, unix, *others):
+            s.close()
+
+
+def test_peer_answers_late():
+    """A unix socket whose queue is full has room again a little later."""
+    path = tempfile.mktemp(dir=DIR.name)
+    server, first = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen(0)
+    first.connect(path)
+    with subprocess.Popen([VIREO, "-M", "none", "-display", "none", "-monitor", "stdio", "-netdev",
+                           "stream,id=a,addr.type=unix,addr.path=" + path], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as proc:
+        try:
+            time.sleep(.2)
+            server.settimeout(6 * TIMEOUT)
+            held = [server.accept()[0], server.accept()[0]]
+            out, err = proc.communicate("info network\nquit\n", timeout=6 * TIMEOUT)
+            check(err, (0, True, False), (proc.returncode, "a:" in out, "disconnected" in out))
+        finally:
+            proc.kill()
+    for s in (server, first, *held):
+        s.close()
+
+
 if __name__ == "__main__":
     main()
