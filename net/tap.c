@@ -33,6 +33,7 @@ typedef struct Tap {
     bool given, detached;  /* the kernel moves its frames; the interface leaves it out */
     size_t header;         /* bytes before each frame */
     bool reading, writing; /* what watch waits for */
+    bool gone;             /* the interface was deleted */
     FdWatch *watch;
     char name[16];
     char *downscript; /* of the last queue; NULL: none */
@@ -67,12 +68,25 @@ static bool pass_on(Tap *t, size_t len)
     return net_send(&t->nc, &(NetPacket){ &iov, 1, len - skip, h });
 }
 
+/* Ready for ever, with nothing to read: it must not be waited for. */
+static void interface_gone(Tap *t)
+{
+    warn_report("netdev '%s': tap interface '%s' is gone", t->nc.id, t->name);
+    t->gone = true;
+    t->reading = t->writing = false;
+    update_watch(t);
+    net_flush(&t->nc);
+}
+
 static void tap_read(Tap *t)
 {
     for (int i = 0; i < PACKETS_A_TURN && t->reading && !t->given; i++) {
         ssize_t n = read(t->fd, t->buf, MAX_FRAME + MAX_HEADER);
         if (n < 0 && errno == EINTR) {
             continue;
+        }
+        if (n < 0 && errno == EBADFD) {
+            interface_gone(t);
         }
         if (n <= 0) {
             return; /* EAGAIN; EIO while the interface is down */
@@ -92,11 +106,7 @@ static void tap_ready(void *opaque, unsigned events)
         update_watch(t);
         net_flush(&t->nc);
     }
-    if (events & FD_HANGUP) { /* the interface was deleted */
-        warn_report("netdev '%s': tap interface '%s' is gone", t->nc.id, t->name);
-        t->reading = t->writing = false;
-        update_watch(t);
-    } else if (events & FD_READ) {
+    if (events & FD_READ) {
         tap_read(t);
     }
 }
@@ -104,7 +114,7 @@ static void tap_ready(void *opaque, unsigned events)
 static void tap_resume(NetClient *nc)
 {
     Tap *t = tap_of(nc);
-    t->reading = true;
+    t->reading = !t->gone;
     update_watch(t);
 }
 

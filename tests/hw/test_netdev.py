@@ -396,9 +396,33 @@ def tap_in_namespace():
             check("busy: " + busy.stderr, True,
                   "in use by process %d" % vm.proc.pid in busy.stderr)
             vm.quit()
+    tap_deleted()
     vhost_words()
     with open(script + ".log") as f:
         check("scripts", "up vt0\n" * 4, f.read())
+
+
+def rounds(vm):
+    """Of its main loop so far."""
+    return int(re.search(r"rounds: (\d+)", vm.hmp("info mainloop"))[1])
+
+
+def tap_deleted():
+    """Somebody takes the interface away: it is said once, and nothing keeps the main loop busy."""
+    with Joined("tap,ifname=vt2,script=no,downscript=no", "hubport,hubid=9") as vm:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as s:
+            link = struct.pack("<BBHiII", 0, 0, 0, socket.if_nametoindex("vt2"), 0, 0)
+            s.send(struct.pack("<IHHII", 16 + len(link), 17, 5, 1, 0) + link)  # RTM_DELLINK
+            check("deleted", 0, struct.unpack_from("<i", s.recv(4096), 16)[0])
+        end = time.monotonic() + TIMEOUT
+        while "'vt2' is gone" not in vm.said():
+            check("said in time: " + vm.said(), True, time.monotonic() < end)
+            time.sleep(.01)
+        before = rounds(vm)
+        time.sleep(.2)
+        check("few rounds", True, rounds(vm) - before < 20)
+        check("said once", 1, vm.said().count("is gone"))
+        vm.quit()
 
 
 def vhost_words():
