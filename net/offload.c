@@ -157,6 +157,9 @@ enum {
     UDP_MIN = 8
 };
 enum { MAX_HEADERS = 256 };
+/* Of one frame. Systems send none of less than 48 bytes: that many fit into the longest one, while
+ * segments of a byte each would keep whoever cuts them busy for long. */
+enum { MAX_SEGMENTS = NET_MAX_PACKET / 48 };
 
 typedef struct Headers {
     size_t l3, l4, payload; /* offsets */
@@ -276,9 +279,12 @@ static bool segment(const uint8_t *frame, size_t len, const struct virtio_net_hd
     if (!o->gso_size || !find_headers(frame, len, o, &h)) {
         return false;
     }
-    size_t room = h.payload + MIN(o->gso_size, len);
+    size_t room = h.payload + MIN(o->gso_size, len), total = len - h.payload;
+    if (total / o->gso_size > MAX_SEGMENTS) {
+        return false;
+    }
     uint8_t *out = xmalloc(room);
-    size_t total = len - h.payload, done = 0;
+    size_t done = 0;
     unsigned index = 0;
     do {
         size_t n = MIN((size_t)o->gso_size, total - done);
