@@ -58,7 +58,9 @@ typedef struct NetClientInfo {
     /* Takes (or drops) the packet: true. False: not now, keep it until net_flush(). It may send
      * on from here; it is not called again before it has returned. */
     bool (*receive)(NetClient *nc, const NetPacket *p);
-    void (*resume)(NetClient *nc); /* after net_send() or net_can_send() said false: go on; may be NULL */
+    /* Go on: after net_send() or net_can_send() said false, and of a NIC when the machine runs
+     * again. May be NULL. */
+    void (*resume)(NetClient *nc);
     void (*link_changed)(NetClient *nc); /* nc->link_down changed; may be NULL */
     void (*peer_changed)(NetClient *nc); /* got another peer or lost it; may be NULL */
     void (*announce)(NetClient *nc);     /* of a NIC: asks the guest to make itself known; may be NULL */

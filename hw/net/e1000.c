@@ -110,6 +110,7 @@ static void soft_reset(E1000 *s)
     load_address(s);
     e1000_update_link(s);
     update_irq(s);
+    net_purge(&s->nc); /* what waited for buffers is lost, as what is in the chip's own */
 }
 
 /* ---- registers ---- */

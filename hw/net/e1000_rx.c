@@ -261,11 +261,13 @@ static uint32_t receive_causes(E1000 *s)
 
 /* ---- the way in ---- */
 
-static bool no_room(E1000 *s)
+/* The frame waits, unless the whole ring has no room for it: it would wait for ever. */
+static bool no_room(E1000 *s, size_t total)
 {
-    e1000_count(s, STAT_RNBC, 1);
+    bool never = ring_size(s) && (ring_size(s) - 1) * (uint64_t)buffer_size(s) < total;
+    e1000_count(s, never ? STAT_MPC : STAT_RNBC, 1);
     e1000_interrupt(s, ICR_RXO);
-    return false;
+    return never;
 }
 
 bool e1000_receive(NetClient *nc, const NetPacket *p)
@@ -295,7 +297,7 @@ bool e1000_receive(NetClient *nc, const NetPacket *p)
     }
     size_t total = f.len + (s->rctl & RCTL_SECRC ? 0 : FCS_SIZE);
     if (free_descriptors(s) * (uint64_t)buffer_size(s) < total) {
-        return no_room(s);
+        return no_room(s, total);
     }
     check_sums(s, &f);
     if (!store(s, &f, total)) {

@@ -7,7 +7,9 @@
 #include "hw/net/e1000.h"
 
 #include <string.h>
+
 #include "net/offload.h"
+#include "util/timer.h"
 
 enum {
     CMD_EOP = 1 << 0,
@@ -294,6 +296,10 @@ void e1000_tx_run(void *opaque)
     bool go_on = true;
     if (!(s->tctl & TCTL_EN) || s->nc.stopped) {
         return;
+    }
+    /* Memory and registers of a machine that stands still, perhaps to be saved, do not change. */
+    if (!guest_clock_running() && !guest_clock_is_manual()) {
+        return; /* the network resumes us when it runs */
     }
     while (go_on && n && budget && s->tdh < ring_size(s) && s->tdt < ring_size(s)) {
         n = take_packet(s, &causes, &go_on);

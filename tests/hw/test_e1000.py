@@ -18,7 +18,7 @@ ICR, ITR, ICS, IMS, IMC, RCTL, TCTL = 0xc0, 0xc4, 0xc8, 0xd0, 0xd8, 0x100, 0x400
 RDBAL, RDLEN, RDH, RDT, RDTR, RADV = 0x2800, 0x2808, 0x2810, 0x2818, 0x2820, 0x282c
 TDBAL, TDLEN, TDH, TDT, TIDV = 0x3800, 0x3808, 0x3810, 0x3818, 0x3820
 RXCSUM, MTA, RAL, RAH, VFTA = 0x5000, 0x5200, 0x5400, 0x5404, 0x5600
-GPRC, GPTC, GORCL, GORCH = 0x4074, 0x4080, 0x4088, 0x408c
+MPC, GPRC, GPTC, GORCL, GORCH = 0x4010, 0x4074, 0x4080, 0x4088, 0x408c
 CTRL_RST, CTRL_VME = 1 << 26, 1 << 30
 TXDW, TXQE, LSC, RXDMT0, RXO, RXT0 = 1, 2, 4, 0x10, 0x40, 0x80
 EN, UPE, MPE, LPE, BAM, VFE, SECRC = 2, 8, 0x10, 0x20, 1 << 15, 1 << 18, 1 << 26
@@ -396,6 +396,35 @@ def test_back_pressure():
         check("two descriptors", [frame(seed=0), frame(seed=1)], [f[0] for f in b.frames(2)])
         b.write(RDT, 7)
         check("the rest", [frame(seed=i) for i in (2, 3, 4)], [f[0] for f in b.frames(3)])
+
+
+def test_larger_than_the_ring():
+    """A frame that all buffers together have no room for is missed, and the next one comes."""
+    vm, a, b = pair()
+    with vm:
+        a.start()
+        b.n = 8
+        b.start(EN | BAM | SECRC | LPE | 3 << 16)  # buffers of 256 bytes
+        a.send(frame(size=3000))
+        a.send(frame(size=1700))
+        check("seven buffers", frame(size=1700), b.got()[0])
+        check("missed", 1, b.read(MPC))
+
+
+def test_reset_loses_frames():
+    """What waited for a buffer before a reset is not for who comes after it."""
+    vm, a, b = pair()
+    with vm:
+        a.start()
+        b.start(post=0)
+        a.send(frame(seed=1))
+        end = time.monotonic() + TIMEOUT
+        while a.read(TDH) != 1:
+            check("sent in time", True, time.monotonic() < end)
+        b.write(CTRL, CTRL_RST)
+        b.start()
+        a.send(frame(seed=2))
+        check("of after the reset", frame(seed=2), b.got()[0])
 
 
 def test_interrupts():
