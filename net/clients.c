@@ -139,6 +139,10 @@ void net_disconnect(NetClient *nc)
 {
     NetClient *other = nc->peer;
     if (other) {
+        /* Who was refused by the other may go on, too: what it sends vanishes now. */
+        nc->stopped |= other->refused;
+        other->stopped |= nc->refused;
+        nc->refused = other->refused = false;
         nc->peer = other->peer = NULL;
         peer_changed(nc);
         peer_changed(other);

@@ -132,17 +132,25 @@ void net_flush(NetClient *nc)
         return;
     }
     nc->flushing = true;
-    while (!list_empty(&nc->waiting) && can_take(nc)) {
+    /* Those that wait now: where hubs form a ring each brings others, for the next round. */
+    bool taken = true;
+    for (size_t left = nc->nr_waiting; left && !list_empty(&nc->waiting) && can_take(nc); left--) {
         WaitingPacket *w = container_of(nc->waiting.next, WaitingPacket, node);
         struct iovec iov = { w->data, w->len };
         NetPacket p = { &iov, 1, w->len, w->offload };
-        if (!nc->link_down && !hand_over(nc, &p)) {
+        taken = nc->link_down || hand_over(nc, &p);
+        if (!taken) {
             break;
         }
         forget(nc, w);
     }
     nc->flushing = false;
-    if (list_empty(&nc->waiting) && nc->peer && can_take(nc)) {
+    if (!taken || !can_take(nc)) {
+        return;
+    }
+    if (!list_empty(&nc->waiting)) {
+        bh_schedule(&nc->flush_bh);
+    } else if (nc->peer) {
         net_resume(nc->peer);
     }
 }
@@ -173,6 +181,9 @@ static void resume_nic(NetClient *nc, void *opaque)
     if (nc->info->is_nic) {
         net_flush(nc);
         path_changed(nc);
+        if (nc->info->resume && !nc->stopped) {
+            nc->info->resume(nc);
+        }
     }
 }
 

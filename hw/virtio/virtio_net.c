@@ -58,7 +58,7 @@ static bool make_packet(VirtioNet *s, VirtqElement *e, struct iovec *one, NetPac
     p->len = e->out_len - skip;
     p->iov = e->out;
     p->nr_iov = e->nr_out;
-    if (e->nr_out > NET_MAX_IOV) {
+    if (e->nr_out > NET_MAX_IOV && p->len <= sizeof(s->frame)) { /* a longer one is not sent */
         p->len = net_iov_copy(s->frame, sizeof(s->frame), e->out, e->nr_out, 0);
         *one = (struct iovec){ s->frame, p->len };
         p->iov = one;

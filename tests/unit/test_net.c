@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "net/hub.h"
 #include "net/net.h"
 #include "net/offload.h"
 #include "util/alloc.h"
@@ -174,6 +175,42 @@ static void test_full_after_flush(void **state)
     net_client_delete(&b->nc);
 }
 
+/* Who was told not to send, without having tried, hears when the other is gone. */
+static void test_gone_after_refusal(void **state)
+{
+    (void)state;
+    Box *a, *b;
+    setup_pair(&a, &b);
+    b->busy = true;
+    assert_false(net_can_send(&a->nc));
+    net_client_delete(&b->nc);
+    assert_int_equal(a->resumed, 1);
+    net_client_delete(&a->nc);
+}
+
+/* A hub's two ports are joined: a frame goes around for ever, and yet each round ends. */
+static void test_ring_of_hubs(void **state)
+{
+    (void)state;
+    Box *a = box("a");
+    NetClient *port[3];
+    for (int i = 0; i < 3; i++) {
+        port[i] = net_hub_port_new(7, NULL);
+    }
+    net_connect(&a->nc, port[0]);
+    net_connect(port[1], port[2]);
+    net_send_buf(&a->nc, "x", 1);
+    for (int i = 0; i < 3; i++) {
+        size_t before = a->nr;
+        main_loop_step(0);
+        assert_true(a->nr > before && a->nr < before + 100);
+    }
+    for (int i = 0; i < 3; i++) {
+        net_client_delete(port[i]);
+    }
+    net_client_delete(&a->nc);
+}
+
 static void test_links(void **state)
 {
     (void)state;
@@ -307,6 +344,7 @@ static void test_nics(void **state)
     net_set_running(true);
     assert_int_equal(q0->nr, 1);
     assert_int_equal(n->resumed, 1);
+    assert_int_equal(q0->resumed, 1); /* it may have waited for that to send, too */
     net_nic_fini(&q0->nc, 1);
     net_nic_fini(&q1->nc, 1);
     net_nic_fini(&q1->nc, 1);
@@ -464,6 +502,30 @@ static void test_malformed(void **state)
     net_client_delete(&b->nc);
 }
 
+/* As many segments as a system may ask for, and not as many as a frame has bytes. */
+static void test_many_segments(void **state)
+{
+    (void)state;
+    static uint8_t f[54 + 60000];
+    Box *a, *b;
+    setup_pair(&a, &b);
+    size_t len = tcp4_frame(f, 60000);
+    struct iovec iov = { f, len };
+    NetPacket p = { &iov, 1, len, { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+                                    .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+                                    .gso_size = 48,
+                                    .csum_start = 34,
+                                    .csum_offset = 16 } };
+    net_send(&a->nc, &p);
+    assert_int_equal(b->nr, 60000 / 48);
+    p.offload.gso_size = 1;
+    net_send(&a->nc, &p);
+    assert_int_equal(b->nr, 60000 / 48);
+    assert_int_equal(b->nc.dropped, 1);
+    net_client_delete(&a->nc);
+    net_client_delete(&b->nc);
+}
+
 static void test_odd_pieces(void **state)
 {
     (void)state;
@@ -488,7 +550,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_delivery), cmocka_unit_test(test_back_pressure),
-        cmocka_unit_test(test_full_after_flush),
+        cmocka_unit_test(test_full_after_flush), cmocka_unit_test(test_gone_after_refusal),
+        cmocka_unit_test(test_ring_of_hubs), cmocka_unit_test(test_many_segments),
         cmocka_unit_test(test_links),    cmocka_unit_test(test_filters),
         cmocka_unit_test(test_options),  cmocka_unit_test(test_nics),
         cmocka_unit_test(test_macs),     cmocka_unit_test(test_segments),
