@@ -26,7 +26,7 @@ static inline bool exec_step(CpuState *cpu, ExecFn *fn, const Insn *in, uint64_t
                  cpu->mmu->store_hit_code || cpu->activity != CPU_ACTIVE || cpu->pending_db)) {
         return false;
     }
-    if (unlikely(cpu_requests(cpu))) {
+    if (unlikely(cpu_requests_now(cpu))) {
         return false;
     }
     if (cpu->shadow && in->op == OP_STI && !last) {

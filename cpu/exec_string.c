@@ -90,7 +90,7 @@ static bool str_pause(const Str *s)
 {
     CpuState *cpu = s->cpu;
     if (likely(!(cpu->mode & MODE_TF) && !cpu->pending_db &&
-               !__atomic_load_n(&cpu->request, __ATOMIC_RELAXED))) {
+               !cpu_requests_now(cpu))) {
         return false;
     }
     cpu->rip = cpu->insn_rip;

@@ -315,6 +315,16 @@ static inline uint32_t cpu_requests(const CpuState *cpu)
 {
     return __atomic_load_n(&cpu->request, __ATOMIC_RELAXED);
 }
+/* Those of them that can be done now: a masked interrupt waits without holding code up. */
+static inline uint32_t cpu_unmasked(const CpuState *cpu, uint32_t requests)
+{
+    requests &= cpu->eflags & FLAG_IF ? ~0u : ~(uint32_t)CPU_REQ_INTR;
+    return requests & (cpu->nmi_blocked ? ~(uint32_t)CPU_REQ_NMI : ~0u);
+}
+static inline uint32_t cpu_requests_now(const CpuState *cpu)
+{
+    return cpu_unmasked(cpu, cpu_requests(cpu));
+}
 
 /* The TSC counts guest time at tsc_khz, or with the host's TSC (cpu/tsc.h); it stops with the VM. */
 uint64_t cpu_tsc(const CpuState *cpu); /* what RDTSC reads */

@@ -256,15 +256,6 @@ static void set_limits(CpuState *cpu)
     }
 }
 
-/* Is something asked for that could be done now? A masked interrupt waits without holding up. */
-static bool is_wanted(const CpuState *cpu)
-{
-    uint32_t req = __atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST);
-    req &= cpu->eflags & FLAG_IF ? ~0u : ~(uint32_t)CPU_REQ_INTR;
-    req &= cpu->nmi_blocked ? ~(uint32_t)CPU_REQ_NMI : ~0u;
-    return req;
-}
-
 bool jit_ready(CpuState *cpu)
 {
     if (!(cpu->mode & MODE_CS64)) {
@@ -273,7 +264,7 @@ bool jit_ready(CpuState *cpu)
     cpu->jit_word[JW_PAGE] = cpu->rip - (cpu_code_lin(cpu) & (PAGE_SIZE - 1));
     cpu->mmu->store_hit_code = false;
     __atomic_store_n(&cpu->jump_tag, jit_current_tag(cpu), __ATOMIC_SEQ_CST);
-    return likely(!is_wanted(cpu));
+    return likely(!cpu_unmasked(cpu, __atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST)));
 }
 
 /* False: it was not entered, something else comes first. */

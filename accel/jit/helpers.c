@@ -183,7 +183,7 @@ uint64_t jit_mem_commit(CpuState *cpu, uint64_t rflags, uint32_t next)
         }
     }
     interp_bus_unlock(cpu);
-    bool leave = cpu_requests(cpu) || cpu->mmu->store_hit_code;
+    bool leave = cpu_requests_now(cpu) || cpu->mmu->store_hit_code;
     if (!leave || (desc & MEM_STAY)) {
         return 0;
     }
@@ -239,7 +239,7 @@ uint64_t jit_exec(CpuState *cpu, const JitExec *x)
 void *jit_exec_end(CpuState *cpu, const JitExec *x)
 {
     run(cpu, x, rip_mask(cpu));
-    if (cpu_requests(cpu) || cpu->pending_db || cpu->activity != CPU_ACTIVE ||
+    if (cpu_requests_now(cpu) || cpu->pending_db || cpu->activity != CPU_ACTIVE ||
         interp_wants_single(cpu) || !cpu->jit->jit->chain) {
         return NULL;
     }
