@@ -34,7 +34,9 @@ enum {
     /* Outside 64-bit mode: the last offset that a segment lets be read or written without a
      * closer look, -1: none. */
     JW_READ_LIMIT = JW_SHARE_END, JW_WRITE_LIMIT = JW_READ_LIMIT + NR_SEGS,
-    JW_END = JW_WRITE_LIMIT + NR_SEGS,
+    /* There, too: the last instruction pointer that generated code may go to by itself. */
+    JW_CODE_LIMIT = JW_WRITE_LIMIT + NR_SEGS,
+    JW_END,
 };
 _Static_assert((int)JW_END <= (int)JIT_NR_WORDS, "");
 

@@ -254,6 +254,8 @@ static void set_limits(CpuState *cpu)
         cpu->jit_word[JW_READ_LIMIT + i] = read;
         cpu->jit_word[JW_WRITE_LIMIT + i] = write;
     }
+    uint32_t limit = cpu->seg[SEG_CS].limit;
+    cpu->jit_word[JW_CODE_LIMIT] = cpu->mode & MODE_CS32 ? limit : MIN(limit, 0xffffu);
 }
 
 bool jit_ready(CpuState *cpu)

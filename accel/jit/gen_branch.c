@@ -3,8 +3,10 @@
  * been translated (the page's mapping is the block's own, so nothing can change in between). All
  * others look into the vCPU's jump cache, whose tag stands for mode and address space.
  *
- * Outside 64-bit mode and flat segments only real and V86 mode's 16-bit branches are translated:
- * there every target is within CS's limit, and each block checks its own bytes against it.
+ * Outside 64-bit mode and flat segments each block checks at its entry that its bytes and the targets
+ * of its direct branches are within CS's limit (translate.c), the others check theirs; what is not
+ * goes on in the interpreter, before the branch. In 16-bit code the limit is 64 KiB at most, so that
+ * the instruction pointer need not be cut to 16 bits.
  */
 #include "accel/jit/jumps.h"
 #include "accel/jit/translate.h"
@@ -13,15 +15,6 @@ static bool same_page(const Translator *t, int64_t delta)
 {
     int64_t at = (int64_t)t->page_at + delta;
     return at >= 0 && at < PAGE_SIZE;
-}
-
-/* RIP of what is delta behind the block's start to S0. Leaves flags alone. */
-static void rip_to_s0(Translator *t, int64_t delta)
-{
-    emit_rip(t, S0, delta);
-    if (!t->flat && t->in->opsize == 2 && insn_rows[t->in->row].flags & INSN_F64) {
-        emit_movzx16(t->e, S0, S0);
-    }
 }
 
 /* ---- chained exits ---- */
@@ -268,7 +261,7 @@ void gen_exit(Translator *t, int64_t delta, bool poll)
     if (t->j->chain && t->up && t->cs64) {
         far_exit(t, delta);
     } else if (t->j->chain) {
-        rip_to_s0(t, delta);
+        emit_rip(t, S0, delta);
         jump_by_cache(t, COLD_MISS, 0);
     } else {
         gen_to_loop(t, delta);
@@ -277,7 +270,7 @@ void gen_exit(Translator *t, int64_t delta, bool poll)
 
 void gen_to_loop(Translator *t, int64_t delta)
 {
-    rip_to_s0(t, delta);
+    emit_rip(t, S0, delta);
     emit_jmp_to(t->e, t->j->stubs.leave_rip);
 }
 
@@ -288,7 +281,17 @@ static bool can_branch(const Translator *t)
     if (t->cs64) {
         return t->in->opsize == 8;
     }
-    return t->flat ? t->in->opsize == 4 : t->in->opsize == 2 && !(t->mode & MODE_PE);
+    return t->in->opsize == 4 || (!t->flat && !(t->mode & MODE_CS32));
+}
+
+bool branch_is_direct(const Insn *in)
+{
+    return in->nr_opd && in->opd[0].kind == OPD_REL;
+}
+
+bool branch_in_reach(const Translator *t, unsigned i)
+{
+    return t->cs64 || t->flat || (t->insn[i].imm < BRANCH_REACH && t->insn[i].imm > -BRANCH_REACH);
 }
 
 static int64_t target_delta(const Translator *t)
@@ -324,17 +327,21 @@ static bool gen_jcc(Translator *t)
     return true;
 }
 
-/* (E)CX or RCX without touching flags. */
+/* LOOP, LOOPE, LOOPNE, JCXZ: CX, ECX or RCX without touching flags. */
 static bool gen_loop(Translator *t)
 {
     Emit *e = t->e;
     const Insn *in = t->in;
-    if (in->adsize == 2 || in->op == OP_LOOPE || in->op == OP_LOOPNE) {
-        return false;
-    }
-    bool loop = in->op == OP_LOOP;
+    bool loop = in->op != OP_JCXZ, narrow = in->adsize == 2;
+    int64_t target = target_delta(t), next = (int64_t)t->off[t->i] + in->len;
+    bool back = target <= t->off[t->i];
+    flags_restore(t, insn_flags_read(in));
     if (loop) {
-        emit_op(e, (in->adsize == 8 ? EM_W : 0) | 0x8d, RCX, rm_mem(RCX, -1));
+        emit_op(e, size_prefix(in->adsize) | 0x8d, RCX, rm_mem(RCX, -1)); /* lea */
+    }
+    if (narrow) {
+        emit_mov(e, S1, RCX);
+        emit_movzx16(e, RCX, RCX);
     }
     /* Both arms are too far for a short jump. */
     if (in->adsize == 4) {
@@ -342,16 +349,25 @@ static bool gen_loop(Translator *t)
     }
     emit8(e, 0xe3); /* jrcxz to the second jump */
     emit8(e, 5);
-    uint8_t *not_zero = emit_jmp(e);
-    uint8_t *zero = emit_jmp(e);
-    uint8_t *taken = loop ? not_zero : zero, *other = loop ? zero : not_zero;
+    uint8_t *not_zero = emit_jmp(e), *zero = emit_jmp(e), *unlike = NULL;
     FlagsPlace flags = t->flags;
-    int64_t delta = target_delta(t);
-    emit_link_here(e, taken);
-    gen_exit(t, delta, delta <= t->off[t->i]);
-    emit_link_here(e, other);
+    emit_link_here(e, not_zero);
+    if (narrow) {
+        emit_mov(e, RCX, S1);
+    }
+    if (in->op == OP_LOOPE || in->op == OP_LOOPNE) {
+        unlike = emit_jcc(e, in->op == OP_LOOPE ? CC_NE : CC_E);
+    }
+    gen_exit(t, loop ? target : next, loop && back);
+    emit_link_here(e, zero);
+    if (narrow) {
+        emit_mov(e, RCX, S1);
+    }
+    if (unlike) {
+        emit_link_here(e, unlike);
+    }
     t->flags = flags;
-    gen_exit(t, (int64_t)t->off[t->i] + in->len, false);
+    gen_exit(t, loop ? next : target, !loop && back);
     t->done = true;
     return true;
 }
@@ -360,17 +376,9 @@ static bool gen_loop(Translator *t)
 
 static void body_push_next(Translator *t, const Rm *mem)
 {
-    Emit *e = t->e;
-    int32_t next = t->off[t->i] + t->in->len;
-    if (t->cs64) {
-        emit_rip(t, S1, next);
-        emit_store(e, *mem, S1);
-        emit_lea(e, H_RSP, rm_mem(H_RSP, -8));
-    } else {
-        emit_rip(t, S1, next);
-        emit_store32(e, *mem, S1);
-        emit_lea32(e, H_RSP, rm_mem(H_RSP, -4));
-    }
+    emit_rip(t, S1, t->off[t->i] + t->in->len);
+    emit_op(t->e, size_prefix(t->in->opsize) | 0x89, S1, *mem);
+    move_stack(t, H_RSP, -(int32_t)t->in->opsize);
 }
 
 static void push_next(Translator *t, unsigned size)
@@ -388,7 +396,18 @@ static bool gen_call(Translator *t, unsigned size)
 
 void body_load_s0(Translator *t, const Rm *mem)
 {
-    emit_op(t->e, (t->cs64 ? EM_W : 0) | 0x8b, S0, *mem);
+    unsigned size = t->in->opsize;
+    emit_op(t->e, size == 2 ? EM_0F | 0xb7 : size_prefix(size) | 0x8b, S0, *mem); /* movzx, mov */
+}
+
+/* The target in S0 is within CS's limit; else the interpreter executes the branch. Nothing has
+ * changed so far; flags are in memory. */
+static void check_target(Translator *t)
+{
+    if (!t->cs64 && !t->flat) {
+        emit_alu(t->e, EM_W, A_CMP, S0, rm_gs(OFF_WORD(JW_CODE_LIMIT)));
+        new_cold(t, COLD_LEAVE_INTERP, emit_jcc(t->e, CC_A))->delta = t->off[t->i];
+    }
 }
 
 /* ZF: S0 is canonical. */
@@ -434,11 +453,8 @@ static bool gen_ret(Translator *t, unsigned size)
 {
     gen_access_stack(t, H_RSP, 0, size, MEM_READ, body_load_s0);
     int32_t drop = (int32_t)size + (t->in->nr_opd ? (int32_t)(uint16_t)t->in->imm : 0);
-    if (t->cs64) {
-        emit_lea(t->e, H_RSP, rm_mem(H_RSP, drop));
-    } else {
-        emit_lea32(t->e, H_RSP, rm_mem(H_RSP, drop));
-    }
+    check_target(t);
+    move_stack(t, H_RSP, drop);
     go_to_s0(t, false, drop);
     return true;
 }
@@ -460,14 +476,15 @@ static bool gen_indirect(Translator *t, unsigned size)
         flags_clobber(t, FLAG_ARITH);
         if (is_spilled(o->reg)) {
             emit_load(e, S0, rm_gs(OFF_GPR(o->reg)));
-        } else if (t->cs64) {
-            emit_mov(e, S0, host_reg(o->reg));
+        } else if (size == 2) {
+            emit_movzx16(e, S0, host_reg(o->reg));
         } else {
-            emit_mov32(e, S0, host_reg(o->reg));
+            emit_op(e, size_prefix(size) | 0x8b, S0, rm_reg(host_reg(o->reg)));
         }
     } else {
         return false;
     }
+    check_target(t);
     bool call = t->in->op == OP_CALL;
     if (call && t->cs64) { /* before anything is pushed */
         canonical_in_s1(e);
@@ -485,11 +502,11 @@ static bool gen_indirect(Translator *t, unsigned size)
 bool gen_branch(Translator *t)
 {
     const Insn *in = t->in;
-    unsigned stack = simple_stack(t);
-    if (!can_branch(t)) {
+    unsigned size = stack_operand(t);
+    bool relative = branch_is_direct(in);
+    if (!can_branch(t) || (relative && !branch_in_reach(t, t->i))) {
         return false;
     }
-    bool relative = in->nr_opd && in->opd[0].kind == OPD_REL;
     switch (in->op) {
     case OP_JCC: return gen_jcc(t);
     case OP_LOOP: case OP_LOOPE: case OP_LOOPNE: case OP_JCXZ: return gen_loop(t);
@@ -500,10 +517,10 @@ bool gen_branch(Translator *t)
             t->done = true;
             return true;
         }
-        return stack && gen_indirect(t, stack);
+        return gen_indirect(t, size);
     case OP_CALL:
-        return stack && (relative ? gen_call(t, stack) : gen_indirect(t, stack));
-    case OP_RET: return stack && gen_ret(t, stack);
+        return relative ? gen_call(t, size) : gen_indirect(t, size);
+    case OP_RET: return gen_ret(t, size);
     default: return false;
     }
 }

@@ -166,11 +166,6 @@ static bool gen_mov_imm(Translator *t)
     return true;
 }
 
-static unsigned size_prefix(unsigned size)
-{
-    return size == 2 ? EM_66 : size == 8 ? EM_W : 0;
-}
-
 /* Short forms with the register in the opcode: INC, DEC, XCHG with rAX, BSWAP. */
 static bool gen_opcode_register(Translator *t)
 {

@@ -357,6 +357,12 @@ void gen_access_stack(Translator *t, unsigned base, int32_t disp, unsigned size,
     Rm ea = rm_mem(base, disp);
     if (!t->cs64) {
         emit_lea32(t->e, S0, ea);
+        if (!(t->mode & MODE_SS32)) {
+            emit_movzx16(t->e, S0, S0);
+        }
+        if (!t->flat) {
+            add_segment(t, SEG_SS, desc, size);
+        }
     }
     check_slot(t, t->cs64, &ea, slot, desc, size, 0, body);
 }

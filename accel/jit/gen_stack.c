@@ -3,60 +3,61 @@
  */
 #include "accel/jit/translate.h"
 
-unsigned simple_stack(const Translator *t)
+unsigned stack_operand(const Translator *t)
 {
-    if (t->cs64) {
-        return t->in->opsize == 8 ? 8 : 0;
-    }
-    return t->flat && (t->mode & MODE_SS32) && t->in->opsize == 4 ? 4 : 0;
+    return t->cs64 && t->in->opsize != 8 ? 0 : t->in->opsize;
 }
 
-static void move_stack(Translator *t, unsigned base, int32_t by)
+void move_stack(Translator *t, unsigned base, int32_t by)
 {
-    if (t->cs64) {
-        emit_lea(t->e, H_RSP, rm_mem(base, by));
-    } else {
-        emit_lea32(t->e, H_RSP, rm_mem(base, by));
-    }
+    unsigned width = t->cs64 ? EM_W : t->mode & MODE_SS32 ? 0 : EM_66;
+    emit_op(t->e, width | 0x8d, H_RSP, rm_mem(base, by)); /* lea: SP alone keeps what is above it */
 }
 
 static void body_push(Translator *t, const Rm *mem)
 {
     Emit *e = t->e;
     const Operand *o = &t->in->opd[0];
-    unsigned w = t->cs64 ? EM_W : 0;
+    unsigned size = t->in->opsize, prefix = size_prefix(size);
     if (o->kind == OPD_IMM) {
-        emit_op(e, w | 0xc7, 0, *mem);
-        emit32(e, (uint32_t)t->in->imm);
+        emit_op(e, prefix | 0xc7, 0, *mem);
+        if (size == 2) {
+            emit16(e, (unsigned)t->in->imm & 0xffff);
+        } else {
+            emit32(e, (uint32_t)t->in->imm);
+        }
+    } else if (o->kind == OPD_SEG) {
+        emit_op(e, EM_0F | 0xb7, S1, rm_gs(OFF(seg[o->reg].sel))); /* movzx */
+        emit_op(e, (size == 8 ? EM_W : EM_66) | 0x89, S1, *mem);
     } else if (o->kind == OPD_MEM) {
         emit_load(e, S1, rm_gs(OFF_WORD(JW_TMP)));
-        emit_op(e, w | 0x89, S1, *mem);
+        emit_op(e, prefix | 0x89, S1, *mem);
     } else if (is_spilled(o->reg)) {
         emit_load(e, S1, rm_gs(OFF_GPR(o->reg)));
-        emit_op(e, w | 0x89, S1, *mem);
+        emit_op(e, prefix | 0x89, S1, *mem);
     } else {
-        emit_op(e, w | 0x89, host_reg(o->reg), *mem);
+        emit_op(e, prefix | 0x89, host_reg(o->reg), *mem);
     }
-    move_stack(t, H_RSP, t->cs64 ? -8 : -4);
+    move_stack(t, H_RSP, -(int32_t)size);
 }
 
 static void body_load_tmp(Translator *t, const Rm *mem)
 {
-    emit_op(t->e, (t->cs64 ? EM_W : 0) | 0x8b, S1, *mem);
+    emit_op(t->e, size_prefix(t->in->opsize) | 0x8b, S1, *mem);
     emit_store(t->e, rm_gs(OFF_WORD(JW_TMP)), S1);
 }
 
 static bool gen_push(Translator *t)
 {
-    unsigned size = simple_stack(t);
+    unsigned size = stack_operand(t), bytes = size;
     const Operand *o = &t->in->opd[0];
-    if (!size || (o->kind != OPD_GPR && o->kind != OPD_IMM && o->kind != OPD_MEM)) {
-        return false;
+    switch (size ? o->kind : OPD_NONE) {
+    case OPD_GPR: case OPD_IMM: break;
+    case OPD_MEM: gen_access(t, size, MEM_READ, 0, body_load_tmp); break;
+    case OPD_SEG: bytes = size == 4 ? 2 : size; break; /* as exec_PUSH() */
+    default: return false;
     }
-    if (o->kind == OPD_MEM) {
-        gen_access(t, size, MEM_READ, 0, body_load_tmp);
-    }
-    gen_access_stack(t, H_RSP, -(int32_t)size, size, MEM_WRITE, body_push);
+    gen_access_stack(t, H_RSP, -(int32_t)size, bytes, MEM_WRITE, body_push);
     return true;
 }
 
@@ -64,23 +65,25 @@ static void body_pop(Translator *t, const Rm *mem)
 {
     Emit *e = t->e;
     const Operand *o = &t->in->opd[0];
-    unsigned w = t->cs64 ? EM_W : 0;
+    unsigned size = t->in->opsize, load = size_prefix(size) | 0x8b;
     if (o->reg == REG_RSP) {
-        emit_op(e, w | 0x8b, H_RSP, *mem);
+        emit_op(e, load, S1, *mem);
+        move_stack(t, H_RSP, (int32_t)size);
+        emit_op(e, load, H_RSP, rm_reg(S1));
         return;
     }
     if (is_spilled(o->reg)) {
-        emit_op(e, w | 0x8b, S1, *mem);
+        emit_op(e, load, S1, *mem);
         emit_store(e, rm_gs(OFF_GPR(o->reg)), S1);
     } else {
-        emit_op(e, w | 0x8b, host_reg(o->reg), *mem);
+        emit_op(e, load, host_reg(o->reg), *mem);
     }
-    move_stack(t, H_RSP, t->cs64 ? 8 : 4);
+    move_stack(t, H_RSP, (int32_t)size);
 }
 
 static bool gen_pop(Translator *t)
 {
-    unsigned size = simple_stack(t);
+    unsigned size = stack_operand(t);
     if (!size || t->in->opd[0].kind != OPD_GPR) {
         return false;
     }
@@ -90,21 +93,21 @@ static bool gen_pop(Translator *t)
 
 static void body_leave(Translator *t, const Rm *mem)
 {
-    emit_op(t->e, (t->cs64 ? EM_W : 0) | 0x8b, S1, *mem);
-    move_stack(t, RBP, t->cs64 ? 8 : 4);
-    emit_mov(t->e, RBP, S1);
+    unsigned load = size_prefix(t->in->opsize) | 0x8b;
+    emit_op(t->e, load, S1, *mem);
+    move_stack(t, RBP, t->in->opsize);
+    emit_op(t->e, load, RBP, rm_reg(S1));
 }
 
 static bool gen_leave(Translator *t)
 {
-    unsigned size = simple_stack(t);
+    unsigned size = stack_operand(t);
     if (!size) {
         return false;
     }
     gen_access_stack(t, RBP, 0, size, MEM_READ, body_leave);
     return true;
 }
-
 
 bool gen_stack(Translator *t)
 {

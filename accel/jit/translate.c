@@ -230,6 +230,37 @@ static bool gen_insn(Translator *t)
 
 /* ---- a block ---- */
 
+/* Offsets in the page, first and last, that the block's bytes and its direct branches lead to. */
+static void find_reach(const Translator *t, int32_t *first, int32_t *last)
+{
+    *first = (int32_t)t->page_at;
+    *last = page_off(t, t->off[t->nr_insns]) - 1;
+    for (unsigned i = 0; i < t->nr_insns; i++) {
+        if (branch_is_direct(&t->insn[i]) && branch_in_reach(t, i)) {
+            int32_t to = page_off(t, t->off[i + 1] + t->insn[i].imm);
+            *first = MIN(*first, to);
+            *last = MAX(*last, to);
+        }
+    }
+}
+
+/* Outside 64-bit mode and flat segments: is all that within CS's limit? Else the interpreter finds
+ * out what happens. */
+static void emit_limit_check(Translator *t)
+{
+    Emit *e = t->e;
+    int32_t first, last;
+    find_reach(t, &first, &last);
+    emit_load(e, S0, rm_gs(OFF_WORD(JW_PAGE)));
+    emit_lea(e, S1, rm_mem(S0, last));
+    emit_alu(e, EM_W, A_CMP, S1, rm_gs(OFF_WORD(JW_CODE_LIMIT)));
+    new_cold(t, COLD_LEAVE_INTERP, emit_jcc(e, CC_G));
+    if (first < (int32_t)t->page_at) { /* the block's own start is not below 0 */
+        emit_alu_imm(e, EM_W, A_ADD, rm_reg(S0), first);
+        new_cold(t, COLD_LEAVE_INTERP, emit_jcc(e, CC_S));
+    }
+}
+
 static void emit_entry(Translator *t)
 {
     Emit *e = t->e;
@@ -237,10 +268,7 @@ static void emit_entry(Translator *t)
     t->tb->entry = e->p + e->to_rx;
     emit_nops(e, TB_ENTRY);
     if (!t->cs64 && !t->flat) {
-        emit_load(e, S0, rm_gs(OFF_WORD(JW_PAGE)));
-        emit_lea32(e, S0, rm_mem(S0, page_off(t, t->off[t->nr_insns]) - 1));
-        emit_alu(e, 0, A_CMP, S0, rm_gs(OFF(seg[SEG_CS].limit)));
-        new_cold(t, COLD_LEAVE_INTERP, emit_jcc(e, CC_A));
+        emit_limit_check(t);
     }
 }
 
@@ -436,7 +464,7 @@ Tb *jit_translate(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now)
     t.e = &j->e;
     t.mode = cpu->mode;
     t.cs64 = cpu->mode & MODE_CS64;
-    t.flat = cpu->mode & MODE_FLAT;
+    t.flat = (cpu->mode & MODE_FLAT) && (cpu->mode & (MODE_CS32 | MODE_CS64));
     t.user = cpu_cpl(cpu) == 3;
     t.up = j->nr_cpus == 1;
     t.lin = lin;

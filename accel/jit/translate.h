@@ -78,7 +78,8 @@ struct Translator {
     Emit *e;
     Tb *tb;
     uint32_t mode;
-    bool cs64, flat, user, up;
+    bool cs64, user, up;
+    bool flat;               /* flat segments and 32- or 64-bit code */
     uint64_t gpa, lin;       /* of the first instruction */
     const uint32_t *stamp2;  /* of the second page, if the first instruction reaches into it */
     uint32_t seen2;
@@ -205,7 +206,7 @@ bool guest_address(Translator *t, Rm *out);
  * MEM_ALIGNED and others. need: flags that body wants in EFLAGS. Flags that live on are in memory
  * afterwards, or still in EFLAGS where no check was necessary. */
 void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, BodyFn *body);
-/* The same at [base + disp] through SS, base a host register, 64-bit or flat 32-bit mode. */
+/* The same at [base + disp] through SS, base a host register. */
 void gen_access_stack(Translator *t, unsigned base, int32_t disp, unsigned size, uint32_t access,
                       BodyFn *body);
 void gen_cold_access(Translator *t, Cold *c);
@@ -217,14 +218,21 @@ uint8_t *gen_stack_check(Translator *t, int32_t disp, unsigned size, bool write)
 
 /* ---- gen_stack.c ---- */
 
-/* PUSH, POP and LEAVE; false: not in this mode. */
+static inline unsigned size_prefix(unsigned size)
+{
+    return size == 2 ? EM_66 : size == 8 ? EM_W : 0;
+}
+
+/* PUSH, POP and LEAVE; false: not translated. */
 bool gen_stack(Translator *t);
 /* Several pushes or pops (and a return) behind each other with one check: how many instructions
  * were done, t->i still being the first; 0: there is no such run. */
 unsigned gen_stack_run(Translator *t);
 void gen_cold_run(Translator *t, Cold *c);
-/* The mode's own stack width if PUSH and POP are simple, else 0. */
-unsigned simple_stack(const Translator *t);
+/* Bytes that PUSH, CALL and the like move here; 0: not translated. */
+unsigned stack_operand(const Translator *t);
+/* The stack pointer becomes base + by, as far as it is used in this mode. Leaves flags alone. */
+void move_stack(Translator *t, unsigned base, int32_t by);
 
 /* ---- gen_int.c, gen_branch.c, gen_vector.c, gen_x87.c; see recode.h, too ---- */
 
@@ -246,6 +254,10 @@ bool gen_special(Translator *t);
 /* Those of them that would end a block, but for being done inline. */
 bool is_inline_system(const Translator *t, const Insn *in);
 bool gen_branch(Translator *t);
+bool branch_is_direct(const Insn *in);
+/* Is instruction i, a direct branch, short enough to be checked at the block's entry? */
+bool branch_in_reach(const Translator *t, unsigned i);
+enum { BRANCH_REACH = 1 << 30 };
 /* A return whose target was loaded into S0 and whose stack pointer was moved by drop. */
 void gen_return_to_s0(Translator *t, int32_t drop);
 void body_load_s0(Translator *t, const Rm *mem);
