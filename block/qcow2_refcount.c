@@ -125,11 +125,33 @@ void qcow2_meta_add(Qcow2 *s, uint64_t offset)
     s->meta_filter[bit / 8] |= (uint8_t)(1 << bit % 8);
 }
 
-static void add_range(Qcow2 *s, uint64_t offset, uint64_t bytes)
+/* False: more than the file has room for. */
+static bool add_range(Qcow2 *s, uint64_t offset, uint64_t bytes, uint64_t *room)
 {
-    for (uint64_t i = 0; i < clusters_for(s, bytes); i++) {
+    uint64_t nr = clusters_for(s, bytes);
+    if (nr > *room) {
+        return false;
+    }
+    *room -= nr;
+    for (uint64_t i = 0; i < nr; i++) {
         qcow2_meta_add(s, offset + (i << s->cluster_bits));
     }
+    return true;
+}
+
+/* Tables of many clusters. An image may say anything of its snapshots' sizes: what overlaps or is
+ * not in the file is not walked cluster by cluster. */
+static bool add_tables(Qcow2 *s)
+{
+    uint64_t room = clusters_for(s, s->file_end) + 16; /* a short last cluster or two is no harm */
+    bool ok = add_range(s, s->h.l1_offset, (uint64_t)s->h.l1_size * 8, &room) &&
+              add_range(s, s->h.reftable_offset, (uint64_t)s->reftable.nr * 8, &room) &&
+              add_range(s, s->h.snapshots_offset, s->snapshots_size, &room);
+    for (size_t i = 0; i < s->nr_snapshots && ok; i++) {
+        const Qcow2Snapshot *sn = &s->snapshots[i];
+        ok = add_range(s, sn->l1_offset, (uint64_t)sn->l1_size * 8, &room);
+    }
+    return ok;
 }
 
 bool qcow2_meta_rebuild(Qcow2 *s)
@@ -146,11 +168,8 @@ bool qcow2_meta_rebuild(Qcow2 *s)
     s->meta_filter = filter;
     s->meta_filter_mask = bits - 1;
     qcow2_meta_add(s, 0);
-    add_range(s, s->h.l1_offset, (uint64_t)s->h.l1_size * 8);
-    add_range(s, s->h.reftable_offset, (uint64_t)s->reftable.nr * 8);
-    add_range(s, s->h.snapshots_offset, s->snapshots_size);
-    for (size_t i = 0; i < s->nr_snapshots; i++) {
-        add_range(s, s->snapshots[i].l1_offset, (uint64_t)s->snapshots[i].l1_size * 8);
+    if (!add_tables(s)) {
+        memset(filter, 0xff, bits / 8); /* damaged: each cluster is looked up one by one */
     }
     for (uint32_t i = 0; i < s->l1.nr; i++) {
         if (s->l1.entry[i] & ENTRY_OFFSET) {
@@ -268,7 +287,9 @@ static int move_reftable(Qcow2 *s, Qcow2Table *fresh, uint64_t nr_clusters)
     }
     qcow2_table_free(&s->reftable);
     s->reftable = *fresh;
-    add_range(s, fresh->offset, (uint64_t)fresh->nr * 8);
+    for (uint64_t i = 0; i < nr_clusters; i++) {
+        qcow2_meta_add(s, fresh->offset + (i << s->cluster_bits));
+    }
     return qcow2_add_refs(s, cluster_of(s, old.reftable_offset), old.reftable_clusters, -1);
 }
 
