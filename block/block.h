@@ -80,6 +80,10 @@ void blk_cancel(BlkRequest *req);
 /* Waits until nothing is in flight for d (NULL: any drive); vm_lock is dropped meanwhile, and
  * completions run in here. From any thread. What drives_retry would send again stays. */
 void blk_drain(Drive *d);
+/* The same for a while: what is submitted from now on waits for blk_resume, since a busy guest never
+ * lets a drive rest. For changes of what lies behind it; they nest. */
+void blk_quiesce(Drive *d);
+void blk_resume(Drive *d);
 void drives_close(void); /* at exit: flush and close */
 
 /* werror=stop, rerror=stop and (the default) enospc: a failed request is kept, the hook stops the

@@ -37,10 +37,10 @@ bool blockdev_del(const char *node_name, Error **errp)
     if (!n) {
         return error_set(errp, "there is no node '%s'; info block -n lists them", node_name);
     }
-    blk_drain(NULL);
+    blk_quiesce(NULL);
     drop_unused_drives();
-    if (block_user(n)) {
-        return error_set(errp, "node '%s' is in use by %s", node_name, block_user(n));
-    }
-    return block_own(n, false, errp);
+    bool ok = block_user(n) ? error_set(errp, "node '%s' is in use by %s", node_name, block_user(n))
+                            : block_own(n, false, errp);
+    blk_resume(NULL);
+    return ok;
 }

@@ -179,6 +179,7 @@ static Drive *drive_new(const char *id)
     d->id = xstrdup(id);
     d->fast.fd = -1;
     list_init(&d->kept);
+    list_init(&d->held);
     list_init(&d->node_list);
     return d;
 }
@@ -232,11 +233,12 @@ static void drive_close(Drive *d)
 
 void drive_delete(Drive *d)
 {
-    blk_drain(d);
-    if (!d->user) {
+    if (!d->user) { /* nobody asks it anything new */
+        blk_drain(d);
         drive_close(d);
         return;
     }
+    blk_quiesce(d);
     int error = d->node ? block_flush(d->node) : 0;
     if (error) {
         warn_report("drive '%s': the last flush of '%s' failed: %s", d->id, d->node->filename,
@@ -245,6 +247,7 @@ void drive_delete(Drive *d)
     drop_node(d);
     d->deleted = true;
     d->id[0] = 0; /* the id is free again */
+    blk_resume(d);
 }
 
 /* ---- what devices and the monitor ask ---- */
@@ -325,6 +328,9 @@ bool drive_attach(Drive *d, const DriveUser *user, void *opaque, const char *own
 void drive_detach(Drive *d)
 {
     blk_drain(d);
+    while (!list_empty(&d->kept)) { /* they were the device's own */
+        list_remove(d->kept.next);
+    }
     d->user = NULL;
     d->user_opaque = NULL;
     if (d->of_node || d->deleted) {
@@ -379,11 +385,12 @@ const char *drive_serial(const Drive *d)
 
 static void remove_medium(Drive *d)
 {
-    blk_drain(d);
+    blk_quiesce(d);
     drop_node(d);
     if (d->user && d->user->media_changed) {
         d->user->media_changed(d->user_opaque, false);
     }
+    blk_resume(d);
 }
 
 bool drive_eject(Drive *d, bool force, Error **errp)
@@ -427,15 +434,10 @@ static Dict *change_options(const Drive *d, const char *format)
     return opts;
 }
 
-bool drive_change(Drive *d, const char *filename, const char *format, bool readonly, Error **errp)
+/* Nothing is in flight: workers look at d->node. */
+static bool change_medium(Drive *d, const char *filename, const char *format, bool readonly,
+                          Error **errp)
 {
-    if (!d->cdrom && !d->floppy) {
-        return error_set(errp, "drive '%s' is a disk; only a CD or a floppy can be changed", d->id);
-    }
-    if (d->cdrom && !readonly) {
-        return error_set(errp, "a CD-ROM can only be read-only");
-    }
-    blk_drain(d); /* workers look at d->node */
     if (d->node && !strcmp(d->node->filename, filename) && !drive_eject(d, false, errp)) {
         return false; /* the same file again: it has to be let go of first */
     }
@@ -463,6 +465,20 @@ bool drive_change(Drive *d, const char *filename, const char *format, bool reado
         d->user->media_changed(d->user_opaque, true);
     }
     return true;
+}
+
+bool drive_change(Drive *d, const char *filename, const char *format, bool readonly, Error **errp)
+{
+    if (!d->cdrom && !d->floppy) {
+        return error_set(errp, "drive '%s' is a disk; only a CD or a floppy can be changed", d->id);
+    }
+    if (d->cdrom && !readonly) {
+        return error_set(errp, "a CD-ROM can only be read-only");
+    }
+    blk_quiesce(d);
+    bool ok = change_medium(d, filename, format, readonly, errp);
+    blk_resume(d);
+    return ok;
 }
 
 /* ---- the end ---- */

@@ -21,14 +21,13 @@ bool drive_resize(Drive *d, uint64_t size, Error **errp)
         return error_set(errp, "a disk's size is a multiple of 512 bytes, %" PRIu64 " is not",
                          size);
     }
-    blk_drain(d);
-    if (!block_resize(d->node, size, NULL, errp)) {
-        return error_prefix(errp, "drive '%s': ", d->id);
-    }
-    if (d->user && d->user->resized) {
+    blk_quiesce(d);
+    bool ok = block_resize(d->node, size, NULL, errp) || error_prefix(errp, "drive '%s': ", d->id);
+    if (ok && d->user && d->user->resized) {
         d->user->resized(d->user_opaque);
     }
-    return true;
+    blk_resume(d);
+    return ok;
 }
 
 bool drive_commit(Drive *d, Error **errp)
@@ -38,8 +37,10 @@ bool drive_commit(Drive *d, Error **errp)
         return error_set(errp, "drive '%s' has %s", d->id,
                          d->node ? "no backing file and no snapshot=on to commit" : "no medium");
     }
-    blk_drain(d);
-    return block_commit_in_place(d->node, errp) || error_prefix(errp, "drive '%s': ", d->id);
+    blk_quiesce(d);
+    bool ok = block_commit_in_place(d->node, errp) || error_prefix(errp, "drive '%s': ", d->id);
+    blk_resume(d);
+    return ok;
 }
 
 bool drive_throttle(Drive *d, const Dict *limits, Error **errp)

@@ -31,7 +31,9 @@ struct Drive {
     const DriveUser *user;
     void *user_opaque;
     char *user_path;
-    unsigned in_flight;
+    unsigned in_flight; /* without those in held */
+    unsigned quiet;     /* blk_quiesce: new requests wait in held */
+    List held;          /* Job.queue */
     ThrottleGroup *throttle; /* NULL: no limits */
     List kept; /* failed requests that wait for drives_retry */
     struct {

@@ -211,6 +211,19 @@ void job_dispatch(Job *j)
     }
 }
 
+/* Checked when it goes its way: until then there may be another medium. */
+static void begin_job(Job *j)
+{
+    Drive *d = j->drive;
+    d->in_flight++;
+    j->error = check(d, j);
+    if (j->error) { /* never from inside blk_submit */
+        job_finished(j);
+    } else if (!d->throttle || draining || !throttle_hold(d->throttle, j)) {
+        job_dispatch(j);
+    }
+}
+
 void blk_submit(BlkRequest *req)
 {
     Drive *d = req->drive;
@@ -227,12 +240,10 @@ void blk_submit(BlkRequest *req)
     list_init(&req->node);
     list_init(&j->queue);
     list_insert(&jobs, &j->all);
-    d->in_flight++;
-    j->error = check(d, j);
-    if (j->error) { /* never from inside blk_submit */
-        job_finished(j);
-    } else if (!d->throttle || draining || !throttle_hold(d->throttle, j)) {
-        job_dispatch(j);
+    if (d->quiet) {
+        list_insert(&d->held, &j->queue);
+    } else {
+        begin_job(j);
     }
 }
 
@@ -313,6 +324,38 @@ void blk_drain(Drive *d)
         wait_completion(!all_out);
     }
     draining--;
+}
+
+static void quiesce_one(Drive *d, void *opaque)
+{
+    if (!opaque || opaque == d) {
+        d->quiet++;
+    }
+}
+
+static void resume_one(Drive *d, void *opaque)
+{
+    if ((opaque && opaque != d) || --d->quiet) {
+        return;
+    }
+    while (!list_empty(&d->held)) {
+        Job *j = container_of(d->held.next, Job, queue);
+        list_remove(&j->queue);
+        begin_job(j);
+    }
+}
+
+void blk_quiesce(Drive *d)
+{
+    drives_each(quiesce_one, d);
+    blk_drain(d);
+}
+
+void blk_resume(Drive *d)
+{
+    blk_plug();
+    drives_each(resume_one, d);
+    blk_unplug();
 }
 
 void drives_retry(void)

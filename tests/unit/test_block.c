@@ -531,6 +531,57 @@ static void test_snapshot(void **state)
     unsetenv("TMPDIR");
 }
 
+/* ---- a guest that is never idle ---- */
+
+enum { BUSY_REQUESTS = 4, BUSY_ENOUGH = 3000 };
+static unsigned nr_busy;
+
+/* As a guest with several requests under way: each answer brings the next one. */
+static void on_busy(BlkRequest *req)
+{
+    assert_int_equal(req->error, 0);
+    if (++nr_busy < BUSY_ENOUGH) {
+        blk_submit(req);
+    }
+}
+
+static void start_busy(Drive *d, BlkRequest *req, struct iovec *iov)
+{
+    nr_busy = 0;
+    for (unsigned i = 0; i < BUSY_REQUESTS; i++) {
+        req[i] = (BlkRequest){ .drive = d, .op = BLK_READ, .offset = i * 512, .iov = &iov[i],
+                               .niov = 1, .done = on_busy };
+        blk_submit(&req[i]);
+    }
+}
+
+/* What the monitor does to the drive waits for what is under way, and not for the guest to rest. */
+static void test_busy(void **state)
+{
+    (void)state;
+    static const char *const options[] = { "id=a,aio=threads", "id=a", "id=a,bps=100000000" };
+    static uint8_t buf[BUSY_REQUESTS][512];
+    char *path = make_image("busy.img", 1 << 20);
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+        Drive *d = open_ok(options[i], path);
+        BlkRequest req[BUSY_REQUESTS];
+        struct iovec iov[BUSY_REQUESTS];
+        Error *err = NULL;
+        for (unsigned k = 0; k < BUSY_REQUESTS; k++) {
+            iov[k] = (struct iovec){ buf[k], 512 };
+        }
+        start_busy(d, req, iov);
+        assert_true(drive_resize(d, 2 << 20, &err));
+        assert_in_range(nr_busy, 1, 2 * BUSY_REQUESTS);
+        blk_cancel(&req[0]); /* while it waits its turn, or after */
+        blk_drain(d);        /* the others go on to the end */
+        assert_int_equal(nr_busy, BUSY_ENOUGH + BUSY_REQUESTS - 2);
+        assert_true(drive_resize(d, 1 << 20, &err));
+        drive_delete(d);
+    }
+    free(path);
+}
+
 /* ---- errors of the host ---- */
 
 static Drive *stopped_drive;
@@ -943,7 +994,7 @@ int main(void)
         TEST(test_read_write), TEST(test_writethrough), TEST(test_direct), TEST(test_many_pieces),
         TEST(test_direct_pieces), TEST(test_bounds), TEST(test_aio), TEST(test_many_requests), TEST(test_readonly), TEST(test_odd_size), TEST(test_detect_zeroes), TEST(test_zeroes_keep_space), TEST(test_image_in_file), TEST(test_nodes),
         TEST(test_snapshot), TEST(test_no_room), TEST(test_short_write), TEST(test_policies), TEST(test_cancel_kept),
-        TEST(test_cancel_in_flight), TEST(test_drain_from_thread),
+        TEST(test_cancel_in_flight), TEST(test_drain_from_thread), TEST(test_busy),
         TEST(test_main_loop_completes), TEST(test_bad_images), TEST(test_permission),
         TEST(test_lock), TEST(test_short_iso),
         TEST(test_media),
