@@ -383,10 +383,22 @@ const char *drive_serial(const Drive *d)
     return d->serial;
 }
 
+/* What waits for cont was for this medium: 'cont' must not write it to the next one. */
+static void fail_kept(Drive *d)
+{
+    while (!list_empty(&d->kept)) {
+        BlkRequest *req = container_of(d->kept.next, BlkRequest, node);
+        list_remove(&req->node);
+        req->error = ENOMEDIUM;
+        req->done(req);
+    }
+}
+
 static void remove_medium(Drive *d)
 {
     blk_quiesce(d);
     drop_node(d);
+    fail_kept(d);
     if (d->user && d->user->media_changed) {
         d->user->media_changed(d->user_opaque, false);
     }
