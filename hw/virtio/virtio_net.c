@@ -189,6 +189,15 @@ static bool receive(NetClient *nc, const NetPacket *p)
     return true;
 }
 
+/* The first pair has buffers for the frames of all that are not in use, too. */
+static void rx_kick(VirtioNet *s, unsigned pair)
+{
+    net_flush_later(&s->nc[pair]);
+    for (unsigned i = s->pairs; pair == 0 && i < s->nr_pairs; i++) {
+        net_flush_later(&s->nc[i]);
+    }
+}
+
 /* ---- the device ---- */
 
 static void net_kick(VirtioDevice *v, VirtQueue *vq)
@@ -204,7 +213,7 @@ static void net_kick(VirtioDevice *v, VirtQueue *vq)
     } else if (vq->index & 1) {
         tx_kick(s, vq, vq->index / 2);
     } else {
-        net_flush_later(&s->nc[vq->index / 2]);
+        rx_kick(s, vq->index / 2);
     }
 }
 
@@ -258,7 +267,7 @@ static void negotiated(VirtioDevice *v)
     virtio_net_update_accepts(s);
 }
 
-static void flush_all(VirtioNet *s)
+void virtio_net_flush(VirtioNet *s)
 {
     for (unsigned i = 0; i < s->nr_pairs; i++) {
         net_flush_later(&s->nc[i]);
@@ -268,7 +277,7 @@ static void flush_all(VirtioNet *s)
 static void started(VirtioDevice *v)
 {
     VirtioNet *s = container_of(v, VirtioNet, vdev);
-    flush_all(s);
+    virtio_net_flush(s);
     virtio_net_vhost_update(s);
 }
 
@@ -432,7 +441,7 @@ static void net_refresh(Device *dev)
 {
     VirtioNet *s = &container_of(dev, VirtioNetPci, proxy.pci.dev)->net;
     virtio_net_update_accepts(s);
-    flush_all(s);
+    virtio_net_flush(s);
     bh_schedule(&s->vhost.again);
 }
 

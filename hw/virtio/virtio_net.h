@@ -64,6 +64,7 @@ bool virtio_net_wanted(const VirtioNet *s, const uint8_t *head, size_t len);
 /* virtio_net.c */
 void virtio_net_update_accepts(VirtioNet *s);
 size_t virtio_net_header_len(const VirtioNet *s);
+void virtio_net_flush(VirtioNet *s); /* what waits may find buffers now */
 
 /* virtio_net_vhost.c */
 void virtio_net_vhost_init(VirtioNet *s); /* once its clients have their peers */

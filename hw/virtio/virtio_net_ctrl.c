@@ -112,6 +112,7 @@ static bool mq_command(VirtioNet *s, const Command *c)
         return false;
     }
     s->pairs = (uint16_t)pairs;
+    virtio_net_flush(s); /* their frames come in elsewhere now */
     virtio_net_vhost_update(s);
     return true;
 }

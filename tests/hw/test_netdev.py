@@ -19,12 +19,14 @@ TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [TESTS]
 from hmp import Hmp  # pylint: disable=wrong-import-position
 from qtest import VIREO, Failure, Skip, QTest, check, main  # pylint: disable=wrong-import-position
+from virtio import Virtio  # pylint: disable=wrong-import-position
 
 import subprocess  # pylint: disable=wrong-import-order,wrong-import-position
 
 DIR = tempfile.TemporaryDirectory(prefix="vireo-net-")
 TIMEOUT = 10 * float(os.environ.get("SLOW", "1"))
 HEAD = b"\xff" * 6 + b"\x52\x54\x00\x01\x02\x03" + b"\x88\xb5"
+MRG_RXBUF, CTRL_VQ, MQ = 15, 17, 22  # virtio-net's features
 TUNSETIFF, IFF_TAP, IFF_NO_PI, CLONE_NEWNET = 0x400454ca, 2, 0x1000, 0x40000000
 
 
@@ -356,14 +358,14 @@ def test_tap():
     check("the namespace's checks", 0, status)
 
 
-def interface(name):
+def interface(name, kind=0x88b5):
     """A packet socket on it, which is up."""
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     request = fcntl.ioctl(s, 0x8913, struct.pack("16sh14x", name.encode(), 0))
     flags = struct.unpack("16sh14x", request)[1] | 1
     fcntl.ioctl(s, 0x8914, struct.pack("16sh14x", name.encode(), flags))
-    packet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88b5))
-    packet.bind((name, 0x88b5))
+    packet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(kind))
+    packet.bind((name, kind))
     return Dgram(packet)
 
 
@@ -397,6 +399,7 @@ def tap_in_namespace():
                   "in use by process %d" % vm.proc.pid in busy.stderr)
             vm.quit()
     tap_deleted()
+    tap_with_one_pair()
     vhost_words()
     with open(script + ".log") as f:
         check("scripts", "up vt0\n" * 4, f.read())
@@ -423,6 +426,28 @@ def tap_deleted():
         check("few rounds", True, rounds(vm) - before < 20)
         check("said once", 1, vm.said().count("is gone"))
         vm.quit()
+
+
+def tap_with_one_pair():
+    """Two queues of which the driver uses one pair: all frames find its buffers, also late ones."""
+    with QTest("-M", "pc", "-m", "32", "-netdev", "tap,id=t,ifname=vt3,queues=2,script=no,downscript=no",
+               "-device", "virtio-net-pci,netdev=t,mq=on,addr=4") as vm:
+        nic = Virtio(vm, 4 << 3).start((MRG_RXBUF, CTRL_VQ, MQ), 5)
+        tap, want = interface("vt3", 0x0800), set()
+        for n in range(32):  # of as many connections: the host spreads them over the queues
+            f = HEAD[:12] + b"\x08\0" + struct.pack(
+                ">BBHHHBBH4s4sHHHH", 0x45, 0, 48, n, 0, 64, 17, 0, b"\x0a\0\0\1", b"\x0a\0\0\2",
+                1000 + n, 2000, 28, 0) + struct.pack("<5I", *[n] * 5)
+            want.add(f)
+            tap.send(f)
+        time.sleep(.1)
+        for _ in range(200):
+            nic.queue[0].add([], [1600])
+        nic.kick(0)
+        while want:
+            (_, length), parts = nic.queue[0].wait(TIMEOUT)
+            want.discard(parts[0][12:length])
+        nic.check_alive()
 
 
 def vhost_words():
