@@ -16,7 +16,7 @@
  * canonical one either: the host faults, and jit_segv makes it the guest's fault.
  * Operands that share a check: share.c; that have another page each time: roam.c.
  */
-#include "accel/jit/translate.h"
+#include "accel/jit/recode.h"
 
 /* A guest register as part of an address: its host register, or a scratch one it is loaded to. */
 static unsigned address_reg(Translator *t, unsigned guest_reg, unsigned scratch)
@@ -258,10 +258,13 @@ static int32_t addend_of(const Translator *t, const Share *s)
 /* The operand itself, checked before: ea is base + displacement. */
 static void emit_body(Translator *t, Rm ea, const Share *s, BodyFn *body)
 {
-    emit_load(t->e, S0, rm_gs(addend_of(t, s)));
+    if (t->in_s0 != s) {
+        emit_load(t->e, S0, rm_gs(addend_of(t, s)));
+    }
     ea.index = S0;
     ea.scale = 0;
     body(t, &ea);
+    t->in_s0 = body == recode_body ? s : NULL;
 }
 
 /* The check that the range of s is in one page; returns the jump for "it is not, or not known". */
@@ -304,6 +307,7 @@ static void begin_share(Translator *t, const Share *s, const Rm *ea, uint32_t de
     if (need) {
         emit_flags_restore(t, need);
     }
+    t->in_s0 = s->roams ? s : NULL; /* check_range */
     emit_body(t, *ea, s, body);
 }
 
@@ -320,6 +324,7 @@ void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, Bo
         emit_body(t, ea, s, body);
         return;
     }
+    t->in_s0 = NULL;
     need = prepare_flags(t, need);
     Rm ea;
     if (!guest_address(t, &ea)) {

@@ -70,6 +70,34 @@ void share_scan(Translator *t)
 void share_end(Translator *t)
 {
     t->nr_shares = 0;
+    t->in_s0 = NULL;
+}
+
+static bool is_everyday(const Insn *in)
+{
+    switch (in->op) {
+    case OP_MOV: case OP_MOVZX: case OP_MOVSX: case OP_MOVSXD: case OP_CMOVCC: case OP_SETCC:
+    case OP_ADD: case OP_OR: case OP_ADC: case OP_SBB: case OP_AND: case OP_SUB: case OP_XOR:
+    case OP_CMP: case OP_TEST: case OP_INC: case OP_DEC: case OP_NEG: case OP_NOT: case OP_IMUL:
+    case OP_SHL: case OP_SHR: case OP_SAR: case OP_ROL: case OP_ROR: case OP_JCC: return true;
+    default: return false;
+    }
+}
+
+/* Spilled registers need scratch registers; in memory operands those that may share a check have
+ * S1 for them. */
+void share_keep_s0(Translator *t)
+{
+    const Insn *in = t->in;
+    bool keeps = is_everyday(in), memory = t->access[t->i].id;
+    for (unsigned n = 0; keeps && n < in->nr_opd; n++) {
+        const Operand *o = &in->opd[n];
+        keeps = o->kind == OPD_IMM || o->kind == OPD_REL || (o->kind == OPD_MEM && memory) ||
+                (o->kind == OPD_GPR && (memory || !is_spilled(o->reg)));
+    }
+    if (!keeps) {
+        t->in_s0 = NULL;
+    }
 }
 
 bool share_is_open(const Translator *t, const Share *other_than)

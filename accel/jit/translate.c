@@ -364,6 +364,7 @@ static bool emit_block(Translator *t)
         t->in = &t->insn[t->i];
         note_place(t, t->i);
         t->flags_at[t->i] = (uint8_t)t->flags;
+        share_keep_s0(t);
         unsigned run = gen_stack_run(t);
         if (run) {
             t->i += run - 1;

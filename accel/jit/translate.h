@@ -100,6 +100,7 @@ struct Translator {
     Access access[TB_MAX_INSNS];
     Share share[MAX_SHARES];
     unsigned nr_shares;
+    const Share *in_s0;      /* whose addend S0 holds here; NULL: nobody's */
     bool failed;             /* out of some table: give up */
     bool done;
     Cold cold[TB_MAX_COLD];
@@ -155,6 +156,8 @@ void share_end(Translator *t);
 /* Does a check, other than this one (NULL: any), hold that later instructions count on? C must not
  * be called then. */
 bool share_is_open(const Translator *t, const Share *other_than);
+/* Before the instruction in hand: is S0 as it was when its operand is reached, or behind it? */
+void share_keep_s0(Translator *t);
 /* The check that covers the operand in hand; NULL: it needs its own. */
 const Share *share_covers(const Translator *t, bool write);
 /* A check for the operand in hand and later ones; NULL: there are none. */
