@@ -172,6 +172,13 @@ typedef struct TlbSlots {
     uint64_t tag[NR_SLOTS], addend[NR_SLOTS];
 } TlbSlots;
 
+/* Several pages each that the Tlb of CPL 0 to 2 has with the same addend: accel/jit/span.c. limit: its
+ * bytes less 8; share_limit: less SHARE_MAX_SPAN. first may be SLOT_NONE. */
+enum { NR_SPANS = 16, SHARE_MAX_SPAN = 512 };
+typedef struct TlbSpans {
+    uint64_t first[NR_SPANS], limit[NR_SPANS], share_limit[NR_SPANS], addend[NR_SPANS];
+} TlbSpans;
+
 /* The MSRs of KVM's paravirtual interface, where a guest has it: cpu/kvm_pv.h. */
 typedef struct KvmPv {
     uint64_t system_time, wall_clock, async_pf, async_pf_int, steal_time, pv_eoi, poll_control;
@@ -180,7 +187,7 @@ typedef struct KvmPv {
     bool foreign;      /* another engine had its memory in hand: kvm_pv_take_over */
 } KvmPv;
 
-enum { JIT_NR_WORDS = 40 };
+enum { JIT_NR_WORDS = 48 };
 
 struct CpuState {
     /* ---- what every instruction touches: offsets below 256 ---- */
@@ -203,6 +210,7 @@ struct CpuState {
     struct JitCpu *jit; /* NULL: no translator */
     uint64_t jit_word[JIT_NR_WORDS];
     TlbSlots read_slots, write_slots;
+    TlbSpans read_spans, write_spans;
     struct Tlb *slots_tlb[2]; /* what they were filled from */
 
     Segment seg[NR_SEGS], ldtr, tr;

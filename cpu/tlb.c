@@ -217,8 +217,16 @@ static void slots_clear(TlbSlots *s, bool user)
     }
 }
 
+static void spans_clear(TlbSpans *s)
+{
+    for (unsigned i = 0; i < NR_SPANS; i++) {
+        __atomic_store_n(&s->first[i], SLOT_NONE, __ATOMIC_RELAXED); /* as slots */
+    }
+}
+
 void tlb_slots_clear_writes(CpuState *cpu)
 {
+    spans_clear(&cpu->write_spans);
     slots_clear(&cpu->write_slots, false);
     slots_clear(&cpu->write_slots, true);
 }
@@ -226,6 +234,7 @@ void tlb_slots_clear_writes(CpuState *cpu)
 void tlb_slots_clear(CpuState *cpu)
 {
     tlb_slots_clear_writes(cpu);
+    spans_clear(&cpu->read_spans);
     slots_clear(&cpu->read_slots, false);
     slots_clear(&cpu->read_slots, true);
 }
@@ -260,6 +269,10 @@ static void slots_select(CpuState *cpu, bool user)
     }
     slots_clear(&cpu->read_slots, user);
     slots_clear(&cpu->write_slots, user);
+    if (!user) {
+        spans_clear(&cpu->read_spans);
+        spans_clear(&cpu->write_spans);
+    }
 }
 
 /* One that is just being filled was found in the Tlb itself; its owner drops it at the safepoint
@@ -271,6 +284,20 @@ static bool slots_revoke_write(TlbSlots *s, const uint8_t *page)
         uint64_t tag = __atomic_load_n(&s->tag[i], __ATOMIC_RELAXED);
         if (tag != SLOT_NONE && (!page || (uint8_t *)(s->addend[i] + tag) == page)) {
             __atomic_store_n(&s->tag[i], SLOT_NONE, __ATOMIC_SEQ_CST);
+            found = true;
+        }
+    }
+    return found;
+}
+
+static bool spans_revoke_write(TlbSpans *s, const uint8_t *page)
+{
+    bool found = false;
+    for (unsigned i = 0; i < NR_SPANS; i++) {
+        uint64_t first = __atomic_load_n(&s->first[i], __ATOMIC_RELAXED);
+        if (first != SLOT_NONE &&
+            (!page || (uint64_t)(uintptr_t)page - (s->addend[i] + first) <= s->limit[i])) {
+            __atomic_store_n(&s->first[i], SLOT_NONE, __ATOMIC_SEQ_CST);
             found = true;
         }
     }
@@ -567,6 +594,7 @@ bool tlb_revoke_write(CpuState *cpu, const uint8_t *page, uint16_t writers, bool
     }
     if (cpu->jit) {
         found |= slots_revoke_write(&cpu->write_slots, page);
+        found |= spans_revoke_write(&cpu->write_spans, page);
     }
     return found;
 }

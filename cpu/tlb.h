@@ -159,7 +159,8 @@ void mmu_refresh_view(CpuState *cpu);
  * store. */
 bool tlb_revoke_write(CpuState *cpu, const uint8_t *page, uint16_t writers, bool own);
 
-/* Forgets the slots of CPL 0-2 and of CPL 3, or only their write permissions. Own thread. */
+/* Forgets the slots of CPL 0-2 and of CPL 3, and the spans, or only those for writes. Own
+ * thread. */
 void tlb_slots_clear(CpuState *cpu);
 void tlb_slots_clear_writes(CpuState *cpu);
 

@@ -28,6 +28,7 @@ enum {
     JW_BESIDE,  /* how many of those were through without C */
     JW_SEG,     /* argument of the segment stub */
     JW_SAMPLE,  /* how many slots are filled until one is looked at: roam.c */
+    JW_SPAN,    /* how many misses of spans until one is looked at: span.c */
     JW_TRIAL,   /* executions and misses of the operand on trial, against each other */
     /* Of shared checks whose operands roam: the addend. */
     JW_SHARE, JW_SHARE_END = JW_SHARE + MAX_SHARES,
@@ -88,6 +89,14 @@ typedef struct RoamCount {
     uint32_t n;
 } RoamCount;
 
+/* What span.c knows of one vCPU's spans. */
+typedef struct JitSpans {
+    uint64_t home[NR_SPANS]; /* a page of the region that it is for; 0: none so far */
+    unsigned next;
+    RoamCount count[64];
+    uint64_t since; /* host TSC */
+} JitSpans;
+
 struct JitCheck;
 
 typedef struct JitCpu {
@@ -106,6 +115,7 @@ typedef struct JitCpu {
     uint8_t bounce[64] __attribute__((aligned(64))); /* as guest operands may be */
     RoamCount roam_count[64];
     uint64_t roam_since; /* host TSC */
+    JitSpans spans[2]; /* for reads, for writes */
     uint64_t entries, lookups, execs, interp_blocks;
     uint64_t slow_fills, slow_tracked, slow_io, share_lost; /* for info jit */
     uint32_t exec_of[NR_OPS];
@@ -119,6 +129,8 @@ uint64_t jit_segment(CpuState *cpu, uint64_t offset, uint32_t desc);
 uint64_t jit_share_slow(CpuState *cpu, uint64_t lin, uint32_t desc); /* 1: try again; 0: leave */
 /* pc: in the block's code, executable. roam.c */
 void jit_sample(CpuState *cpu, uint64_t lin, uint32_t desc, const void *pc);
+/* An operand was not in its span. desc: its span for a slot. span.c */
+void jit_span(CpuState *cpu, uint64_t lin, uint32_t desc, const void *pc);
 void jit_share_lost(CpuState *cpu, uint32_t desc, Tb *tb);
 void jit_raise_gp(CpuState *cpu, uint32_t desc) __attribute__((noreturn));
 uint64_t jit_exec(CpuState *cpu, const JitExec *x); /* 1: leave */

@@ -521,13 +521,14 @@ static bool jit_probe(Error **errp)
 static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
 {
     uint64_t threshold = c->threshold, tb_size = 0, every = 1;
-    bool one = false, table = true, share = true, perfmap = false;
+    bool one = false, table = true, share = true, span = true, perfmap = false;
     if (!dict_get_u64(opts, "threshold", &threshold, errp) ||
         !dict_get_size(opts, "tb-size", MiB, &tb_size, errp) ||
         !dict_get_bool(opts, "one-insn-per-tb", &one, errp) ||
         !dict_get_u64(opts, "check-every", &every, errp) ||
         !dict_get_bool(opts, "table", &table, errp) ||
         !dict_get_bool(opts, "share", &share, errp) ||
+        !dict_get_bool(opts, "span", &span, errp) ||
         !dict_get_bool(opts, "perfmap", &perfmap, errp)) {
         return false;
     }
@@ -565,12 +566,12 @@ static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
     const char *unknown = dict_unused(opts);
     if (unknown) {
         static const char *const words[] = { "threshold", "tb-size", "one-insn-per-tb", "table",
-                                             "share", "roam", "thread", "check",
+                                             "share", "roam", "span", "thread", "check",
                                              "check-every", "perfmap", NULL };
         const char *near = suggest(unknown, words);
         return near ? error_set(errp, "unknown option '%s', did you mean %s?", unknown, near)
                     : error_set(errp, "unknown option '%s'; there are threshold, tb-size, "
-                                "one-insn-per-tb, table, share, roam, thread, check, "
+                                "one-insn-per-tb, table, share, roam, span, thread, check, "
                                 "check-every and perfmap", unknown);
     }
     c->threshold = (unsigned)threshold;
@@ -578,6 +579,7 @@ static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
     c->max_insns = one ? 1 : c->max_insns;
     c->table = table;
     c->share = share;
+    c->span = span;
     c->perfmap = perfmap;
     return true;
 }

@@ -194,6 +194,44 @@ static void check_slot(Translator *t, bool simple, const Rm *ea, unsigned slot, 
     c->after = e->p;
 }
 
+/* The same for one that looks into a span of pages first. */
+static void check_span(Translator *t, int span, bool simple, const Rm *ea, uint32_t desc,
+                       unsigned size, uint32_t need, BodyFn *body)
+{
+    Emit *e = t->e;
+    const bool write = desc & MEM_WRITE;
+    uint8_t *again = e->p;
+    Rm mem = rm_mem(S0, 0);
+    Cold *c;
+    if (simple) {
+        emit_lea(e, S1, *ea);
+        c = new_cold(t, COLD_SPAN, span_compare(t, write, span, size));
+        emit_load(e, S0, span_addend(write, span));
+        mem = *ea;
+        mem.index = S0;
+        mem.scale = 0;
+    } else {
+        roam_address(t, 0);
+        emit_mov(e, S1, S0);
+        c = new_cold(t, COLD_SPAN, span_compare(t, write, span, size));
+        emit_alu(e, EM_W, A_ADD, S0, span_addend(write, span));
+    }
+    t->way[t->i] |= WAY_ROAMS;
+    c->next = share_is_open(t, NULL) ? COLD_MEM_OPEN : COLD_MEM;
+    c->again = again;
+    c->join = e->p;
+    c->desc = desc;
+    c->span = span;
+    c->has_address = simple;
+    c->body = body;
+    c->restore = need;
+    if (need) {
+        emit_flags_restore(t, need);
+    }
+    body(t, &mem);
+    c->after = e->p;
+}
+
 /* The same for an operand that roams. */
 static void check_tlb(Translator *t, bool simple, const Rm *ea, unsigned slot, uint32_t desc,
                       unsigned size, uint32_t need, BodyFn *body)
@@ -267,17 +305,33 @@ static void emit_body(Translator *t, Rm ea, const Share *s, BodyFn *body)
     t->in_s0 = body == recode_body ? s : NULL;
 }
 
-/* The check that the range of s is in one page; returns the jump for "it is not, or not known". */
-static uint8_t *check_range(Translator *t, const Share *s, const Rm *ea)
+/* Its addend, out of the Tlb, to S0; returns the jump for "it is not there". */
+static uint8_t *roam_range(Translator *t, bool write, unsigned base, int32_t lo, int32_t hi)
+{
+    emit_lea(t->e, S0, rm_mem(base, lo));
+    roam_index(t);
+    emit_lea(t->e, S0, rm_mem(base, hi - 1));
+    uint8_t *cold = roam_compare(t, write, -PAGE_SIZE);
+    emit_load(t->e, S0, rm_mem(S1, offsetof(TlbEntry, addend)));
+    return cold;
+}
+
+/* The check that the range of s is in one page, or span; returns the jump for "it is not, or not
+ * known". *join: for a span, where the addend is in S0. */
+static uint8_t *check_range(Translator *t, const Share *s, const Rm *ea, uint8_t **join)
 {
     Emit *e = t->e;
     if (s->roams) {
         t->way[t->i] |= WAY_ROAMS;
-        emit_lea(e, S0, rm_mem(ea->base, (int32_t)s->lo));
-        roam_index(t);
-        emit_lea(e, S0, rm_mem(ea->base, (int32_t)s->hi - 1));
-        uint8_t *cold = roam_compare(t, s->write, -PAGE_SIZE);
-        emit_load(e, S0, rm_mem(S1, offsetof(TlbEntry, addend)));
+        uint8_t *cold;
+        if (s->span >= 0) {
+            emit_lea(e, S1, rm_mem(ea->base, (int32_t)s->lo));
+            cold = span_compare(t, s->write, s->span, (unsigned)(s->hi - s->lo));
+            emit_load(e, S0, span_addend(s->write, s->span));
+        } else {
+            cold = roam_range(t, s->write, ea->base, (int32_t)s->lo, (int32_t)s->hi);
+        }
+        *join = e->p;
         emit_store(e, rm_gs(addend_of(t, s)), S0);
         return cold;
     }
@@ -296,7 +350,12 @@ static void begin_share(Translator *t, const Share *s, const Rm *ea, uint32_t de
         roam_count(t, ROAM_HIT);
     }
     uint8_t *again = t->e->p;
-    Cold *c = new_cold(t, COLD_SHARE, check_range(t, s, ea));
+    uint8_t *join = NULL;
+    uint8_t *from = check_range(t, s, ea, &join);
+    Cold *c = new_cold(t, s->span >= 0 ? COLD_SPAN : COLD_SHARE, from);
+    c->next = COLD_SHARE;
+    c->join = join;
+    c->span = s->span;
     c->trial = trial;
     c->again = again;
     c->desc = desc;
@@ -340,6 +399,11 @@ void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, Bo
     }
     if (simple && !aligned && (s = share_begin(t, slot, write)) != NULL) {
         begin_share(t, s, &ea, desc, need, body);
+        return;
+    }
+    int span = roams(t, write) && !aligned && size <= 8 ? span_of(t, write) : -1;
+    if (span >= 0) {
+        check_span(t, span, simple, &ea, desc, size, need, body);
         return;
     }
     if (roams(t, write)) {
@@ -424,6 +488,53 @@ void gen_cold_share(Translator *t, Cold *c)
     emit_mov_imm32(e, S1, c->desc);
     emit_mov_imm64(e, S0, (uintptr_t)t->tb);
     emit_jmp_to(e, t->j->stubs.share_lost);
+}
+
+/* Not in the span: the Tlb is asked, and C at times, what to have in the span. */
+void gen_cold_span(Translator *t, Cold *c)
+{
+    Emit *e = t->e;
+    Cold was = *c; /* new_cold */
+    const bool write = c->desc & MEM_WRITE, share = c->next == COLD_SHARE;
+    const unsigned size = (c->desc >> MEM_SIZE_SHIFT & 31) + 1;
+    emit_link_here(e, c->from);
+    emit_alu_imm(e, EM_W, A_SUB, rm_gs(OFF_WORD(JW_SPAN)), 1);
+    uint8_t *sample = emit_jcc(e, CC_S);
+    uint8_t *again = e->p, *miss;
+    if (share) {
+        miss = roam_range(t, write, c->address.base, c->lo, c->hi);
+    } else {
+        roam_address(t, 0);
+        roam_index(t);
+        roam_address(t, (int32_t)size - 1);
+        miss = roam_compare(t, write, -PAGE_SIZE);
+        emit_load(e, S0, rm_mem(S1, offsetof(TlbEntry, addend)));
+        if (!c->has_address) {
+            emit_mov(e, S1, S0);
+            roam_address(t, 0);
+            emit_alu(e, EM_W, A_ADD, S0, rm_reg(S1));
+        }
+    }
+    emit_jmp_to(e, c->join);
+    emit_link_here(e, sample);
+    if (share) {
+        emit_lea(e, S0, rm_mem(c->address.base, c->lo));
+    } else {
+        roam_address(t, 0);
+    }
+    emit_mov_imm32(e, S1, (c->desc & (MEM_WRITE | (PAGE_SIZE - 1))) |
+                              (uint32_t)c->span << MEM_SLOT_SHIFT);
+    emit_call_to(e, t->j->stubs.span);
+    emit_jmp_to(e, c->again);
+    Cold *next = new_cold(t, was.next, miss);
+    unsigned insn = was.insn;
+    *next = was;
+    next->kind = was.next;
+    next->insn = insn;
+    next->from = miss;
+    next->again = again;
+    next->roams = !share;
+    next->has_address = false;
 }
 
 /* Behind the block: the operand was not in its slot. */

@@ -23,6 +23,7 @@ typedef struct JitConfig {
     bool table;         /* look memory up in the translation caches; false: ask C each time */
     bool share;         /* one check for several memory operands */
     JitRoam roam;
+    bool span;          /* those look into spans of several pages before */
     bool chain;         /* blocks jump to each other */
     bool check;         /* each block runs in the interpreter first and must do the same */
     unsigned check_every; /* the same block only so often, once it has been right many times */
@@ -32,7 +33,7 @@ typedef struct JitConfig {
 #define JIT_CONFIG_DEFAULT                                                                         \
     {                                                                                              \
         .code_size = 64u << 20, .nr_cpus = 1, .threshold = 16, .max_insns = 64, .table = true,     \
-        .share = true, .roam = ROAM_AUTO, .chain = true                                            \
+        .share = true, .roam = ROAM_AUTO, .span = true, .chain = true                                            \
     }
 
 /* One for all vCPUs of a machine. NULL with *errp: the host gives no executable memory. */

@@ -15,9 +15,6 @@
  */
 #include "accel/jit/translate.h"
 
-/* Distance from the first byte to the one behind the last. */
-enum { MAX_SPAN = 512 };
-
 static const Operand *shareable_operand(const Insn *in)
 {
     if (in->adsize != 8 || in->seg >= SEG_FS || in->index != INSN_REG_NONE ||
@@ -141,7 +138,8 @@ const Share *share_begin(Translator *t, unsigned slot, bool write)
     if (!a->id || a->write != write) {
         return NULL;
     }
-    Share s = { .id = a->id, .write = write, .roams = roams(t, write), .slot = slot, .last = t->i, .lo = a->lo, .hi = a->hi };
+    Share s = { .id = a->id, .write = write, .roams = roams(t, write), .span = -1,
+                .slot = slot, .last = t->i, .lo = a->lo, .hi = a->hi };
     for (unsigned i = t->i + 1; i < t->nr_insns; i++) {
         const Access *b = &t->access[i];
         if (b->id != s.id) {
@@ -151,7 +149,7 @@ const Share *share_begin(Translator *t, unsigned slot, bool write)
             break;
         }
         int64_t lo = MIN(s.lo, b->lo), hi = MAX(s.hi, b->hi);
-        if (hi - lo > MAX_SPAN || lo != (int32_t)lo || hi != (int32_t)hi) {
+        if (hi - lo > SHARE_MAX_SPAN || lo != (int32_t)lo || hi != (int32_t)hi) {
             continue; /* has a check of its own */
         }
         s.lo = lo;
@@ -161,6 +159,7 @@ const Share *share_begin(Translator *t, unsigned slot, bool write)
     if (s.last == t->i) {
         return NULL;
     }
+    s.span = s.roams ? span_of(t, write) : -1;
     Share *place = NULL;
     for (unsigned n = 0; !place && n < t->nr_shares; n++) {
         place = t->share[n].last <= t->i ? &t->share[n] : NULL;

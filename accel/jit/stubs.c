@@ -445,6 +445,21 @@ static uint8_t *make_share(Emit *e, const JitStubs *s)
     return at;
 }
 
+static uint8_t *make_span(Emit *e, const JitStubs *s)
+{
+    uint8_t *at = start(e);
+    save_registers(e);
+    vectors_push(e, s->save_vectors);
+    emit_mov(e, RSI, R10);
+    emit_mov32(e, RDX, R11);
+    emit_load(e, RCX, rm_mem(RSP, 8)); /* who called */
+    call_with_cpu(e, jit_span);
+    vectors_pop(e, s->load_vectors);
+    load_clobbered(e);
+    ret(e);
+    return at;
+}
+
 static uint8_t *make_share_lost(Emit *e, const uint8_t *save, const uint8_t *saved)
 {
     uint8_t *at = start(e);
@@ -624,6 +639,7 @@ void jit_make_stubs(Jit *j)
     s->slow = make_slow(e, s, j);
     s->look = make_look(e, s);
     s->share = make_share(e, s);
+    s->span = make_span(e, s);
     s->share_lost = make_share_lost(e, save, saved);
     s->commit = make_commit(e, save, s->load_vectors, saved, j);
     s->segment = make_segment(e, save, s->load_vectors);

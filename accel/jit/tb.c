@@ -75,6 +75,7 @@ Jit *jit_new(const JitConfig *c, Error **errp)
     j->use_table = c->table;
     j->share = c->share;
     j->roaming = c->table ? c->roam : ROAM_OFF;
+    j->spans = c->span;
     j->chain = c->chain && !c->check;
     j->check = c->check;
     j->check_every = c->check_every;

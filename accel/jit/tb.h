@@ -121,6 +121,7 @@ typedef struct JitStubs {
     uint8_t *slow;         /* memory operand not at hand: r10 linear address, r11d MEM_ bits */
     uint8_t *look;         /* the same in the Tlb only: ZF = 0: it is not there */
     uint8_t *share;        /* the same, and asks C then */
+    uint8_t *span;         /* as slow, with a span for the slot: C looks at it; comes back */
     uint8_t *share_lost;   /* r10: Tb, r11d: MEM_ bits; leaves for the interpreter to execute it */
     uint8_t *commit;       /* after a store on slow's buffer; r11d: offset of the next instruction */
     uint8_t *segment;      /* r10 offset, r11d MEM_ bits, JW_SEG: checks, r10 linear */
@@ -157,6 +158,8 @@ struct Jit {
     uint8_t share_lost[4096]; /* share.c; atomic */
     uint64_t roam[ROAM_BITS / 64], roam_not[ROAM_BITS / 64]; /* roam.c; atomic */
     RoamTrial trial;
+    bool spans;
+    uint8_t span_site[1 << 14]; /* span.c; atomic */
     unsigned check_every;
     JitStats stats;
     PerfMap *perfmap;      /* NULL: nobody asked for it */

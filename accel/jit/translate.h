@@ -20,7 +20,7 @@ typedef struct Translator Translator;
  * usual path, and for the one on a buffer. May use S1, and S0 where mem does not. */
 typedef void BodyFn(Translator *t, const Rm *mem);
 
-typedef enum ColdKind { COLD_MEM, COLD_MEM_OPEN, COLD_SHARE, COLD_SEGMENT, COLD_EXEC,
+typedef enum ColdKind { COLD_MEM, COLD_MEM_OPEN, COLD_SHARE, COLD_SPAN, COLD_SEGMENT, COLD_EXEC,
                         COLD_EXEC_END, COLD_LEAVE_INTERP,
                         COLD_VECTORS, COLD_FPU,
                         COLD_TAKEN,
@@ -46,6 +46,9 @@ typedef struct Cold {
     unsigned seg, count;
     int32_t lo, hi;       /* COLD_SHARE: the range from the base */
     bool reload;          /* COLD_MISS: the address is in the entry only */
+    ColdKind next;        /* COLD_SPAN: what it is when the Tlb has not got it either */
+    uint8_t *join;        /* COLD_SPAN: where it goes on with the addend in S0, or host address */
+    int span;             /* COLD_SPAN */
     bool open;            /* another check is in force */
     bool trial;           /* its misses are counted: roam_on_trial */
     bool roams;           /* the address is to be computed into S0 anew: roam_address */
@@ -68,6 +71,7 @@ typedef struct Access {
 typedef struct Share {
     uint16_t id;
     bool write, roams;    /* roams: the addend is in JW_SHARE + its index */
+    int span;             /* of one that roams; -1: none */
     unsigned slot, last;
     int64_t lo, hi;
 } Share;
@@ -182,6 +186,15 @@ void roam_index(Translator *t);
 /* Is S0, without the bits that mask lacks, the page that S1 points to? Returns the jump for no. */
 uint8_t *roam_compare(Translator *t, bool write, int32_t mask);
 
+/* ---- span.c: several pages with one check ---- */
+
+/* The span that the roaming operand in hand looks into; -1: none. */
+int span_of(const Translator *t, bool write);
+/* Are so many bytes (SHARE_MAX_SPAN at most) from the address in S1 within it? Returns the jump for
+ * no. S1 is lost. */
+uint8_t *span_compare(Translator *t, bool write, int n, unsigned bytes);
+Rm span_addend(bool write, int n);
+
 /* ---- translate.c ---- */
 
 Cold *new_cold(Translator *t, ColdKind kind, uint8_t *from);
@@ -215,6 +228,7 @@ void gen_access_stack(Translator *t, unsigned base, int32_t disp, unsigned size,
 void gen_cold_access(Translator *t, Cold *c);
 void gen_cold_open(Translator *t, Cold *c);
 void gen_cold_share(Translator *t, Cold *c);
+void gen_cold_span(Translator *t, Cold *c);
 /* The check that [r9 + disp, + size) is in the stack's slot; afterwards S0 is what to add to r9.
  * Returns the jump for "it is not". */
 uint8_t *gen_stack_check(Translator *t, int32_t disp, unsigned size, bool write);
