@@ -24,6 +24,17 @@ void bus_init(Bus *bus, BusKind kind, const char *name, Device *parent, struct M
     object_add(parent ? &parent->obj : &m->obj, name, &bus->obj);
 }
 
+void buses_remove_within(struct Machine *m, const void *lo, const void *hi)
+{
+    list_for_each_safe(pos, &m->buses) {
+        Bus *bus = container_of(pos, Bus, node);
+        if ((const void *)bus >= lo && (const void *)bus < hi) {
+            list_remove(&bus->node);
+            object_remove(&bus->obj);
+        }
+    }
+}
+
 static Bus *by_name(struct Machine *m, const char *name)
 {
     list_for_each(pos, &m->buses) {

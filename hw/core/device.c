@@ -180,6 +180,7 @@ static void forget_embedded(Device *dev)
     memory_commit();
     timers_cancel_within(lo, hi);
     bhs_cancel_within(lo, hi);
+    buses_remove_within(dev->machine, lo, hi);
 }
 
 static void free_device(Device *dev)

@@ -123,6 +123,8 @@ void device_init_irq_in(Device *dev, IrqLine *lines, unsigned nr, IrqFn *fn, voi
 void device_init_irq_out(Device *dev, Irq *irqs, unsigned nr);
 
 void bus_init(Bus *bus, BusKind kind, const char *name, Device *parent, struct Machine *m);
+/* Forgets the buses that lie in [lo, hi), whose devices are gone. */
+void buses_remove_within(struct Machine *m, const void *lo, const void *hi);
 /* "pci.0", a path, or the first bus of that kind with room; NULL with *errp. */
 Bus *bus_find(struct Machine *m, BusKind kind, const char *name, const Device *dev, Error **errp);
 const char *bus_kind_name(BusKind kind); /* "PCI", "ISA", ... */

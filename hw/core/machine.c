@@ -125,6 +125,7 @@ void machine_fini(Machine *m)
         device_unrealize(container_of(m->devices.prev, Device, machine_node));
     }
     memory_commit();
+    object_free_containers(&m->obj);
     object_remove(&m->obj);
     address_space_fini(&m->memory);
     address_space_fini(&m->io);

@@ -5,16 +5,18 @@
 
 #include "util/alloc.h"
 
-/* Containers of nobody's: made by object_container, freed never. */
+/* Containers of nobody's: made by object_container. */
 typedef struct Container {
     Object obj;
 } Container;
+
+static const char container[] = "container";
 
 Object *object_root(void)
 {
     static Object root; /* the one name space of the process, not a machine's state */
     if (!root.name) {
-        object_init(&root, "container");
+        object_init(&root, container);
         root.name = xstrdup("");
     }
     return &root;
@@ -78,10 +80,22 @@ Object *object_container(Object *parent, const char *name)
     if (!o) {
         Container *c = xcalloc(1, sizeof(*c));
         o = &c->obj;
-        object_init(o, "container");
+        object_init(o, container);
         object_add(parent, name, o);
     }
     return o;
+}
+
+void object_free_containers(Object *parent)
+{
+    list_for_each_safe(pos, &parent->children) {
+        Object *o = container_of(pos, Object, sibling);
+        if (o->type == container) {
+            object_free_containers(o);
+            object_remove(o);
+            free(container_of(o, Container, obj));
+        }
+    }
 }
 
 /* ---- paths ---- */

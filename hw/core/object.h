@@ -22,8 +22,10 @@ void object_init(Object *o, const char *type);
 /* name is copied. A name that ends in "[*]" takes the first free number. */
 void object_add(Object *parent, const char *name, Object *child);
 void object_remove(Object *child);
-/* A plain container child, made if absent; freed never. */
+/* A plain container child, made if absent. */
 Object *object_container(Object *parent, const char *name);
+/* Those below parent that object_container made, with all of theirs. Nobody else's object is left in them. */
+void object_free_containers(Object *parent);
 /* A full path, or the last components of one if exactly one object fits. NULL if none, or if
  * several fit (*ambiguous set when not NULL). */
 Object *object_resolve(const char *path, bool *ambiguous);

@@ -316,6 +316,7 @@ static int teardown(void **state)
     machine_fini(&box->m);
     net_close();
     set_running(false);
+    ram_block_free(box->m.ram);
     free(box);
     return 0;
 }
@@ -725,10 +726,10 @@ static void send_number(uint16_t number)
 static const char *open_tap(void)
 {
     Error *err = NULL;
-    Dict *d = dict_new();
     if (access("/dev/vhost-net", R_OK | W_OK) || unshare(CLONE_NEWNET)) {
         return "no /dev/vhost-net, or no rights to use it";
     }
+    Dict *d = dict_new();
     dict_set(d, "type", "tap");
     dict_set(d, "id", "n0");
     dict_set(d, "ifname", "vt0");
