@@ -268,6 +268,7 @@ static uint8_t read_flags(Rtc *s)
     update_flags(s);
     uint8_t val = s->cmos[REG_C] | (irq_pending(s) ? C_IRQF : 0);
     s->cmos[REG_C] = 0;
+    irq_set(&s->irq, false); /* a tick since update_flags() is an edge of its own */
     rtc_changed(s);
     return val;
 }
