@@ -152,6 +152,17 @@ def test_back_pressure():
             a.queue[TX].wait()
 
 
+def test_too_long_in_pieces():
+    """A frame that is too long is lost, not cut, however many pieces it has."""
+    vm, a, b = pair(options=",tx_queue_size=1024")
+    with vm:
+        post(b, 70000)
+        a.queue[TX].request([b"\0" * 12, frame(size=300)] + [bytes(300)] * 300, [])
+        check("lost", True, nothing(b))
+        send(a, frame())
+        check("the next one", frame(), receive(b)[1])
+
+
 def tcp_frame(size):
     ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 40 + size, 1, 0, 64, 6, 0, b"\x0a\0\0\1", b"\x0a\0\0\2")
     ip = ip[:10] + struct.pack(">H", csum(ip)) + ip[12:]
