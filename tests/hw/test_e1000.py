@@ -427,6 +427,15 @@ def test_reset_loses_frames():
         check("of after the reset", frame(seed=2), b.got()[0])
 
 
+def test_stopped_machine():
+    """Its registers and memory stay as they are: it may just be saved."""
+    with QTest("-M", "pc", "-m", "16", "-S", "-device", "e1000,addr=4", accel="interp") as vm:
+        nic = Nic(vm, 4 << 3, 0xfe000000, 0x100000).start()
+        nic.send(frame())
+        time.sleep(.05)
+        check("not sent", (0, 0), (nic.read(TDH), vm.readb(nic.tx + 12)))
+
+
 def test_interrupts():
     vm, a, b = pair()
     with vm:
