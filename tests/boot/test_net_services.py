@@ -179,7 +179,7 @@ def test_virtio():
 def test_tshark():
     """A second opinion of the files the two have left."""
     if not shutil.which("tshark"):
-        skip("no tshark: install it")
+        skip("no tshark: install tshark")
     if not os.listdir(DUMPS.name):
         skip("nothing to read: run it with test_e1000 and test_virtio")
     for name in os.listdir(DUMPS.name):

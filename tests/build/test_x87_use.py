@@ -35,7 +35,7 @@ def uses(path):
 def test_nobody_else():
     found = sorted(objects())
     if not shutil.which("objdump") or os.uname().machine != "x86_64":
-        raise Skip("wants objdump and x86-64 objects")
+        raise Skip("no objdump (install binutils), or objects that are not x86-64")
     check("cpu/x87.o is among the objects", True, "cpu/x87.o" in found)
     check("it is seen to use the x87", True, uses("cpu/x87.o"))
     check("objects that use it besides", [], [o for o in found if o not in MAY and uses(o)])

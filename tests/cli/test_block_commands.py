@@ -144,7 +144,7 @@ def qemu(*cmd):
 def test_commit_to_backing_file():
     """qemu-img and qemu-io make the images and judge them."""
     if not shutil.which("qemu-io") or not shutil.which("qemu-img"):
-        raise Skip("qemu-io or qemu-img is not installed")
+        raise Skip("no qemu-io or qemu-img: install qemu-utils")
     base, top = os.path.join(DIR.name, "base.qcow2"), os.path.join(DIR.name, "top.qcow2")
     for options in ("", "lazy_refcounts=on,"):
         qemu("qemu-img", "create", "-q", "-f", "qcow2", "-o", options + "cluster_size=4k", base, "4M")
@@ -165,7 +165,7 @@ def test_commit_to_backing_file():
 
 def test_copy_on_read():
     if not shutil.which("qemu-io") or not shutil.which("qemu-img"):
-        raise Skip("qemu-io or qemu-img is not installed")
+        raise Skip("no qemu-io or qemu-img: install qemu-utils")
     base, top = os.path.join(DIR.name, "cbase.raw"), os.path.join(DIR.name, "ctop.qcow2")
     with open(base, "wb") as f:
         f.write(b"\x11" * (200 << 10) + bytes((1 << 20) - (200 << 10)))

@@ -112,7 +112,7 @@ def qemu_io(path, *args):
 def test_locks_are_qemus():
     """QEMU's own tools and Vireo keep each other out."""
     if not shutil.which("qemu-io"):
-        raise Skip("qemu-io is not installed")
+        raise Skip("no qemu-io: install qemu-utils")
     path = image("c.img")
     reader = "readonly=on,format=raw,file=" + path
     with QTest("-M", "pc", "-hda", path):

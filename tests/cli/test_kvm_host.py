@@ -56,7 +56,7 @@ def need_namespaces():
     if os.getuid():
         skip("needs root, to hide /dev/kvm")
     if not shutil.which("unshare") or not shutil.which("setpriv"):
-        skip("needs unshare and setpriv")
+        skip("no unshare or setpriv: install util-linux")
     try:
         status, text = run("mknod kvm c 10 232 && rm kvm; cd /", "-accel", "jit")
     except (Failure, OSError) as e:

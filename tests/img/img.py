@@ -81,7 +81,7 @@ def need_qcow2():
 
 def need_qemu(tool="qemu-img"):
     if not shutil.which(tool):
-        raise Skip("%s is not installed (package qemu-utils)" % tool)
+        raise Skip("no %s: install qemu-utils" % tool)
 
 
 def qemu_img(*words, status=0):

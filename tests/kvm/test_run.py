@@ -122,7 +122,7 @@ def test_sequence():
 def test_one_vm():
     """An order makes one VM, that of the machine, as strace shows."""
     if not shutil.which("strace"):
-        skip("no strace: install it")
+        skip("no strace: install strace")
     log = os.path.join(DIR.name, "strace.log")
     with Vm("frame", bits=32, wrapper=["strace", "-D", "-f", "-e", "trace=ioctl", "-o", log]) as vm:
         vm.wait(lambda: "painting" in vm.said(), "start")
