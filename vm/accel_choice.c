@@ -26,6 +26,7 @@ typedef struct AccelOptions {
 
 static AccelOption *add_names(AccelOptions *all, const char *names, Dict *opts)
 {
+    assert(names);
     all->list = xrealloc(all->list, (all->nr + 1) * sizeof(*all->list));
     AccelOption *o = &all->list[all->nr++];
     *o = (AccelOption){ .names = xstrdup(names), .opts = opts };

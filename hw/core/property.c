@@ -188,6 +188,7 @@ static bool set_text(struct Device *dev, const Property *p, const char *text, Er
 static bool no_such_property(const struct Device *dev, const char *name, Error **errp)
 {
     size_t nr = 0;
+    assert(dev->type);
     for (const DeviceType *t = dev->type; t; t = t->parent) {
         for (const Property *p = t->props; p && p->name; p++) {
             nr++;

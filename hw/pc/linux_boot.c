@@ -179,6 +179,7 @@ bool linux_plan(const KernelRequest *req, KernelPlan *plan, Error **errp)
     uint8_t *h = plan->setup.data;
     h[HDR_TYPE_OF_LOADER] = LOADER_UNREGISTERED;
     if (l.version >= 0x201) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): parse() saw that all is there */
         h[HDR_LOADFLAGS] |= CAN_USE_HEAP;
         put_le16(h + HDR_HEAP_END_PTR, l.cmdline_addr - l.real_addr - 0x200);
     }

@@ -5,11 +5,10 @@
  *   CPUs - LAPICs - IOAPIC        00:00.0 440FX   00:01.0 PIIX3 (ISA)   00:01.1 IDE
  *            \ 8259s                00:01.3 power management   00:02.0 VGA
  *   ISA: 8254, RTC, 8237s, 8042, port 92, speaker, floppy, serial and parallel ports, fw_cfg
- *
- * A part whose type is not in this build is left out.
  */
 #include "hw/pc/pc.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,24 +32,21 @@ enum { DEVFN_PIIX3 = 1 << 3, DEVFN_IDE = 1 << 3 | 1, DEVFN_PM = 1 << 3 | 3, DEVF
 
 DECLARE_DEVICE_TYPE(pc_a20);
 
-/* A device of the board; *out is NULL if its type is not in this build. */
+/* A device of the board. */
 static bool make(PcMachine *pc, const char *type, Bus *bus, const char *name, Device **out,
                  Error **errp)
 {
     const DeviceType *t = device_type_find(type);
-    *out = t ? device_new(pc->machine, t) : NULL;
-    return !t || device_realize(*out, bus, NULL, name, errp) ||
-           error_prefix(errp, "%s: ", type);
+    assert(t); /* every build has them all */
+    *out = device_new(pc->machine, t);
+    return device_realize(*out, bus, NULL, name, errp) || error_prefix(errp, "%s: ", type);
 }
 
 static bool make_pci(PcMachine *pc, const char *type, int devfn, const char *name, Device **out,
                      Error **errp)
 {
     const DeviceType *t = device_type_find(type);
-    *out = NULL;
-    if (!t) {
-        return true;
-    }
+    assert(t);
     *out = device_new(pc->machine, t);
     device_setf(*out, "addr", "%x.%x", devfn >> 3, devfn & 7);
     return device_realize(*out, &pc->pci->bus, NULL, name, errp) ||
@@ -152,7 +148,7 @@ static bool init_pic(PcMachine *pc, bool has_apic, Error **errp)
     }
     pc->gsi.pic = pc->pic;
     pc->gsi.ioapic = pc->ioapic;
-    if (!pc->pic || !m->nr_cpus) {
+    if (!m->nr_cpus) {
         return true;
     }
     if (!has_apic) {
