@@ -15,6 +15,9 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "block/chain.h"
 #include "util/alloc.h"
@@ -41,6 +44,7 @@ typedef struct Run {
     uint64_t next, known_to; /* known_to: the end of what kind is said of */
     Kind kind;
     uint64_t number, turn, done;
+    uint64_t begin_ns, paced; /* bytes that the limit of the rate was asked for */
     bool failed;
     Error *error;
 } Run;
@@ -126,6 +130,17 @@ static void fail(Run *r, int error, const char *what, const char *name, uint64_t
     pthread_mutex_unlock(&r->mutex);
 }
 
+/* After a failure or Ctrl-C; mutex held. */
+static bool stopped(Run *r)
+{
+    if (!r->failed && img_interrupted()) {
+        r->failed = true;
+        error_set(&r->error, "interrupted; '%s' is not complete", r->c->target->filename);
+        wake_all(r);
+    }
+    return r->failed;
+}
+
 /* What lies at r->next, as far as that is known; mutex held. */
 static int look(Run *r)
 {
@@ -165,10 +180,7 @@ static bool take(Run *r, Part *p)
     bool found = false;
     pthread_mutex_lock(&r->mutex);
     while (!r->failed && r->next < c->size && !found && !error) {
-        if (img_interrupted()) {
-            r->failed = true;
-            error_set(&r->error, "interrupted; '%s' is not complete", c->target->filename);
-            wake_all(r);
+        if (stopped(r)) {
             break;
         }
         error = r->next < r->known_to ? 0 : look(r);
@@ -219,6 +231,78 @@ static void part_done(Run *r, const Part *p)
         pthread_cond_signal(&r->turn_came[r->turn % MAX_COPIERS]);
     }
     pthread_mutex_unlock(&r->mutex);
+}
+
+/* ---- the limit of the rate ---- */
+
+static uint64_t now_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static bool is_over(Run *r)
+{
+    pthread_mutex_lock(&r->mutex);
+    bool over = stopped(r);
+    pthread_mutex_unlock(&r->mutex);
+    return over;
+}
+
+/* Waits until the bytes before these have had their time; short naps, for Ctrl-C. False: stop. */
+static bool pace(Run *r, uint64_t len)
+{
+    enum { NAP_NS = 50 * 1000 * 1000 };
+    if (!r->c->rate) {
+        return true;
+    }
+    pthread_mutex_lock(&r->mutex);
+    double wait = (double)r->paced / (double)r->c->rate * 1e9;
+    r->paced += len;
+    pthread_mutex_unlock(&r->mutex);
+    for (double gone; (gone = (double)(now_ns() - r->begin_ns)) < wait;) {
+        struct timespec nap = { .tv_nsec = (long)MIN(wait - gone, (double)NAP_NS) };
+        if (is_over(r)) {
+            return false;
+        }
+        nanosleep(&nap, NULL);
+    }
+    return true;
+}
+
+/* ---- copying by the host ---- */
+
+/* The file that a raw image's bytes are in, from *offset on; -1: it is not as simple as that. */
+static int raw_fd(BlockNode *n, uint64_t *offset)
+{
+    unsigned align;
+    bool raw = n && !strcmp(n->driver->name, "raw") && n->driver->ring_fd;
+    return raw ? n->driver->ring_fd(n, offset, &align) : -1;
+}
+
+/* False: not, or not all of it, so that it is to be read and written. What was copied is the same. */
+static bool offload(const Run *r, const Part *p)
+{
+    const Copy *c = r->c;
+    uint64_t from = p->offset + c->skip, at = 0, to = 0;
+    BlockNode *n = c->offload && !c->behind ? source_at(c, &from) : NULL;
+    int in = raw_fd(n, &at), out = raw_fd(c->target, &to);
+    if (in < 0 || out < 0 || p->len > n->size - from) {
+        return false;
+    }
+    off_t source = (off_t)(from + at), target = (off_t)(p->offset + to);
+    for (uint64_t left = p->len; left;) {
+        ssize_t done = copy_file_range(in, &source, out, &target, left, 0);
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done <= 0) {
+            return false;
+        }
+        left -= (uint64_t)done;
+    }
+    return true;
 }
 
 /* ---- writing ---- */
@@ -304,6 +388,14 @@ static bool copy_part(Run *r, const Part *p, const Buffers *b)
         }
         return !error;
     }
+    if (p->kind == KIND_DATA) {
+        if (!pace(r, p->len)) {
+            return false;
+        }
+        if (offload(r, p)) {
+            return wait_for_turn(r, p);
+        }
+    }
     if (p->kind == KIND_ZERO) {
         memset(b->bytes, 0, p->len);
     } else if ((error = read_sources(c, p->offset, b->bytes, p->len, &at)) != 0) {
@@ -385,6 +477,7 @@ bool copy_run(Copy *c, Error **errp)
     r.align = MAX(r.align, r.granule);
     /* Compressing is what takes long: smaller parts keep all workers busy to the end. */
     r.chunk = ROUND_UP((uint64_t)(c->compress ? CHUNK / 4 : CHUNK), r.align);
+    r.begin_ns = now_ns();
     c->progress->total = c->size;
     img_progress(c->progress, 0);
     run_workers(&r, c->workers);

@@ -19,6 +19,8 @@ typedef struct Copy {
     bool ordered;    /* the target gets its parts one after the other */
     bool salvage;    /* what cannot be read is zeroes */
     uint64_t sparse; /* so many zeroes in a row are not written; 0: all bytes are */
+    bool offload;    /* let the host's file system copy, where both are raw files */
+    uint64_t rate;   /* bytes of data a second; 0: as fast as it goes */
     unsigned workers;
     ImgProgress *progress;
     uint64_t unreadable; /* result of salvage: bytes */

@@ -29,8 +29,8 @@ static const ImgOption options[] = {
     { 'U', "force-share", NULL, "although another program may be writing to a source" },
     { OPT_IMAGE_OPTS, "image-opts", NULL, "sources are driver=...,file.filename=..." },
     { OPT_TARGET_IMAGE_OPTS, "target-image-opts", NULL, "so is the target (with -n)" },
-    { 'C', NULL, NULL, NULL },
-    { 'r', NULL, "RATE", NULL },
+    { 'C', NULL, NULL, "let the host's file system copy between raw files" },
+    { 'r', NULL, "RATE", "at most so many bytes of data a second" },
     { OPT_UNBUILT, "bitmaps", NULL, NULL },
     { OPT_UNBUILT, "skip-broken-bitmaps", NULL, NULL },
     IMG_OPTIONS_END,
@@ -38,7 +38,7 @@ static const ImgOption options[] = {
 
 typedef struct Convert {
     const char *format, *out_format, *backing, *backing_format, *snapshot, *filename;
-    bool no_create, out_of_order, target_opts;
+    bool no_create, out_of_order, target_opts, sparse_given;
     BlockFlags source_flags, target_flags;
     Dict *opts;
     Copy copy;
@@ -66,9 +66,14 @@ static bool set_option(Convert *v, int c, const char *value, Error **errp)
     case 'o': return img_add_options(&v->opts, value, errp);
     case 't': return img_parse_cache(value, &v->target_flags, &through, errp);
     case 'T': return img_parse_cache(value, &v->source_flags, &through, errp);
-    case 'C': return error_set(errp, "-C (copying inside the host's file system) is not built yet");
-    case 'r': return error_set(errp, "-r (a limit of the rate) is not built yet");
+    case 'C': v->copy.offload = true; break;
+    case 'r':
+        if (!img_parse_size("-r", value, &v->copy.rate, errp)) {
+            return false;
+        }
+        return v->copy.rate || error_set(errp, "-r 0: a rate is at least one byte a second");
     case 'S':
+        v->sparse_given = true;
         if (!img_parse_size("-S", value, &v->copy.sparse, errp)) {
             return false;
         }
@@ -100,6 +105,10 @@ static bool check_options(const Convert *v, Error **errp)
     }
     if (v->target_opts && !v->no_create) {
         return error_set(errp, "--target-image-opts goes with -n only");
+    }
+    if (v->copy.offload && (v->copy.compress || v->sparse_given)) {
+        return error_set(errp, "-C and %s exclude each other: the host copies bytes as they are",
+                         v->copy.compress ? "-c" : "-S");
     }
     if (v->backing && !v->backing_format) {
         return error_set(errp, "the backing file '%s' needs its format: give -F FMT", v->backing);

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 
-from img import (DIR, IMG, Failure, Skip, check, contents, fails, formats, has_format, img, img_json,
+from img import (DIR, IMG, TIMEOUT, Failure, Skip, check, contents, fails, formats, has_format, img, img_json,
                  main, need_qcow2, need_qemu, path, pattern_file, qemu_img, run, same_bytes)
 
 
@@ -140,6 +140,49 @@ def test_convert_progress():
     check("begins", "    (0.00/100%)\r", out[:16])
     check("ends", "    (100.00/100%)\r\n", out[-19:])
     check("quiet", "", img("convert", "-q", "-p", "-f", "raw", "-O", "raw", "pp.raw", "pp2.raw"))
+
+
+def test_convert_offloaded():
+    """-C: the same bytes and the same holes, whoever copies."""
+    pattern_file("off.raw", 3 << 20)
+    with open(path("off.raw"), "r+b") as f:
+        f.seek(8 << 20)
+        f.write(b"x" * 5000)
+        f.truncate(12 << 20)
+    for options in ((), ("-W",), ("-m", "1")):
+        img("convert", "-C", *options, "-f", "raw", "-O", "raw", "off.raw", "off2.raw")
+        check("copy", True, contents("off.raw") == contents("off2.raw"))
+        check("holes", True, os.stat(path("off2.raw")).st_blocks * 512 < 6 << 20)
+    img("convert", "-C", "-f", "raw", "-O", "raw", "off.raw", "off.raw", "off3.raw")
+    check("two", True, contents("off.raw") * 2 == contents("off3.raw"))
+    part = "driver=raw,offset=1M,size=2M,file.filename=off.raw"
+    img("convert", "-C", "--image-opts", "-O", "raw", part, "off4.raw")
+    check("part", True, contents("off.raw")[1 << 20:3 << 20] == contents("off4.raw"))
+    if has_format("qcow2"):
+        img("convert", "-C", "-f", "raw", "-O", "qcow2", "off.raw", "off.qcow2")
+        img("compare", "-f", "raw", "-F", "qcow2", "off.raw", "off.qcow2")
+    fails("convert", "-C", "-c", "-O", "qcow2", "off.raw", "x", wants=["-C and -c exclude"])
+    fails("convert", "-C", "-S", "4k", "off.raw", "x", wants=["-C and -S exclude"])
+
+
+def test_convert_with_a_rate():
+    """Not faster than it may be: all but the last part of 1 MiB have their time."""
+    with open(path("slow.raw"), "wb") as f:
+        f.write(os.urandom(4 << 20))
+    for options in ((), ("-W",), ("-C",)):
+        begin = time.monotonic()
+        img("convert", *options, "-r", "8M", "-f", "raw", "-O", "raw", "slow.raw", "slow2.raw")
+        check("waited", True, time.monotonic() - begin >= 0.37)
+        check("copy", True, contents("slow.raw") == contents("slow2.raw"))
+    fails("convert", "-r", "0", "slow.raw", "x", wants=["at least one byte"])
+    fails("convert", "-r", "fast", "slow.raw", "x", wants=["is no size"])
+    p = subprocess.Popen([IMG, "convert", "-r", "1k", "-O", "raw", path("slow.raw"), path("slow3.raw")],
+                         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while not os.path.exists(path("slow3.raw")) or not os.stat(path("slow3.raw")).st_blocks:
+        check("runs", None, p.poll())
+        time.sleep(0.01)
+    p.send_signal(signal.SIGINT)
+    check("interrupted", (1, True), (p.wait(TIMEOUT), b"interrupted" in p.stderr.read()))
 
 
 def test_convert_refuses():
