@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the guests with disks share: Debian's kernel with fio, images, sums.
 
-$STORAGE_ACCEL is the engine (jit).
+$STORAGE_ACCEL is the engine (jit); make check-jit-long takes the others, too.
 """
 import hashlib
 import os
@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 
 import netguest
+import engines
 import run
 from netguest import Failure, skip
 from qtest import check
@@ -22,7 +23,20 @@ FIO = ("fio --name=job --filename=%s --rw=%s --bsrange=4k-64k --offset=%d --size
 VERIFY = "--verify=crc32c --verify_fatal=1 "
 
 
+def lacks():
+    """Why the engine cannot run these here; None: it can. Vireo itself knows a KVM that is none."""
+    if ACCEL != "kvm":
+        return engines.lacks(netguest.VIREO, ACCEL)
+    done = subprocess.run([netguest.VIREO, "-S", "-m", "16", "-nodefaults", "-display", "none", "-monitor",
+                           "stdio"], input=b"quit\n", timeout=60 * netguest.SLOW, check=False,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    why = re.search(r"not kvm: (.*)", done.stderr.decode(errors="replace"))
+    return why and why.group(1)
+
+
 def media():
+    if lacks():
+        skip(lacks())
     problems = run.make_media(["storage"])
     if problems:
         skip(problems["storage"])
