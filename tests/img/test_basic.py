@@ -243,6 +243,36 @@ def test_messages():
     fails("-f", "raw", "info", wants=["before the command"])
 
 
+def commands():
+    return [line.split()[0] for line in img("--help").split("COMMAND --help")[1].splitlines()
+            if line.startswith("  ")]
+
+
+def test_wrong_use():
+    """Of each command: one line that names what is wrong, and the status of an error."""
+    img("create", "wrong.raw", "1M")
+    uses = [((), "expected:"), (("a", "b", "c", "d"), ""), (("-f",), "needs a value"), (("-Z", "wrong.raw"), "'-Z'"),
+            (("--nonsense", "wrong.raw"), "--nonsense"), (("--object", "x", "wrong.raw"), "not built"),
+            (("-f", "nofmt", "wrong.raw"), ""), (("gone.raw",), "")]
+    for name in commands():
+        for words, want in uses:
+            fails(name, *words, status=2 if name == "compare" else 1, wants=[want])
+    more = [("amend", "-o", "nonsense=1", "wrong.raw"), ("bench", "-c", "x", "wrong.raw"), ("bench", "-d", "0", "wrong.raw"),
+            ("bench", "--pattern=300", "-w", "wrong.raw"), ("check", "-r", "some", "wrong.raw"),
+            ("commit", "-t", "never", "wrong.raw"), ("commit", "-r", "1M", "wrong.raw"),
+            ("convert", "-m", "0", "wrong.raw", "x"), ("convert", "-o", "size", "wrong.raw", "x"),
+            ("create", "-f", "raw", "x", "1Q"), ("create", "-f", "raw", "x", "-1"), ("create", "-f", "raw", "x", "1e30"),
+            ("dd", "if=wrong.raw", "of=x", "bs=0"), ("dd", "if=wrong.raw", "of=x", "count=x"), ("dd", "if=wrong.raw"),
+            ("dd", "if=wrong.raw", "of=x", "what=1"), ("map", "--start-offset=x", "wrong.raw"),
+            ("measure", "--size", "x"), ("measure", "--size", "1M", "wrong.raw"), ("rebase", "-b", "x", "wrong.raw"),
+            ("resize", "-f", "raw", "wrong.raw", "+x"), ("resize", "-f", "raw", "wrong.raw", "1k"),
+            ("resize", "-f", "raw", "wrong.raw", "-5G"),
+            ("snapshot", "-a", "none", "wrong.raw"), ("snapshot", "-d", "none", "wrong.raw")]
+    for words in more:
+        fails(*words)
+    check("nothing was made", False, os.path.exists(path("x")))
+
+
 def test_image_opts():
     img("create", "i.raw", "1M")
     for opts in ("driver=raw,file.driver=file,file.filename=i.raw", "driver=raw,file.filename=i.raw",
