@@ -383,9 +383,10 @@ const char *drive_serial(const Drive *d)
     return d->serial;
 }
 
-/* What waits for cont was for this medium: 'cont' must not write it to the next one. */
-static void fail_kept(Drive *d)
+/* What waits for cont or for its turn was for the medium that is gone, not for the next one. */
+static void fail_waiting(Drive *d)
 {
+    drive_begin_held(d);
     while (!list_empty(&d->kept)) {
         BlkRequest *req = container_of(d->kept.next, BlkRequest, node);
         list_remove(&req->node);
@@ -398,7 +399,7 @@ static void remove_medium(Drive *d)
 {
     blk_quiesce(d);
     drop_node(d);
-    fail_kept(d);
+    fail_waiting(d);
     if (d->user && d->user->media_changed) {
         d->user->media_changed(d->user_opaque, false);
     }

@@ -47,6 +47,9 @@ struct Drive {
 /* drive_options.c: fills d as -drive's options say, but for the medium. */
 bool drive_configure(Drive *d, const Dict *opts, Error **errp) MUST_USE;
 
+/* request.c: what waits for blk_resume begins now, and fails where there is no medium. */
+void drive_begin_held(Drive *d);
+
 extern List block_drives; /* all of them, in order of creation; vm_lock */
 
 #endif

@@ -333,15 +333,19 @@ static void quiesce_one(Drive *d, void *opaque)
     }
 }
 
-static void resume_one(Drive *d, void *opaque)
+void drive_begin_held(Drive *d)
 {
-    if ((opaque && opaque != d) || --d->quiet) {
-        return;
-    }
     while (!list_empty(&d->held)) {
         Job *j = container_of(d->held.next, Job, queue);
         list_remove(&j->queue);
         begin_job(j);
+    }
+}
+
+static void resume_one(Drive *d, void *opaque)
+{
+    if ((!opaque || opaque == d) && !--d->quiet) {
+        drive_begin_held(d);
     }
 }
 

@@ -496,9 +496,13 @@ void atapi_command(IdeDevice *d)
     }
 }
 
-/* From the host's side: taking a disc out opens the tray, putting one in closes it. */
+/* From the host's side: taking a disc out opens the tray, putting one in closes it. A READ under
+ * way does not go on with the next disc: there is no such sector. */
 void atapi_set_media_present(IdeDevice *d, bool loaded)
 {
+    if (d->task == TASK_READ && d->phase != IDE_IDLE) {
+        d->sector = UINT32_MAX;
+    }
     d->attention = loaded;
     d->media_event = loaded ? EVENT_NEW_MEDIA : EVENT_REMOVED;
     d->tray_open = !loaded;

@@ -722,6 +722,27 @@ def test_media():
         os.unlink(other)
 
 
+def test_media_change_while_reading():
+    """The rest of a READ never comes from another disc."""
+    with cdrom(blocks=200, monitor=True) as ide:
+        other = image(200, 2048)
+        ide.read_packet([0])
+        ide.packet([0x28, 0, 0, 0, 0, 0, 0, 0, 200], 2048)
+        check("data", DRQ, ide.wait() & (DRQ | ERR))
+        ide.hmp("change cd %s" % other)
+        got = 0
+        while ide.wait() & DRQ:
+            ide.status()
+            ide.pio_in(2048)
+            got += 1
+        check("an error", ERR, ide.status() & (DRQ | ERR))
+        check("before the end", True, 0 < got < 200)
+        check("which", (3, 0x11, 0), ide.sense())
+        check("then the new disc", (6, 0x28, 0), (ide.read_packet([0]), ide.sense())[1])
+        check("its data", (pattern(40, 4), 0), ide.read_packet([0x28, 0, 0, 0, 0, 10, 0, 0, 1]))
+        os.unlink(other)
+
+
 def test_ide_drive():
     hd, cd = image(64), image(16, 2048)
     with Ide("-drive", "if=none,id=a,file=%s,format=raw" % hd, "-device",
