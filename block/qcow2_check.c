@@ -190,6 +190,26 @@ static void count_l1(Check *c, const Qcow2Table *l1, uint64_t offset, uint32_t n
     free(seen);
 }
 
+/* Does a snapshot's L1 table lie in the file? */
+static bool has_l1(const Qcow2 *s, const Qcow2Snapshot *sn)
+{
+    return !in_cluster(s, sn->l1_offset) && sn->l1_size <= MAX_L1_BYTES / 8 &&
+           sn->l1_offset <= s->file_end &&
+           (uint64_t)sn->l1_size * 8 <= s->file_end + s->cluster_size - sn->l1_offset;
+}
+
+/* False: the snapshots' L1 tables are more than there is room for, so they overlap: a small file
+ * could have ever so many to walk. */
+static bool tables_fit(const Qcow2 *s)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < s->nr_snapshots; i++) {
+        const Qcow2Snapshot *sn = &s->snapshots[i];
+        sum += has_l1(s, sn) ? clusters_for(s, (uint64_t)sn->l1_size * 8) : 0;
+    }
+    return sum <= clusters_for(s, s->file_end) + 16; /* the file's last cluster may be short */
+}
+
 static void count_snapshots(Check *c)
 {
     Qcow2 *s = c->s;
@@ -199,10 +219,7 @@ static void count_snapshots(Check *c)
     for (size_t i = 0; i < s->nr_snapshots && !c->error; i++) {
         const Qcow2Snapshot *sn = &s->snapshots[i];
         Qcow2Table l1;
-        bool bad = in_cluster(s, sn->l1_offset) || sn->l1_size > MAX_L1_BYTES / 8 ||
-                   sn->l1_offset > s->file_end ||
-                   (uint64_t)sn->l1_size * 8 > s->file_end + s->cluster_size - sn->l1_offset;
-        if (bad) {
+        if (!has_l1(s, sn)) {
             c->r->corruptions++;
             continue;
         }
@@ -637,6 +654,11 @@ bool qcow2_check(BlockNode *n, unsigned fix, BlockCheck *result, Error **errp)
     *result = (BlockCheck){ .total_clusters = clusters_for(s, n->size) };
     if (fix && n->readonly) {
         return error_set(errp, "'%s' is open read-only", n->filename);
+    }
+    if (!tables_fit(s)) {
+        return error_set(errp, "'%s' cannot be checked: its snapshots overlap; delete them one by one "
+                               "(vireo-img snapshot -d), or convert the image",
+                         n->filename);
     }
     pthread_mutex_lock(&s->lock);
     bool ok = init(&c, s, result, fix);
