@@ -231,25 +231,6 @@ static void drive_close(Drive *d)
     drive_free(d);
 }
 
-void drive_delete(Drive *d)
-{
-    if (!d->user) { /* nobody asks it anything new */
-        blk_drain(d);
-        drive_close(d);
-        return;
-    }
-    blk_quiesce(d);
-    int error = d->node ? block_flush(d->node) : 0;
-    if (error) {
-        warn_report("drive '%s': the last flush of '%s' failed: %s", d->id, d->node->filename,
-                    strerror(error));
-    }
-    drop_node(d);
-    d->deleted = true;
-    d->id[0] = 0; /* the id is free again */
-    blk_resume(d);
-}
-
 /* ---- what devices and the monitor ask ---- */
 
 Drive *drive_by_id(const char *id)
@@ -403,6 +384,25 @@ static void remove_medium(Drive *d)
     if (d->user && d->user->media_changed) {
         d->user->media_changed(d->user_opaque, false);
     }
+    blk_resume(d);
+}
+
+void drive_delete(Drive *d)
+{
+    if (!d->user) { /* nobody asks it anything new */
+        blk_drain(d);
+        drive_close(d);
+        return;
+    }
+    blk_quiesce(d);
+    int error = d->node ? block_flush(d->node) : 0;
+    if (error) {
+        warn_report("drive '%s': the last flush of '%s' failed: %s", d->id, d->node->filename,
+                    strerror(error));
+    }
+    remove_medium(d);
+    d->deleted = true;
+    d->id[0] = 0; /* the id is free again */
     blk_resume(d);
 }
 

@@ -466,6 +466,16 @@ def test_media_change():
             os.unlink(other)
 
 
+def test_drive_del():
+    with Fdc() as fdc:
+        fdc.seek(1)
+        check("a disk", 0, read_id(fdc)[0])
+        fdc.hmp("drive_del floppy0")
+        check("changed", 0x80, fdc.vm.inb(DIR))
+        check("no disk", [ABNORMAL, MA], read_id(fdc)[:2])
+        check("nor its data", [ABNORMAL, MA], fdc.read(1, 0, 1, 1)[1][:2])
+
+
 def cmos(fdc, index):
     fdc.vm.outb(0x70, index)
     return fdc.vm.inb(0x71)
