@@ -466,7 +466,8 @@ static bool tap_create(const char *id, const Dict *opts, Error **errp)
 
 static bool bridge_create(const char *id, const Dict *opts, Error **errp)
 {
-    TapOptions o = { .nr = 1, .vnet_hdr = true, .bridge = "br0", .helper = BRIDGE_HELPER };
+    TapOptions o = { .nr = 1, .vnet_hdr = true, .script = "no", .downscript = "no",
+                     .bridge = "br0", .helper = BRIDGE_HELPER };
     memset(o.fd, -1, sizeof(o.fd));
     memset(o.vhost_fd, -1, sizeof(o.vhost_fd));
     o.bridge = dict_has(opts, "br") ? dict_get(opts, "br") : o.bridge;
