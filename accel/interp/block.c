@@ -52,7 +52,7 @@ Block *block_of(const Interp *it, const Op *op)
 
 static unsigned gpa_hash(uint64_t gpa, uint64_t key)
 {
-    return (unsigned)(gpa ^ gpa >> 14 ^ key * 0x9e3779b1u) & (HASH_SIZE - 1);
+    return (unsigned)(gpa ^ gpa >> 16 ^ key * 0x9e3779b1u) & (HASH_SIZE - 1);
 }
 
 static Block *block_make(CpuState *cpu, uint64_t lin, const ItlbEntry *page, uint64_t key)

@@ -19,7 +19,6 @@ typedef struct Builder {
     uint64_t key;
     bool cs64, flat, single;
     Insn in;
-    Op ops[MAX_BLOCK_OPS];
     unsigned nr_ops;
     unsigned off;    /* of the instruction in hand */
     unsigned page_at; /* of the block's first byte in its page */
@@ -29,6 +28,7 @@ typedef struct Builder {
     OpFn *dead_fn;   /* its form without flags */
     uint8_t keeps;
     uint32_t seen2;  /* the stamp of the second page, before its bytes were read */
+    Op ops[MAX_BLOCK_OPS]; /* not cleared: most blocks are short */
 } Builder;
 
 static unsigned log2_size(unsigned size)
@@ -701,9 +701,17 @@ Block *block_build(CpuState *cpu, uint64_t lin, const ItlbEntry *page_now, uint6
 {
     ItlbEntry page = *page_now;
     const ItlbEntry *page2 = NULL;
-    Builder b = { .cpu = cpu, .it = interp_of(cpu), .key = key, .cs64 = cpu->mode & MODE_CS64,
-                  .flat = cpu->mode & MODE_FLAT, .single = key & KEY_SINGLE,
-                  .page_at = (unsigned)(lin & (PAGE_SIZE - 1)), .falls = true, .dead_op = -1 };
+    Builder b;
+    memset(&b, 0, offsetof(Builder, ops));
+    b.cpu = cpu;
+    b.it = interp_of(cpu);
+    b.key = key;
+    b.cs64 = cpu->mode & MODE_CS64;
+    b.flat = cpu->mode & MODE_FLAT;
+    b.single = key & KEY_SINGLE;
+    b.page_at = (unsigned)(lin & (PAGE_SIZE - 1));
+    b.falls = true;
+    b.dead_op = -1;
     unsigned nr_insns = 0, tracked = 0, max = b.single ? 1 : MAX_BLOCK_INSNS;
     Op *heat = b.it->heat && page.ram && !b.single ? emit(&b, op_heat) : NULL;
     Op *limit = b.cs64 || b.flat ? NULL : emit(&b, op_check_limit);

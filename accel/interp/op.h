@@ -67,7 +67,7 @@ typedef struct Block {
     Op ops[];
 } Block;
 
-enum { JUMP_CACHE_BITS = 12, JUMP_CACHE_SIZE = 1 << JUMP_CACHE_BITS, HASH_SIZE = 1 << 14 };
+enum { JUMP_CACHE_BITS = 12, JUMP_CACHE_SIZE = 1 << JUMP_CACHE_BITS, HASH_SIZE = 1 << 16 };
 typedef struct JumpEntry {
     uint64_t lin, key;
     uint64_t generation;
