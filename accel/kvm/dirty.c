@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "accel/kvm/host.h"
 #include "accel/kvm/slots.h"
 #include "util/alloc.h"
 
@@ -123,36 +124,6 @@ void kvm_rings_empty(KvmVm *vm)
     }
 }
 
-static void mark_all(const KvmSlots *s)
-{
-    for (unsigned i = 0; i < s->nr; i++) {
-        const KvmSlot *slot = &s->slot[i];
-        if (slot->ram && (slot->flags & KVM_MEM_LOG_DIRTY_PAGES)) {
-            for (uint64_t page = 0; page < slot->size >> PAGE_BITS; page++) {
-                mark(slot->ram, (slot->ram_offset >> PAGE_BITS) + page);
-            }
-        }
-    }
-}
-
-/* A kernel that emulates guest code looks at the ring too seldom, and writes over entries we have not
- * seen: then it counts more of them than there are, and is full for ever. It gets a quarter of the
- * ring back, far less than it counts, and every page may have been written. */
-void kvm_ring_full(KvmVcpu *k)
-{
-    uint32_t nr = k->vm->options.dirty_ring, before = k->ring_next;
-    kvm_rings_empty(k->vm);
-    if (k->ring_next != before) {
-        return;
-    }
-    for (uint32_t i = 0; i < nr / 4; i++) {
-        __atomic_store_n(&k->ring[k->ring_next++ % nr].flags, KVM_DIRTY_GFN_F_RESET,
-                         __ATOMIC_RELEASE);
-    }
-    mark_all(k->vm->slots);
-    kvm_ioctl(k->vm->fd, KVM_RESET_DIRTY_RINGS, NULL);
-}
-
 static bool rings_start(KvmVm *vm, Error **errp)
 {
     int most = MAX(kvm_cap(vm, KVM_CAP_DIRTY_LOG_RING), kvm_cap(vm, KVM_CAP_DIRTY_LOG_RING_ACQ_REL));
@@ -165,6 +136,14 @@ static bool rings_start(KvmVm *vm, Error **errp)
         return error_set(errp, "dirty-ring-size=%u: this host's KVM has no dirty ring (Linux 5.11 and "
                                "later have); leave it away, and the dirty log is used",
                          vm->options.dirty_ring);
+    }
+    /* Such a kernel looks at its rings too seldom, and writes over entries we have not seen. */
+    Error *err = NULL;
+    if (!kvm_host_suits(&err)) {
+        error_set(errp, "dirty-ring-size=%u: %s, and writes over its rings; leave it away, and the dirty "
+                        "log is used", vm->options.dirty_ring, error_text(err));
+        error_free(err);
+        return false;
     }
     int error = vm->options.dirty_ring > entries ? -E2BIG : kvm_ioctl(vm->fd, KVM_ENABLE_CAP, &cap);
     return error >= 0 || error_set_errno(errp, -error,

@@ -224,7 +224,7 @@ static bool handle_msr(KvmVcpu *k, bool write)
 static bool handle_ring_full(KvmVcpu *k)
 {
     vm_lock();
-    kvm_ring_full(k);
+    kvm_rings_empty(k->vm);
     vm_unlock();
     return true;
 }

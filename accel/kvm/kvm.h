@@ -152,8 +152,7 @@ void kvm_slots_clear(KvmVm *vm);                       /* and goes */
  * goes. */
 bool kvm_ring_open(KvmVcpu *k, Error **errp) MUST_USE;
 void kvm_ring_close(KvmVcpu *k);
-void kvm_rings_empty(KvmVm *vm);
-void kvm_ring_full(KvmVcpu *k);  /* KVM_EXIT_DIRTY_RING_FULL */
+void kvm_rings_empty(KvmVm *vm); /* KVM_EXIT_DIRTY_RING_FULL, too */
 
 /* debug.c, own thread: after the registers have gone to the kernel; and KVM_EXIT_DEBUG. */
 void kvm_debug_load(KvmVcpu *k);
