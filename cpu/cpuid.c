@@ -71,7 +71,7 @@ static uint32_t signature(const CpuIdentity *id)
            extended << 20;
 }
 
-static bool is_amd(const CpuState *cpu)
+bool cpu_is_amd(const CpuState *cpu)
 {
     return !strcmp(cpu->id.vendor, "AuthenticAMD");
 }
@@ -256,7 +256,7 @@ static void basic_leaf(const CpuState *cpu, uint32_t leaf, uint32_t subleaf,
         break;
     case 1: leaf_1(cpu, &t, out); break;
     case 2:
-        if (!is_amd(cpu)) {
+        if (!cpu_is_amd(cpu)) {
             /* FFh: see leaf 4; for those without one: 32K code, 32K data, 1M, 64-byte
              * prefetch */
             out[CPUID_EAX] = cpu->id.level >= 4 ? 0x00feff01 : 0x01;
@@ -265,7 +265,7 @@ static void basic_leaf(const CpuState *cpu, uint32_t leaf, uint32_t subleaf,
         }
         break;
     case 4:
-        if (!is_amd(cpu)) {
+        if (!cpu_is_amd(cpu)) {
             leaf_cache(&t, subleaf, false, out);
         }
         break;
@@ -315,7 +315,7 @@ static void hypervisor_leaf(const CpuState *cpu, uint32_t leaf, uint32_t out[4])
 static void extended_1(const CpuState *cpu, uint32_t out[4])
 {
     put_features(cpu, 0x80000001, 0, out);
-    if (is_amd(cpu)) {
+    if (cpu_is_amd(cpu)) {
         uint32_t leaf1[4] = { 0 };
         put_features(cpu, 1, 0, leaf1);
         out[CPUID_EAX] = signature(&cpu->id);
@@ -331,10 +331,10 @@ static void extended_caches(const CpuState *cpu, uint32_t leaf, uint32_t out[4])
     uint32_t l2 = cache_kib(&caches[2]) << 16 | 8 << 12 /* 16 ways */ | 1 << 8 | LINE;
     if (leaf == 0x80000006) {
         out[CPUID_ECX] = l2;
-        if (is_amd(cpu)) {
+        if (cpu_is_amd(cpu)) {
             out[CPUID_EDX] = cache_kib(&caches[3]) / 512 << 18 | 8 << 12 | 1 << 8 | LINE;
         }
-    } else if (is_amd(cpu)) {
+    } else if (cpu_is_amd(cpu)) {
         out[CPUID_ECX] = cache_kib(&caches[0]) << 24 | caches[0].ways << 16 | 1 << 8 | LINE;
         out[CPUID_EDX] = cache_kib(&caches[1]) << 24 | caches[1].ways << 16 | 1 << 8 | LINE;
     }
@@ -345,7 +345,7 @@ static void extended_8(const CpuState *cpu, const CpuTopology *t, uint32_t out[4
     bool lm = feature_has(&cpu->features, FEATURE_LM);
     out[CPUID_EAX] = cpu->phys_bits | (lm ? 48 : 32) << 8;
     put_features(cpu, 0x80000008, 0, out);
-    if (is_amd(cpu)) {
+    if (cpu_is_amd(cpu)) {
         unsigned bits = t->thread_bits + t->core_bits + t->die_bits;
         out[CPUID_ECX] = bits << 12 | (t->threads * t->cores * t->dies - 1);
     }
@@ -360,7 +360,7 @@ static void extended_leaf(const CpuState *cpu, uint32_t leaf, uint32_t subleaf,
     switch (leaf) {
     case 0x80000000:
         out[CPUID_EAX] = cpu->id.xlevel;
-        if (is_amd(cpu)) {
+        if (cpu_is_amd(cpu)) {
             out[CPUID_EBX] = word_at(cpu->id.vendor);
             out[CPUID_EDX] = word_at(cpu->id.vendor + 4);
             out[CPUID_ECX] = word_at(cpu->id.vendor + 8);
@@ -403,7 +403,7 @@ void cpu_cpuid(const CpuState *cpu, uint32_t leaf, uint32_t subleaf, uint32_t ou
     }
     uint32_t level = max_level(cpu);
     if (leaf > level) {
-        if (is_amd(cpu)) {
+        if (cpu_is_amd(cpu)) {
             return;
         }
         leaf = level; /* Intel parts answer with their last basic leaf */

@@ -80,6 +80,7 @@ void cpu_models_list(void (*print)(void *opaque, const char *line), void *opaque
  * has a CpuFeatureSource, what that cannot show is left out with a warning (enforce: refused). */
 struct CpuState;
 bool cpu_model_apply(struct CpuState *cpu, const char *spec, Error **errp) MUST_USE;
+bool cpu_is_amd(const struct CpuState *cpu); /* whose MSRs and leaves it has */
 /* CPUID as the guest sees it now (OSXSAVE, APIC, XSAVE sizes and topology are live). */
 void cpu_cpuid(const struct CpuState *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 

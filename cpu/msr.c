@@ -90,11 +90,6 @@ static bool has(const CpuState *cpu, CpuFeature id)
     return feature_has(&cpu->features, id);
 }
 
-static bool is_amd(const CpuState *cpu)
-{
-    return !strcmp(cpu->id.vendor, "AuthenticAMD");
-}
-
 /* MTRRs, in the order of MtrrState.fixed; -1: no such register. */
 static int mtrr_fixed_index(uint32_t msr)
 {
@@ -274,7 +269,7 @@ static bool find_constant(const CpuState *cpu, uint32_t msr, uint64_t *val)
 {
     for (size_t i = 0; i < ARRAY_SIZE(constants); i++) {
         if (msr >= constants[i].first && msr <= constants[i].last &&
-            (!constants[i].amd || is_amd(cpu))) {
+            (!constants[i].amd || cpu_is_amd(cpu))) {
             *val = constants[i].val;
             return true;
         }
@@ -314,8 +309,8 @@ static bool read_computed(CpuState *cpu, uint32_t msr, uint64_t *val)
     case MSR_SPEC_CTRL: *val = cpu->spec_ctrl; return spec_ctrl_bits(cpu) != 0;
     case MSR_BIOS_SIGN_ID: *val = cpu->ucode_rev; return true;
     case MSR_SMBASE: *val = cpu->smbase; return cpu->in_smm;
-    case MSR_PLATFORM_INFO: *val = ratio << 8 | ratio << 40; return !is_amd(cpu);
-    case MSR_PERF_STATUS: *val = ratio << 8; return !is_amd(cpu);
+    case MSR_PLATFORM_INFO: *val = ratio << 8 | ratio << 40; return !cpu_is_amd(cpu);
+    case MSR_PERF_STATUS: *val = ratio << 8; return !cpu_is_amd(cpu);
     case MSR_MTRRCAP:
         *val = NR_MTRR_VAR | MTRRCAP_FIX | MTRRCAP_WC;
         return has(cpu, FEATURE_MTRR);
@@ -323,7 +318,7 @@ static bool read_computed(CpuState *cpu, uint32_t msr, uint64_t *val)
         *val = ARCH_CAPABILITIES;
         return has(cpu, FEATURE_ARCH_CAPABILITIES);
     case MSR_MCG_CAP: *val = NR_MC_BANKS | MCG_CTL_P; return has(cpu, FEATURE_MCA);
-    case MSR_MISC_ENABLE: *val = cpu->misc_enable; return !is_amd(cpu);
+    case MSR_MISC_ENABLE: *val = cpu->misc_enable; return !cpu_is_amd(cpu);
     case MSR_DEBUGCTL: *val = cpu->debugctl; return true;
     case MSR_EFER: *val = cpu->efer; return has(cpu, FEATURE_LM) || has(cpu, FEATURE_NX);
     default: return false;
@@ -469,7 +464,7 @@ static bool write_special(CpuState *cpu, uint32_t msr, uint64_t val, bool *known
     case MSR_FLUSH_CMD: return has(cpu, FEATURE_FLUSH_L1D) && !(val & ~1ull);
     case MSR_BIOS_UPDT_TRIG:
     case MSR_BIOS_SIGN_ID: return true; /* microcode is not for guests to load */
-    case MSR_MISC_ENABLE: return !is_amd(cpu) && write_misc_enable(cpu, val);
+    case MSR_MISC_ENABLE: return !cpu_is_amd(cpu) && write_misc_enable(cpu, val);
     case MSR_DEBUGCTL: return write_debugctl(cpu, val);
     case MSR_EFER: return write_efer(cpu, val);
     case MSR_PLATFORM_INFO:

@@ -22,18 +22,6 @@ typedef struct Op {
 static Op op[MAX_OPS];
 static unsigned nr_ops;
 
-static uint32_t in32(uint16_t port)
-{
-    uint32_t v;
-    __asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
-    return v;
-}
-static void config_write(unsigned devfn, unsigned reg, uint32_t val)
-{
-    outl(0xcf8, 0x80000000u | devfn << 8 | reg);
-    outl(0xcfc, val);
-}
-
 /* ---- COM1 ---- */
 
 static void say(char c)
@@ -89,11 +77,11 @@ static struct {
 static void virtio_start(void)
 {
     uint8_t *ring = alloc(4 * PAGE);
-    config_write(SLOT << 3, 0x10, V_PORT);
-    config_write(SLOT << 3, 4, 5);
+    pci_config_write(SLOT << 3, 0x10, V_PORT);
+    pci_config_write(SLOT << 3, 4, 5);
     outb(V_PORT + V_STATUS, 0);
     outb(V_PORT + V_STATUS, 3);
-    outl(V_PORT + V_FEATURES, in32(V_PORT) & (V_F_FLUSH | V_F_ZEROES));
+    outl(V_PORT + V_FEATURES, inl(V_PORT) & (V_F_FLUSH | V_F_ZEROES));
     outl(V_PORT + V_PFN, (uint32_t)(Word)ring / PAGE);
     outb(V_PORT + V_STATUS, 7);
     v.desc = (Desc *)ring;
@@ -155,8 +143,8 @@ enum { CMD_WRITE = 0x30, CMD_FLUSH = 0xe7, CMD_WRITE_FPDMA = 0x61 };
 
 static void ide_start(void)
 {
-    config_write(1 << 3 | 1, 0x40, 0x80008000u); /* decode both channels */
-    config_write(1 << 3 | 1, 4, 1);
+    pci_config_write(1 << 3 | 1, 0x40, 0x80008000u); /* decode both channels */
+    pci_config_write(1 << 3 | 1, 4, 1);
 }
 static uint8_t ide_wait(void)
 {
@@ -224,8 +212,8 @@ static volatile uint32_t *a_reg(unsigned reg)
 }
 static void ahci_start(void)
 {
-    config_write(SLOT << 3, 0x24, A_BAR);
-    config_write(SLOT << 3, 4, 6);
+    pci_config_write(SLOT << 3, 0x24, A_BAR);
+    pci_config_write(SLOT << 3, 4, 6);
     *(volatile uint32_t *)(Word)(A_BAR + A_GHC) = 0x80000000u;
     a_list = alloc(PAGE);
     a_tables = alloc(32 * TABLE);

@@ -107,6 +107,17 @@ static inline void outl(uint16_t port, uint32_t val)
 {
     __asm__ volatile("outl %0, %1" ::"a"(val), "Nd"(port));
 }
+static inline uint32_t inl(uint16_t port)
+{
+    uint32_t val;
+    __asm__ volatile("inl %1, %0" : "=a"(val) : "Nd"(port));
+    return val;
+}
+static inline void pci_config_write(unsigned devfn, unsigned reg, uint32_t val)
+{
+    outl(0xcf8, 0x80000000u | devfn << 8 | reg);
+    outl(0xcfc, val);
+}
 static inline void cpu_pause(void)
 {
     __asm__ volatile("pause" ::: "memory");

@@ -12,18 +12,6 @@ enum { TESTDEV = 5, VGA_DEV = 6, BELLS = 200, TARGET = 64, STEP = 16, DATA = 0xf
 #define MEMORY 0xe1000000u
 #define MOVED 0xe2000000u
 
-static uint32_t in32(uint16_t port)
-{
-    uint32_t v;
-    __asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
-    return v;
-}
-static void config_write(unsigned dev, unsigned reg, uint32_t val)
-{
-    outl(0xcf8, 0x80000000u | dev << 11 | reg);
-    outl(0xcfc, val);
-}
-
 static uint8_t *bar;
 
 static void memory_test(unsigned test)
@@ -60,13 +48,13 @@ static void bells(void)
     *(volatile uint16_t *)(bar + TARGET + 2 * STEP) = DATA;
     check("another size is none", memory_count(), BELLS);
     port_test(0);
-    check("ports, no eventfd", in32(PORTS + 12), BELLS);
+    check("ports, no eventfd", inl(PORTS + 12), BELLS);
     port_test(1);
-    check("ports, any value", in32(PORTS + 12), BELLS);
+    check("ports, any value", inl(PORTS + 12), BELLS);
     port_test(2);
-    check("ports, one value", in32(PORTS + 12), BELLS);
+    check("ports, one value", inl(PORTS + 12), BELLS);
     memory_test(1);
-    config_write(TESTDEV, 0x10, MOVED);
+    pci_config_write(TESTDEV << 3, 0x10, MOVED);
     bar = (uint8_t *)MOVED;
     check("moved: what was rung before", memory_count(), BELLS);
     *(volatile uint8_t *)(bar + TARGET + STEP) = 7;
@@ -119,10 +107,10 @@ static void pixels(void)
 
 void guest_main(void)
 {
-    config_write(TESTDEV, 0x10, MEMORY);
-    config_write(TESTDEV, 0x14, PORTS);
-    config_write(TESTDEV, 4, 3);
-    config_write(VGA_DEV, 4, 3);
+    pci_config_write(TESTDEV << 3, 0x10, MEMORY);
+    pci_config_write(TESTDEV << 3, 0x14, PORTS);
+    pci_config_write(TESTDEV << 3, 4, 3);
+    pci_config_write(VGA_DEV << 3, 4, 3);
     outb(0x3c2, 0x67); /* memory on, colour */
     bells();
     pixels();
