@@ -124,7 +124,7 @@ void kvm_rings_empty(KvmVm *vm)
     }
 }
 
-static bool rings_start(KvmVm *vm, Error **errp)
+bool kvm_rings_start(const KvmVm *vm, Error **errp)
 {
     int most = MAX(kvm_cap(vm, KVM_CAP_DIRTY_LOG_RING), kvm_cap(vm, KVM_CAP_DIRTY_LOG_RING_ACQ_REL));
     bool ordered = kvm_cap(vm, KVM_CAP_DIRTY_LOG_RING_ACQ_REL) > 0;
@@ -208,16 +208,13 @@ static void tracked_changed(RamBlock *b)
     }
 }
 
-bool kvm_dirty_start(KvmSlots *s, Error **errp)
+void kvm_dirty_start(KvmSlots *s)
 {
     struct kvm_enable_cap cap = { .cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
                                   .args = { KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE } };
-    if (s->vm->options.dirty_ring) {
-        return rings_start(s->vm, errp);
-    }
-    s->manual_protect = (kvm_cap(s->vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) & 1) &&
+    s->manual_protect = !s->vm->options.dirty_ring &&
+                        (kvm_cap(s->vm, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) & 1) &&
                         kvm_ioctl(s->vm->fd, KVM_ENABLE_CAP, &cap) == 0;
-    return true;
 }
 
 void kvm_dirty_init(void)

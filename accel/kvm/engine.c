@@ -168,7 +168,8 @@ static bool configure_vm(KvmVm *vm, Error **errp)
     enable(vm, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
     return (!vm->machine->config.cpu_pm || give_idle(vm, errp)) &&
            (!vm->options.shadow_mem || set_shadow_mem(vm, errp)) &&
-           (!vm->options.notify || set_notify(vm, errp));
+           (!vm->options.notify || set_notify(vm, errp)) &&
+           (!vm->options.dirty_ring || kvm_rings_start(vm, errp));
 }
 
 static bool create_vm(KvmVm *vm, Error **errp)

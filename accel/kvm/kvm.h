@@ -152,6 +152,7 @@ void kvm_slots_clear(KvmVm *vm);                       /* and goes */
  * goes. */
 bool kvm_ring_open(KvmVcpu *k, Error **errp) MUST_USE;
 void kvm_ring_close(KvmVcpu *k);
+bool kvm_rings_start(const KvmVm *vm, Error **errp) MUST_USE; /* a VM has come, without vCPUs yet */
 void kvm_rings_empty(KvmVm *vm); /* KVM_EXIT_DIRTY_RING_FULL, too */
 
 /* debug.c, own thread: after the registers have gone to the kernel; and KVM_EXIT_DEBUG. */

@@ -286,7 +286,8 @@ bool kvm_slots_fill(KvmVm *vm, Error **errp)
     int most = kvm_cap(vm, KVM_CAP_NR_MEMSLOTS);
     s->most = most > 0 ? (unsigned)most : 32;
     s->readonly = kvm_cap(vm, KVM_CAP_READONLY_MEM);
-    return kvm_dirty_start(s, errp) && update(s, errp);
+    kvm_dirty_start(s);
+    return update(s, errp);
 }
 
 void kvm_slots_clear(KvmVm *vm)

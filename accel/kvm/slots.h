@@ -43,7 +43,7 @@ extern List kvm_all_slots;
 
 /* dirty.c; vm_lock held. Collects the kernel's log of one slot into its block's dirty bytes. */
 void kvm_dirty_collect(KvmSlots *s, unsigned id);
-bool kvm_dirty_start(KvmSlots *s, Error **errp) MUST_USE; /* a VM has come, without vCPUs yet */
+void kvm_dirty_start(KvmSlots *s); /* a VM has come */
 void kvm_dirty_init(void);           /* the hooks */
 void kvm_slots_retrack(KvmSlots *s); /* slots.c: some block's tracked has changed */
 
