@@ -25,6 +25,7 @@ main32:
     mov [test_pt + 8 * rcx], rax
     dec ecx
     jns 1b
+    cld
     call work
     CHECK("written and read", rax, NR * (NR - 1) / 2 * 3)
     call work
@@ -154,6 +155,39 @@ main32:
     dec edi
     jnz 1b
     CHECK("code that is written over", rsi, 0)
+
+    /* A page becomes code that only the span still has: reading all memory, not by spans, has put others in
+     * its place of any translation cache. */
+    call work
+    mov rbx, VA
+    mov ecx, 0x7100
+    mov eax, 0xb8
+    call write
+    mov rax, 0xc300000000
+    mov rbx, VA + 0x7101
+    call write_at
+    xor esi, esi
+1:  mov ecx, 1
+    rep lodsb
+    add rsi, 0xfff
+    cmp rsi, 0x1000000
+    jb 1b
+    mov r8d, 200
+    xor r12d, r12d
+    mov r13d, VA + 0x7100
+2:  call r13
+    mov rbx, VA
+    mov ecx, 0x7101
+    mov r14d, eax
+    mov rax, 0xc300000000
+    or rax, r8
+    call write
+    call r13
+    sub eax, r8d
+    or r12d, eax
+    dec r8d
+    jnz 2b
+    CHECK("code in a page of which only the span knew", r12, 0)
     FINISH
 
 /* All pages: their number is written and read in three ways. RAX: the sum of what was read. */

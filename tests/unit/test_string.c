@@ -205,17 +205,13 @@ static void test_address_wrap(void **state)
     assert_int_equal(box_get(b, 0x10000, 2), 0);
 }
 
-/* Something is asked of the CPU: progress, then rip back at the instruction. */
-static void test_interruption(void **state)
+/* How often a STOS of four pages goes back to its beginning, to be begun again, with RIP at it. */
+static unsigned stos_times(CpuState *cpu)
 {
-    Box *b = *state;
-    CpuState *cpu = b->cpu;
-    box_protect(b);
     Insn in = str_insn(4, PFX_REP);
     cpu->gpr[REG_RDI] = AREA;
     cpu->gpr[REG_RCX] = 0x1000;
     unsigned times = 0;
-    cpu->request = CPU_REQ_INTR;
     do {
         cpu->insn_rip = 0x8000;
         cpu->rip = 0x8002;
@@ -225,7 +221,26 @@ static void test_interruption(void **state)
         times++;
     } while (cpu->rip == 0x8000);
     assert_int_equal(cpu->gpr[REG_RCX], 0);
-    assert_int_equal(times, 4); /* pages */
+    return times;
+}
+
+/* Something is asked of the CPU: progress, then rip back at the instruction. What is masked waits. */
+static void test_interruption(void **state)
+{
+    Box *b = *state;
+    CpuState *cpu = b->cpu;
+    box_protect(b);
+    Insn in = str_insn(4, PFX_REP);
+    cpu->request = CPU_REQ_INTR;
+    assert_int_equal(stos_times(cpu), 1);
+    cpu_set_rflags(cpu, FLAG_IF, FLAG_IF);
+    assert_int_equal(stos_times(cpu), 4);
+    cpu->request = CPU_REQ_NMI;
+    assert_int_equal(stos_times(cpu), 4);
+    cpu->nmi_blocked = true;
+    assert_int_equal(stos_times(cpu), 1);
+    cpu->nmi_blocked = false;
+    cpu_set_rflags(cpu, 0, FLAG_IF);
     cpu->request = 0;
     /* single step: one iteration at a time */
     cpu_set_rflags(cpu, FLAG_TF, FLAG_TF);
