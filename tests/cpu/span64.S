@@ -136,26 +136,6 @@ main32:
     TRY(call read3)
     EXPECT("three operands", GP, 0)
 
-    /* Code in one of them: B8 imm32, C3. */
-    mov byte ptr [VA + 0x6100], 0xb8
-    mov byte ptr [VA + 0x6105], 0xc3
-    mov edi, 200
-    xor esi, esi
-1:  mov rbx, VA + 0x6101
-    mov rax, 0xc300000000
-    or rax, rdi
-    call write_at
-    mov rdx, VA + 0x6100
-    call rdx
-    sub eax, edi
-    or esi, eax
-    mov rbx, VA + 0x4000 /* beside it */
-    mov ecx, 0x2200
-    call write
-    dec edi
-    jnz 1b
-    CHECK("code that is written over", rsi, 0)
-
     /* A page becomes code that only the span still has: reading all memory, not by spans, has put others in
      * its place of any translation cache. */
     call work
@@ -188,6 +168,26 @@ main32:
     dec r8d
     jnz 2b
     CHECK("code in a page of which only the span knew", r12, 0)
+
+    /* Code in one of them: B8 imm32, C3. */
+    mov byte ptr [VA + 0x6100], 0xb8
+    mov byte ptr [VA + 0x6105], 0xc3
+    mov edi, 200
+    xor esi, esi
+1:  mov rbx, VA + 0x6101
+    mov rax, 0xc300000000
+    or rax, rdi
+    call write_at
+    mov rdx, VA + 0x6100
+    call rdx
+    sub eax, edi
+    or esi, eax
+    mov rbx, VA + 0x4000 /* beside it */
+    mov ecx, 0x2200
+    call write
+    dec edi
+    jnz 1b
+    CHECK("code that is written over", rsi, 0)
     FINISH
 
 /* All pages: their number is written and read in three ways. RAX: the sum of what was read. */
