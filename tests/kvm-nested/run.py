@@ -47,7 +47,7 @@ class Skip(Exception):
 
 def to_prompt(options):
     return """
-start %s %s -serial stdio
+start %s %s -serial stdio -d cpu_reset
 wait_for /tmp/out 'guest# ' 400 && tell 'echo 6 x 7 = $((6 * 7)); poweroff -f' &&
     wait_for /tmp/out '6 x 7 = 42' 60
 finish 60
@@ -546,13 +546,24 @@ def verdict(name, words, files, err):
     return wrong
 
 
+def reset_itself(words):
+    """Did the guest crash, so that Vireo ended as told to?"""
+    return words.get("STATUS") == ["0"] and any("vireo ended before" in f for f in words.get("FAIL", []))
+
+
 def run_case(name, args, made):
     kernel, initrd, guest = made
     what, limit, steps = CASES[name]
     log = os.path.join(args.run_dir, name + ".log")
-    text, err = run_outer(kernel, with_steps(initrd, steps, args.run_dir), (BOOT + limit) * args.slow, log)
-    words, files = parse(text)
-    wrong = verdict(name, words, files, err)
+    for tries in range(2):
+        text, err = run_outer(kernel, with_steps(initrd, steps, args.run_dir), (BOOT + limit) * args.slow, log)
+        words, files = parse(text)
+        wrong = verdict(name, words, files, err)
+        if tries or not reset_itself(words):
+            break
+        # Seen once in some twenty runs, the cause not found: let the registers be known.
+        print("# the guest reset itself; once more. Before: " +
+              "\n".join(files.get("err", []))[-3000:].replace("\n", "\n# "), flush=True)
     if name == "boot" and not wrong:
         reference = interpreted(kernel, guest, 300 * args.slow)
         with open(os.path.join(args.run_dir, "interp.log"), "w", encoding="utf-8") as f:
