@@ -113,6 +113,7 @@ static void stop_machine(void)
     drives_close();
     state_box_free(&box->saved);
     drives_stop_hook = NULL;
+    ram_block_free(box->m.ram);
     free(box);
 }
 
