@@ -225,7 +225,7 @@ CASES = {
     "ring": ("the screen by the dirty ring, on 1 CPU", 120, RING),
     "default": ("no -accel: KVM, which is fast here", 40, DEFAULT),
     "unit": ("the unit tests of KVM", 120, UNIT),
-    "guests": ("the guests of tests/kvm", 400, GUESTS),
+    "guests": ("the guests of tests/kvm", 900, GUESTS),
     "vhost": ("vhost-net: direct, shadow, and what comes between", 900, VHOST),
 }
 
