@@ -527,10 +527,8 @@ void gen_cold_span(Translator *t, Cold *c)
     emit_call_to(e, t->j->stubs.span);
     emit_jmp_to(e, c->again);
     Cold *next = new_cold(t, was.next, miss);
-    unsigned insn = was.insn;
     *next = was;
     next->kind = was.next;
-    next->insn = insn;
     next->from = miss;
     next->again = again;
     next->roams = !share;

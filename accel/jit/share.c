@@ -138,8 +138,8 @@ const Share *share_begin(Translator *t, unsigned slot, bool write)
     if (!a->id || a->write != write) {
         return NULL;
     }
-    Share s = { .id = a->id, .write = write, .roams = roams(t, write), .span = -1,
-                .slot = slot, .last = t->i, .lo = a->lo, .hi = a->hi };
+    Share s = { .id = a->id, .write = write, .roams = roams(t, write), .span = -1, .slot = slot,
+                .last = t->i, .lo = a->lo, .hi = a->hi };
     for (unsigned i = t->i + 1; i < t->nr_insns; i++) {
         const Access *b = &t->access[i];
         if (b->id != s.id) {
