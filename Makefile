@@ -35,9 +35,6 @@ endif
 ifeq ($(HAVE_SDL),n)
 SRCS := $(filter-out ui/sdl%.c,$(SRCS))
 endif
-ifeq ($(HAVE_PNG),n)
-SRCS := $(filter-out ui/png.c,$(SRCS))
-endif
 ifeq ($(HAVE_LIBURING),n)
 SRCS := $(filter-out block/uring.c,$(SRCS))
 endif

@@ -235,9 +235,18 @@ void exec_SYSRET(CpuState *cpu, const Insn *in)
                   3);
 }
 
+/* AMD's processors have both in legacy mode only (APM 3, SYSENTER). */
+static void sysenter_is_there(CpuState *cpu)
+{
+    if ((cpu->mode & MODE_LMA) && cpu_is_amd(cpu)) {
+        cpu_raise_plain(cpu, EXC_UD);
+    }
+}
+
 void exec_SYSENTER(CpuState *cpu, const Insn *in)
 {
     (void)in;
+    sysenter_is_there(cpu);
     uint16_t cs = (uint16_t)cpu->sysenter_cs & SEL_ERROR;
     if (!(cpu->cr0 & CR0_PE) || cs == 0) {
         cpu_raise(cpu, EXC_GP, 0);
@@ -251,6 +260,7 @@ void exec_SYSENTER(CpuState *cpu, const Insn *in)
 
 void exec_SYSEXIT(CpuState *cpu, const Insn *in)
 {
+    sysenter_is_there(cpu);
     uint16_t cs = (uint16_t)cpu->sysenter_cs & SEL_ERROR;
     if (!(cpu->mode & MODE_PE) || cs == 0) {
         cpu_raise(cpu, EXC_GP, 0);

@@ -174,6 +174,7 @@ typedef enum Check {
     CHECK_32,     /* bits 63:32 reserved */
     CHECK_LOW_32, /* bits 63:32 ignored */
     CHECK_CANONICAL,
+    CHECK_SYSENTER, /* canonical; AMD's have 32 bits, they ignore the others */
     CHECK_PAT,
     CHECK_ZERO, /* no bit is implemented */
 } Check;
@@ -193,8 +194,8 @@ typedef struct PlainMsr {
     }
 static const PlainMsr plain_msrs[] = {
     PLAIN(MSR_SYSENTER_CS, SEP, LOW_32, sysenter_cs),
-    PLAIN(MSR_SYSENTER_ESP, SEP, CANONICAL, sysenter_esp),
-    PLAIN(MSR_SYSENTER_EIP, SEP, CANONICAL, sysenter_eip),
+    PLAIN(MSR_SYSENTER_ESP, SEP, SYSENTER, sysenter_esp),
+    PLAIN(MSR_SYSENTER_EIP, SEP, SYSENTER, sysenter_eip),
     PLAIN(MSR_PAT, PAT, PAT, pat),
     PLAIN(MSR_STAR, SYSCALL, NONE, star),
     PLAIN(MSR_LSTAR, LM, CANONICAL, lstar),
@@ -231,6 +232,10 @@ static bool write_plain(CpuState *cpu, uint64_t *reg, Check check, uint64_t val)
     case CHECK_32: ok = val <= UINT32_MAX; break;
     case CHECK_LOW_32: val = (uint32_t)val; break;
     case CHECK_CANONICAL: ok = lin_is_canonical(cpu, val); break;
+    case CHECK_SYSENTER:
+        val = cpu_is_amd(cpu) ? (uint32_t)val : val;
+        ok = lin_is_canonical(cpu, val);
+        break;
     case CHECK_PAT: ok = types_are_valid(val, 0xf3); break;
     case CHECK_ZERO: ok = val == 0; break;
     }

@@ -16,6 +16,7 @@
 
 #include "accel/kvm/state.h"
 #include "cpu/exception.h"
+#include "cpu/model.h"
 #include "cpu/tsc.h"
 #include "hw/core/machine.h"
 #include "util/timer.h"
@@ -271,8 +272,9 @@ static void rnd_msrs(Fixture *f, CpuState *cpu)
     cpu->sfmask = (uint32_t)rnd(f);
     cpu->kernel_gs_base = rnd_canonical(f);
     cpu->sysenter_cs = rnd(f) & 0xffff;
-    cpu->sysenter_esp = rnd_canonical(f);
-    cpu->sysenter_eip = rnd_canonical(f);
+    uint64_t sysenter_bits = cpu_is_amd(cpu) ? UINT32_MAX : UINT64_MAX;
+    cpu->sysenter_esp = rnd_canonical(f) & sysenter_bits;
+    cpu->sysenter_eip = rnd_canonical(f) & sysenter_bits;
     cpu->pat = 0x0007040600070406 ^ (rnd(f) & 0x0100000000000000);
     cpu->tsc_adjust = rnd(f);
     cpu->ucode_rev = rnd(f);

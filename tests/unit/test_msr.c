@@ -89,6 +89,7 @@ static void canonical(void **state)
     CpuState *cpu = *state;
     static const uint32_t msrs[] = { MSR_LSTAR,   0xc0000083u, 0xc0000100u, MSR_GS_BASE,
                                      0xc0000102u, 0x175,       0x176 };
+    strcpy(cpu->id.vendor, "GenuineIntel");
     for (size_t i = 0; i < ARRAY_SIZE(msrs); i++) {
         wr(cpu, msrs[i], 0xffff800000001234);
         assert_int_equal(rd(cpu, msrs[i]), 0xffff800000001234);
@@ -96,6 +97,9 @@ static void canonical(void **state)
         assert_int_equal(rd(cpu, msrs[i]), 0xffff800000001234);
     }
     assert_int_equal(cpu->seg[SEG_GS].base, 0xffff800000001234);
+    strcpy(cpu->id.vendor, "AuthenticAMD"); /* SYSENTER is not for long mode there */
+    wr(cpu, 0x175, NON_CANONICAL | 0x5678);
+    assert_int_equal(rd(cpu, 0x175), 0x5678);
 }
 
 static void memory_types(void **state)

@@ -335,6 +335,7 @@ static void test_system_calls(void **state)
     assert_int_equal(cpu->seg[SEG_SS].sel, 0x2b);
     assert_int_equal(RAISED(cpu, exec_SYSRET(cpu, &in)), FAULT(EXC_GP, 0));
     /* SYSENTER and SYSEXIT */
+    strcpy(cpu->id.vendor, "GenuineIntel");
     assert_int_equal(RAISED(cpu, exec_SYSENTER(cpu, &in)), FAULT(EXC_GP, 0));
     cpu->sysenter_cs = 0x60;
     cpu->sysenter_eip = 0xffffffff81000000;
@@ -353,6 +354,9 @@ static void test_system_calls(void **state)
     assert_int_equal(cpu->seg[SEG_SS].sel, 0x7b);
     assert_false(cpu->mode & MODE_CS64);
     assert_int_equal(cpu_cpl(cpu), 3);
+    strcpy(cpu->id.vendor, "AuthenticAMD");
+    assert_int_equal(RAISED(cpu, exec_SYSENTER(cpu, &in)), FAULT(EXC_UD, 0));
+    assert_int_equal(RAISED(cpu, exec_SYSEXIT(cpu, &in)), FAULT(EXC_UD, 0));
 }
 
 int main(void)
