@@ -230,8 +230,7 @@ static uint32_t flags_of_run(uint32_t mxcsr, CpuState *copy, const SimdThunk *t,
 /* VCVTPS2PH pays no heed to FZ: look for denormal halves. */
 static bool tiny_halves(const CpuState *copy, const Insn *in, const void *mem)
 {
-    const Operand *dst = &in->opd[0];
-    const uint8_t *p = dst->kind == OPD_MEM ? mem : copy->ymm[dst->reg].u8;
+    const uint8_t *p = mem ? mem : copy->ymm[in->opd[0].reg].u8;
     unsigned n = in->opd[1].kind == OPD_YMM ? 8 : 4;
     for (unsigned i = 0; i < n; i++) {
         uint16_t h;
@@ -284,7 +283,7 @@ void simd_run_unmasked(CpuState *cpu, const Insn *in, const SimdThunk *t, void *
     CpuState copy = *cpu;
     VecReg buf;
     void *out = mem;
-    if (t->mem_access == OPD_W) {
+    if (mem && t->mem_access == OPD_W) {
         out = &buf;
     }
     run_looking(cpu, &copy, in, t, out);
