@@ -207,14 +207,17 @@ int qcow2_l2_find_writable(Qcow2 *s, uint64_t guest, bool may_drop, uint8_t **at
     if (!(e & ENTRY_OFFSET) || !(e & ENTRY_COPIED)) {
         if ((e & ENTRY_OFFSET) &&
             (in_cluster(s, e & ENTRY_OFFSET) || (e & ENTRY_OFFSET) >= s->file_end)) {
-            return qcow2_corrupt(s, "L1 entry %" PRIu64 " is 0x%" PRIx64, l1_index, e);
+            qcow2_corrupt(s, "L1 entry %" PRIu64 " is 0x%" PRIx64, l1_index, e);
+            return EIO;
         }
         int error = make_l2_table(s, l1_index);
         if (error) {
             return error;
         }
     }
-    return qcow2_l2_find(s, guest, may_drop, at, left, slice_offset);
+    int error = qcow2_l2_find(s, guest, may_drop, at, left, slice_offset);
+    assert(error || *at);
+    return error;
 }
 
 int qcow2_claim(Qcow2 *s, Qcow2Claim *c, uint64_t first, uint64_t last)

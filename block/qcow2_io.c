@@ -337,11 +337,11 @@ static int transfer(Qcow2 *s, const Alloc *a, const struct iovec *iov, int niov,
                        : NULL;
     uint8_t *tail_buf = buf ? buf + ROUND_UP(head, 4096) : NULL;
     error = head + tail && !buf ? ENOMEM : 0;
-    if (!error && head) {
+    if (buf && head) {
         memset(buf, 0, a->zero_head ? head : 0);
         error = a->zero_head ? 0 : read_for_copy(s, a->lo, buf, head);
     }
-    if (!error && tail) {
+    if (!error && tail_buf && tail) {
         memset(tail_buf, 0, a->zero_tail ? tail : 0);
         error = a->zero_tail ? 0 : read_for_copy(s, a->offset + a->len, tail_buf, tail);
     }

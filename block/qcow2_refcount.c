@@ -434,6 +434,7 @@ static int give_count_one(Qcow2 *s, uint64_t first, uint64_t nr)
         if (error) {
             return error;
         }
+        assert(slice);
         uint64_t run = MIN(first + nr - c, per_slice - index);
         error = take(s, c, run, slice_offset, slice, index);
         if (error) {

@@ -334,7 +334,7 @@ static bool make_queues(const char *id, const TapOptions *o, Error **errp)
     if (o->ifname) {
         memcpy(name, o->ifname, strlen(o->ifname));
     }
-    while (ok && nr < o->nr) {
+    do {
         NetClient *nc = net_client_new(&tap_info, id, nr);
         Tap *t = tap_of(nc);
         t->fd = -1;
@@ -342,7 +342,7 @@ static bool make_queues(const char *id, const TapOptions *o, Error **errp)
         ok = open_queue(t, o, nr - 1, name, errp);
         memcpy(name, t->name, sizeof(name));
         describe(t, "");
-    }
+    } while (ok && nr < o->nr);
     ok = ok && (!o->vhost || use_vhost(id, made, o, errp));
     if (ok && o->fd[0] < 0 && !o->bridge) {
         ok = run_scripts(tap_of(made[0]), o, errp);
