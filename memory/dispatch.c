@@ -7,6 +7,8 @@
  */
 #include "memory/region.h"
 
+#include <assert.h>
+
 #include "memory/ioeventfd.h"
 #include "util/alloc.h"
 #include "util/log.h"
@@ -332,7 +334,7 @@ static size_t copy_ram(AddressSpace *as, uint64_t addr, uint8_t *in, const uint8
         n = MIN(fr->size - at, len);
         if (in) {
             memcpy(in, fr->host + at, n);
-        } else if (!fr->readonly || rom) {
+        } else if (out && (!fr->readonly || rom)) {
             memcpy(fr->host + at, out, n);
             ram_written(fr->ram, fr->ram_offset + at, n);
         }
@@ -358,6 +360,7 @@ void address_space_read(AddressSpace *as, uint64_t addr, void *buf, size_t len)
 
 static void write_run(AddressSpace *as, uint64_t addr, const void *buf, size_t len, bool rom)
 {
+    assert(buf || !len);
     for (const uint8_t *p = buf; len;) {
         size_t n = copy_ram(as, addr, NULL, p, len, rom);
         if (!n) {

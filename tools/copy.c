@@ -400,7 +400,8 @@ static bool copy_part(Run *r, const Part *p, const Buffers *b)
         memset(b->bytes, 0, p->len);
     } else if ((error = read_sources(c, p->offset, b->bytes, p->len, &at)) != 0) {
         if (!c->salvage) {
-            BlockNode *n = source_at(c, &(uint64_t){ p->offset + c->skip });
+            uint64_t where = p->offset + c->skip;
+            BlockNode *n = source_at(c, &where);
             fail(r, error, "reading", (n ? n : c->sources[0])->filename, at);
             return false;
         }
@@ -426,7 +427,7 @@ static bool buffers_init(Buffers *b, const Run *r)
     void *bytes = NULL, *behind = NULL;
     bool ok = !posix_memalign(&bytes, 4096, r->chunk) &&
               (!r->c->behind || !posix_memalign(&behind, 4096, r->chunk));
-    *b = (Buffers){ bytes, behind, malloc(r->chunk / r->granule + 1) };
+    *b = (Buffers){ bytes, behind, calloc(r->chunk / r->granule + 1, 1) };
     return ok && b->todo;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * vireo-img commit: what an overlay holds goes down into an image behind it (block/commit.c).
  */
+#include <assert.h>
+
 #include "block/chain.h"
 #include "tools/img.h"
 #include "util/alloc.h"
@@ -71,6 +73,7 @@ static bool open_chain(const Names *names, const BlockFlags *flags, BlockNode **
         n = over;
         *base = i + 1 == names->nr ? n : *base;
     }
+    assert(n);
     *top = n;
     return true;
 }

@@ -197,6 +197,12 @@ static bool make_target(Convert *v, const BlockDriver *d, Error **errp)
     return true;
 }
 
+static bool can_compress(const Convert *v, const BlockDriver *d, Error **errp)
+{
+    return !v->copy.compress || d->write_compressed ||
+           error_set(errp, "the format '%s' does not compress; qcow2 does (-O qcow2)", d->name);
+}
+
 static bool open_target(Convert *v, const BlockDriver *d, Error **errp)
 {
     v->target_flags.discard = true;
@@ -208,20 +214,16 @@ static bool open_target(Convert *v, const BlockDriver *d, Error **errp)
     if (!v->copy.target) {
         return false;
     }
-    d = v->copy.target->driver;
     if (v->copy.target->size < v->copy.size) {
         return error_set(errp, "the target '%s' has %" PRIu64 " bytes, %" PRIu64 " are needed",
                          v->filename, v->copy.target->size, v->copy.size);
     }
-    return true;
+    return can_compress(v, v->copy.target->driver, errp); /* -n: it has its own format */
 }
 
 static bool convert(Convert *v, const BlockDriver *d, Error **errp)
 {
-    if (v->copy.compress && !d->write_compressed) {
-        return error_set(errp, "the format '%s' does not compress; qcow2 does (-O qcow2)", d->name);
-    }
-    if (!open_behind(v, errp) || !open_target(v, d, errp)) {
+    if (!can_compress(v, d, errp) || !open_behind(v, errp) || !open_target(v, d, errp)) {
         return false;
     }
     /* Formats lay out their file as they go, and the page cache takes one writer at a time;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * vireo-img resize: another virtual size for an image.
  */
+#include <assert.h>
 #include <inttypes.h>
 
 #include "tools/img.h"
@@ -80,6 +81,7 @@ static int run(ImgArgs *a)
     if (!img_operands(a, text ? 1 : 2, 1, "one image and a size, or +SIZE or -SIZE")) {
         return 1;
     }
+    assert(text); /* else there was one operand too few */
     const char *const *m = modes;
     while (*m && strcmp(*m, prealloc)) {
         m++;

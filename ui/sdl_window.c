@@ -68,6 +68,7 @@ static void send(SdlWindow *w, SdlMsg msg)
             w->room_msgs = w->room_msgs ? w->room_msgs * 2 : 16;
             w->msgs = xrealloc(w->msgs, w->room_msgs * sizeof(*w->msgs));
         }
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): room_msgs says that it is there */
         w->msgs[w->nr_msgs++] = msg;
     }
     bool first = w->nr_msgs == 1 && !last;

@@ -52,14 +52,14 @@ static Entry *find_entry(const Dict *d, const char *key)
     return NULL;
 }
 
-void dict_set(Dict *d, const char *key, const char *value)
+static Entry *set_entry(Dict *d, const char *key, const char *value)
 {
     Entry *e = find_entry(d, key);
     char *copy = xstrdup(value);
     if (e) {
         free(e->value);
         e->value = copy;
-        return;
+        return e;
     }
     if (d->nr == d->room) {
         d->room = d->room ? 2 * d->room : 8;
@@ -68,6 +68,12 @@ void dict_set(Dict *d, const char *key, const char *value)
     e = xcalloc(1, sizeof(*e));
     *e = (Entry){ xstrdup(key), copy, false };
     d->entry[d->nr++] = e;
+    return e;
+}
+
+void dict_set(Dict *d, const char *key, const char *value)
+{
+    set_entry(d, key, value);
 }
 
 void dict_setf(Dict *d, const char *key, const char *fmt, ...)
@@ -96,8 +102,8 @@ Dict *dict_copy(const Dict *d)
 {
     Dict *copy = dict_new();
     for (size_t i = 0; i < d->nr; i++) {
-        dict_set(copy, d->entry[i]->key, d->entry[i]->value);
-        copy->entry[i]->used = d->entry[i]->used;
+        const Entry *e = d->entry[i];
+        set_entry(copy, e->key, e->value)->used = e->used;
     }
     return copy;
 }
@@ -209,7 +215,7 @@ static char *take_value(const char **pos)
 
 static void set_flag(Dict *d, const char *word)
 {
-    if (!strncmp(word, "no", 2) && word[2]) {
+    if (!strncmp(word, "no", 2) && strlen(word) > 2) {
         dict_set(d, word + 2, "off");
     } else {
         dict_set(d, word, "on");

@@ -93,6 +93,9 @@ def test_convert_concatenates():
 def test_convert_compressed():
     pattern_file("z.raw", 8 << 20, seed=9)
     fails("convert", "-c", "-f", "raw", "-O", "raw", "z.raw", "x.raw", wants=["does not compress"])
+    img("convert", "-f", "raw", "-O", "raw", "z.raw", "x.raw")
+    fails("convert", "-n", "-c", "-f", "raw", "-O", "qcow2", "--target-image-opts", "z.raw",
+          "driver=raw,file.filename=x.raw", wants=["does not compress"])
     need_qcow2()
     for opts in (["-o", "cluster_size=64k"], ["-o", "cluster_size=2M"], ["-o", "cluster_size=512"],
                  ["-o", "compression_type=zstd"]):
