@@ -148,6 +148,7 @@ static void give_cr8(KvmVcpu *k)
         k->cr8 = cpu->apic_ops->get_cr8(cpu->apic);
         k->run->cr8 = k->cr8;
         k->apic_base = cpu->apic_ops->get_base(cpu->apic);
+        k->run->apic_base = k->apic_base; /* the kernel writes it only where it runs the guest */
     }
 }
 

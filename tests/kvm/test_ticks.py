@@ -17,12 +17,12 @@ LIMIT = 60 * float(os.environ.get("SLOW", "1"))
 STORM = 400  # times; then the guest may finish in peace: if a tick is lost it never does
 
 
-def storm(out, image, mode, commands):
+def storm(out, image, mode, cpus, commands):
     """The guest's text, and how often the commands were given."""
     log = os.path.join(out, "log")
     if os.path.exists(log):
         os.unlink(log)
-    cmd = run.command(VIREO, image, log, run.accel(mode), 1, ["-monitor", "stdio"])
+    cmd = run.command(VIREO, image, log, run.accel(mode), cpus, ["-monitor", "stdio"])
     with open(os.path.join(out, "stderr"), "w") as err:
         vireo = subprocess.Popen(cmd, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=err)
     end, times = time.monotonic() + LIMIT, 0
@@ -49,13 +49,16 @@ def main():
     if why:
         print("1..0 # SKIP " + why)
         return 0
-    cases = [(mode, "pauses", ["stop", "cont"]) for mode in ("on", "split", "off")]
-    cases.append(("on", "engines", ["accel all interp", "accel all kvm"]))
+    modes = ("on", "split", "off")
+    cases = [(mode, 1, "pauses", ["stop", "cont"]) for mode in modes]
+    cases += [(mode, 1, "engines", ["accel all interp", "accel all kvm"]) for mode in modes]
+    cases += [("off", 1, "engines (jit)", ["accel all jit", "accel all kvm"]),
+              ("on", 2, "another CPU's engines", ["accel 1 interp", "accel 1 kvm"])]
     out = tempfile.mkdtemp(prefix="vireo-ticks-")
     image = run.build("ticks", out)
     failed = 0
-    for number, (mode, what, commands) in enumerate(cases, 1):
-        text, times = storm(out, image, mode, commands)
+    for number, (mode, cpus, what, commands) in enumerate(cases, 1):
+        text, times = storm(out, image, mode, cpus, commands)
         ok = "1..3" in text and "not ok" not in text
         failed += not ok
         print("%sok %d - %s, kernel-irqchip=%s" % ("" if ok else "not ", number, what, mode))

@@ -113,6 +113,8 @@ static void self(void)
     check("and lets it in", low, 1);
 }
 
+static uint32_t got_before[2];
+
 /* Each sends when it has got the other's last message. */
 static void ping_pong(uint32_t index)
 {
@@ -120,7 +122,7 @@ static void ping_pong(uint32_t index)
         return;
     }
     volatile uint32_t *mine = &ipis[index];
-    uint32_t want = *mine;
+    uint32_t want = got_before[index];
     for (uint32_t i = 0; i < ROUNDS; i++) {
         if (i % 2 == index) {
             send_ipi(0x4000 | VEC_IPI, 1 - index);
@@ -145,6 +147,8 @@ void guest_main(void)
     pit();
     self();
     if (nr_cpus > 1) {
+        got_before[0] = ipis[0]; /* before any of the two sends */
+        got_before[1] = ipis[1];
         on_all(ping_pong);
         check("messages between CPUs", ipis[1], ROUNDS / 2);
     }
