@@ -15,12 +15,12 @@
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "chardev/fd_stream.h"
 #include "chardev/telnet.h"
+#include "util/socket_file.h"
+#include "util/socket_holder.h"
 #include "util/timer.h"
 
 enum { CONNECT_TIMEOUT_MS = 30 * 1000, PENDING_MAX = 4096 };
@@ -34,9 +34,7 @@ typedef struct SocketChardev {
     struct sockaddr_un un;
     socklen_t un_len;
     char *name; /* "unix:/tmp/s", "tcp:127.0.0.1:4444" */
-    char *unlink_path;
-    dev_t unlink_dev;
-    ino_t unlink_ino;
+    SocketFile file; /* of a unix socket that listens */
     bool server, telnet, nodelay;
     uint64_t reconnect_ms; /* 0: never */
     Timer reconnect;
@@ -172,47 +170,15 @@ static void socket_accept(void *opaque, unsigned events)
     }
 }
 
-/* A socket file left behind by a process that is gone is in the way; one that answers, or a file
- * of another kind, is not ours to remove. */
-static bool clear_stale(SocketChardev *s, Error **errp)
-{
-    struct stat st;
-    const char *path = s->un.sun_path;
-    if (!path[0] || lstat(path, &st) < 0) {
-        return true;
-    }
-    if (!S_ISSOCK(st.st_mode)) {
-        return error_set(errp, "'%s' exists and is not a socket; remove it or choose another path",
-                         path);
-    }
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int rc = connect(fd, (struct sockaddr *)&s->un, s->un_len);
-    bool refused = rc < 0 && errno == ECONNREFUSED;
-    close(fd);
-    if (!refused) {
-        return error_set(errp, "another process listens on '%s'", path);
-    }
-    unlink(path);
-    return true;
-}
-
 static bool listen_unix(SocketChardev *s, Error **errp)
 {
-    struct stat st;
-    if (!clear_stale(s, errp)) {
-        return false;
-    }
     s->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (s->listen_fd < 0 || bind(s->listen_fd, (struct sockaddr *)&s->un, s->un_len) < 0 ||
-        listen(s->listen_fd, 8) < 0) {
+    if (s->listen_fd < 0) {
         return error_set_errno(errp, errno, "cannot listen on '%s'", s->name);
     }
-    if (s->un.sun_path[0] && stat(s->un.sun_path, &st) == 0) {
-        s->unlink_path = xstrdup(s->un.sun_path);
-        s->unlink_dev = st.st_dev;
-        s->unlink_ino = st.st_ino;
-    }
-    return true;
+    return socket_file_bind(&s->file, s->listen_fd, &s->un, s->un_len, errp) &&
+           (listen(s->listen_fd, 8) == 0 ||
+            error_set_errno(errp, errno, "cannot listen on '%s'", s->name));
 }
 
 static bool try_listen_tcp(SocketChardev *s, const struct addrinfo *a, unsigned port)
@@ -253,8 +219,13 @@ static bool listen_tcp(SocketChardev *s, const char *host, unsigned port, unsign
     }
     if (s->listen_fd < 0) {
         if (errno == EADDRINUSE) {
-            return error_set(errp, "cannot listen on '%s': another process has that port; choose another",
-                             s->name);
+            char *holder = socket_port_holder(false, port);
+            error_set(errp,
+                      "cannot listen on '%s': that port is in use, %s; choose another port or end that "
+                      "process",
+                      s->name, holder);
+            free(holder);
+            return false;
         }
         return error_set_errno(errp, errno, "cannot listen on '%s'", s->name);
     }
@@ -567,7 +538,6 @@ static bool socket_open(Chardev *chr, const Dict *opts, Error **errp)
 static void socket_close(Chardev *chr)
 {
     SocketChardev *s = container_of(chr, SocketChardev, chr);
-    struct stat st;
     fd_stream_stop(&s->stream);
     timer_cancel(&s->reconnect);
     fd_watch_free(s->connect_watch);
@@ -578,16 +548,11 @@ static void socket_close(Chardev *chr)
     if (s->listen_fd >= 0) {
         close(s->listen_fd);
     }
-    /* Only if it is still ours: another process may have taken the name. */
-    if (s->unlink_path && stat(s->unlink_path, &st) == 0 && st.st_dev == s->unlink_dev &&
-        st.st_ino == s->unlink_ino) {
-        unlink(s->unlink_path);
-    }
+    socket_file_remove(&s->file);
     if (s->addrs) {
         freeaddrinfo(s->addrs);
     }
     byte_queue_clear(&s->pending);
-    free(s->unlink_path);
     free(s->name);
 }
 

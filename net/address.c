@@ -11,8 +11,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "net/port_holder.h"
 #include "util/alloc.h"
+#include "util/socket_holder.h"
 
 static bool resolve(const char *host, const char *port, NetAddress *a, Error **errp)
 {
@@ -108,21 +108,20 @@ bool net_address_is_multicast(const NetAddress *a)
     return a->family == AF_INET && IN_MULTICAST(ntohl(in->sin_addr.s_addr));
 }
 
-bool net_address_bind(int fd, const NetAddress *a, bool udp, Error **errp)
+bool net_address_bind(int fd, const NetAddress *a, bool udp, SocketFile *f, Error **errp)
 {
+    if (a->family == AF_UNIX) {
+        return socket_file_bind(f, fd, (const struct sockaddr_un *)&a->ss, a->len, errp);
+    }
     if (bind(fd, (const struct sockaddr *)&a->ss, a->len) == 0) {
         return true;
     }
     if (errno != EADDRINUSE) {
         return error_set_errno(errp, errno, "'%s'", a->text);
     }
-    if (a->family == AF_UNIX) {
-        return error_set(errp, "the socket '%s' is in use; choose another path, or end who listens there",
-                         a->text + strlen("unix:"));
-    }
     unsigned port = ntohs(a->family == AF_INET6 ? ((const struct sockaddr_in6 *)&a->ss)->sin6_port
                                                 : ((const struct sockaddr_in *)&a->ss)->sin_port);
-    char *holder = net_port_holder(udp, port);
+    char *holder = socket_port_holder(udp, port);
     error_set(errp, "%s port %u of this host is in use, %s; choose another port or end that process",
               udp ? "UDP" : "TCP", port, holder);
     free(holder);

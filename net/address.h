@@ -8,6 +8,7 @@
 
 #include "util/dict.h"
 #include "util/error.h"
+#include "util/socket_file.h"
 
 typedef struct NetAddress {
     int family; /* AF_UNSPEC: none; AF_INET, AF_INET6, AF_UNIX */
@@ -23,8 +24,8 @@ bool net_address_get(const Dict *opts, const char *prefix, NetAddress *a, Error 
 /* "host:port", "[::1]:port", ":port" (every address). */
 bool net_address_parse(const char *text, NetAddress *a, Error **errp) MUST_USE;
 bool net_address_is_multicast(const NetAddress *a);
-/* Binds fd; a TCP or UDP port in use names its holder. */
-bool net_address_bind(int fd, const NetAddress *a, bool udp, Error **errp) MUST_USE;
+/* Binds fd; a port or a unix socket in use names its holder. f: that of a unix socket. */
+bool net_address_bind(int fd, const NetAddress *a, bool udp, SocketFile *f, Error **errp) MUST_USE;
 /* A socket somebody opened, of that type (SOCK_STREAM), made non-blocking. */
 bool net_address_adopt(int fd, int type, Error **errp) MUST_USE;
 

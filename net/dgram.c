@@ -9,7 +9,6 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "net/net.h"
@@ -26,7 +25,7 @@ typedef struct DgramNet {
     int room_fd; /* -1, or tells when the remote has room; wait_for_room() */
     FdWatch *room_watch;
     uint8_t *buf;
-    char *unlink_path; /* a unix socket of ours */
+    SocketFile file; /* a unix socket of ours */
 } DgramNet;
 
 static DgramNet *dgram_of(NetClient *nc)
@@ -145,10 +144,7 @@ static void dgram_close(NetClient *nc)
     if (s->fd >= 0) {
         close(s->fd);
     }
-    if (s->unlink_path) {
-        unlink(s->unlink_path);
-    }
-    free(s->unlink_path);
+    socket_file_remove(&s->file);
     free(s->buf);
 }
 
@@ -177,7 +173,7 @@ static bool join_group(DgramNet *s, const NetDgramConfig *c, Error **errp)
         setsockopt(s->fd, IPPROTO_IP, IP_MULTICAST_IF, &local->sin_addr, sizeof(struct in_addr));
     }
     setsockopt(s->fd, IPPROTO_IP, IP_MULTICAST_LOOP, &loop, sizeof(loop));
-    if (!net_address_bind(s->fd, &c->remote, true, errp)) {
+    if (!net_address_bind(s->fd, &c->remote, true, &s->file, errp)) {
         return false;
     }
     if (setsockopt(s->fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof(m)) < 0) {
@@ -211,14 +207,7 @@ static bool open_socket(DgramNet *s, const NetDgramConfig *c, Error **errp)
         return error_set(errp, "local '%s' and remote '%s' are of different kinds", c->local.text,
                          c->remote.text);
     }
-    if (!net_address_bind(s->fd, &c->local, true, errp)) {
-        return false;
-    }
-    const char *path = ((const struct sockaddr_un *)&c->local.ss)->sun_path;
-    if (family == AF_UNIX && *path) {
-        s->unlink_path = xstrdup(path);
-    }
-    return true;
+    return net_address_bind(s->fd, &c->local, true, &s->file, errp);
 }
 
 bool net_dgram_create(const char *id, const NetDgramConfig *c, Error **errp)

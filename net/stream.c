@@ -14,7 +14,6 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "net/net.h"
@@ -36,7 +35,7 @@ typedef struct StreamNet {
     size_t in_at, in_end;
     uint8_t *out; /* the rest of a frame the socket took in part */
     size_t out_at, out_end;
-    char *unlink_path; /* a unix socket of ours */
+    SocketFile file; /* a unix socket of ours */
 } StreamNet;
 
 static StreamNet *stream_of(NetClient *nc)
@@ -299,10 +298,7 @@ static void stream_close(NetClient *nc)
     if (s->listen_fd >= 0) {
         close(s->listen_fd);
     }
-    if (s->unlink_path) {
-        unlink(s->unlink_path);
-    }
-    free(s->unlink_path);
+    socket_file_remove(&s->file);
     free(s->in);
     free(s->out);
 }
@@ -328,12 +324,8 @@ static bool listen_at(StreamNet *s, Error **errp)
     if (a->family != AF_UNIX) {
         setsockopt(s->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     }
-    if (!net_address_bind(s->listen_fd, a, false, errp)) {
+    if (!net_address_bind(s->listen_fd, a, false, &s->file, errp)) {
         return false;
-    }
-    const char *path = ((const struct sockaddr_un *)&a->ss)->sun_path;
-    if (a->family == AF_UNIX && *path) {
-        s->unlink_path = xstrdup(path);
     }
     if (listen(s->listen_fd, 1)) {
         return error_set_errno(errp, errno, "'%s'", a->text);

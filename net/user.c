@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "net/hub.h"
@@ -51,6 +52,7 @@ static void user_close(NetClient *nc)
     if (u->slirp) {
         slirp_cleanup(u->slirp);
     }
+    user_host_sockets_close(u);
     user_guestfwds_close(u);
     user_poll_fini(u);
     list_remove(&u->node);
@@ -291,6 +293,7 @@ static bool user_create(const char *id, const Dict *opts, Error **errp)
     NetClient *nc = net_client_new(&user_info, id, 0);
     UserNet *u = container_of(nc, UserNet, nc);
     list_init(&u->guestfwds);
+    list_init(&u->host_sockets);
     list_insert(&networks, &u->node);
     user_poll_init(u);
     /* It takes segments of any length, so that nobody has to cut them. */
@@ -377,12 +380,28 @@ bool net_user_hostfwd_remove(const char *netdev, const char *spec, Error **errp)
     return u && user_hostfwd(u, spec, false, errp);
 }
 
+/* libslirp prints the source of each connection as an IP address, also a unix socket's path: that
+ * row anew, or NULL. It begins with "  TCP[STATE]  FD ADDRESS PORT". */
+static char *unix_row(const char *line)
+{
+    struct sockaddr_un un = { 0 };
+    socklen_t len = sizeof(un);
+    int fd, fd_end = 0, rest = 0;
+    if (sscanf(line, " TCP[%*[^]]] %d%n %*s %*s%n", &fd, &fd_end, &rest) != 1 || !rest ||
+        getsockname(fd, (struct sockaddr *)&un, &len) < 0 || un.sun_family != AF_UNIX) {
+        return NULL;
+    }
+    return xasprintf("%.*s %21.*s%s", fd_end, line, (int)sizeof(un.sun_path), un.sun_path, line + rest);
+}
+
 /* One line a print. */
 static void print_text(char *text, void (*print)(void *opaque, const char *line), void *opaque)
 {
     for (char *save, *line = strtok_r(text, "\n", &save); line;
          line = strtok_r(NULL, "\n", &save)) {
-        print(opaque, line);
+        char *row = unix_row(line);
+        print(opaque, row ? row : line);
+        free(row);
     }
 }
 

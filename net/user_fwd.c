@@ -5,13 +5,12 @@
  */
 #include <errno.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "net/port_holder.h"
 #include "net/user_internal.h"
 #include "util/alloc.h"
+#include "util/socket_holder.h"
 
 static const char hostfwd_form[] =
     "[tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT, for example "
@@ -83,12 +82,12 @@ static bool parse_guest(const char *text, const Endpoint *host, Endpoint *guest,
 static bool failed_bind(const char *spec, const Endpoint *host, bool udp, int err, Error **errp)
 {
     if (host->sa.sa_family == AF_UNIX) {
-        return error_set_errno(errp, err, "hostfwd '%s': cannot listen on '%s'", spec,
-                               host->un.sun_path);
+        socket_file_failed(host->un.sun_path, err, errp);
+        return error_prefix(errp, "hostfwd '%s': ", spec);
     }
     unsigned port = endpoint_port(host);
     if (err == EADDRINUSE) {
-        char *who = net_port_holder(udp, port);
+        char *who = socket_port_holder(udp, port);
         error_set(errp,
                   "hostfwd '%s': %s port %u of this host is in use, %s; choose another port "
                   "or end that process",
@@ -111,6 +110,14 @@ static bool failed_bind(const char *spec, const Endpoint *host, bool udp, int er
     return error_set_errno(errp, err, "hostfwd '%s'", spec);
 }
 
+static void set_unix(Endpoint *e, const char *path, size_t len)
+{
+    memset(e, 0, sizeof(*e));
+    e->un.sun_family = AF_UNIX;
+    memcpy(e->un.sun_path, path, len);
+    e->len = sizeof(e->un);
+}
+
 /* unix:PATH-[GUESTADDR]:GUESTPORT, or the words without a protocol's name. *rest: the guest's. */
 static bool parse_host(const char *spec, Endpoint *host, bool *udp, const char **rest, Error **errp)
 {
@@ -119,13 +126,14 @@ static bool parse_host(const char *spec, Endpoint *host, bool *udp, const char *
     if (!strncmp(p, "unix:", 5)) {
         const char *dash = strrchr(p, '-');
         size_t len = dash ? (size_t)(dash - p) - 5 : 0;
-        if (!len || len >= sizeof(host->un.sun_path)) {
+        if (!len) {
             return error_set(errp, "hostfwd '%s': want unix:PATH-[GUESTADDR]:GUESTPORT", spec);
         }
-        memset(host, 0, sizeof(*host));
-        host->un.sun_family = AF_UNIX;
-        memcpy(host->un.sun_path, p + 5, len);
-        host->len = sizeof(host->un);
+        if (len >= sizeof(host->un.sun_path)) {
+            return error_set(errp, "hostfwd '%s': the path of a unix socket has up to %zu characters",
+                             spec, sizeof(host->un.sun_path) - 1);
+        }
+        set_unix(host, p + 5, len);
         *rest = dash + 1;
         return true;
     }
@@ -141,25 +149,67 @@ static bool parse_host(const char *spec, Endpoint *host, bool *udp, const char *
     return ok;
 }
 
-/* hostfwd_remove's spec has no guest. */
+static HostSocket *find_host_socket(UserNet *u, const char *path, size_t len)
+{
+    list_for_each(pos, &u->host_sockets) {
+        HostSocket *h = container_of(pos, HostSocket, node);
+        if (strlen(h->file.path) == len && !strncmp(h->file.path, path, len)) {
+            return h;
+        }
+    }
+    return NULL;
+}
+
+static void host_socket_free(HostSocket *h)
+{
+    socket_file_remove(&h->file);
+    list_remove(&h->node);
+    free(h);
+}
+
+void user_host_sockets_close(UserNet *u)
+{
+    list_for_each_safe(pos, &u->host_sockets) {
+        host_socket_free(container_of(pos, HostSocket, node));
+    }
+}
+
+static bool no_hostfwd(const char *spec, Error **errp)
+{
+    return error_set(errp, "there is no hostfwd '%s' (info usernet lists them)", spec);
+}
+
+/* unix:PATH, where the path may have a '-', or all of what hostfwd_add was told. */
+static bool remove_unix(UserNet *u, const char *spec, Error **errp)
+{
+    const char *path = spec + strlen("unix:"), *dash = strrchr(path, '-');
+    HostSocket *h = find_host_socket(u, path, strlen(path));
+    h = h || !dash ? h : find_host_socket(u, path, (size_t)(dash - path));
+    if (!h) {
+        return no_hostfwd(spec, errp);
+    }
+    Endpoint host;
+    set_unix(&host, h->file.path, strlen(h->file.path));
+    int failed = slirp_remove_hostxfwd(u->slirp, &host.sa, host.len, 0);
+    host_socket_free(h);
+    return !failed || no_hostfwd(spec, errp);
+}
+
+/* hostfwd_remove's spec needs no guest. */
 static bool remove_hostfwd(UserNet *u, const char *spec, Error **errp)
 {
     Endpoint host;
     bool udp;
     const char *rest;
+    if (!strncmp(spec, "unix:", 5)) {
+        return remove_unix(u, spec, errp);
+    }
     char *whole = strchr(spec, '-') ? xstrdup(spec) : xasprintf("%s-", spec);
     bool ok = parse_host(whole, &host, &udp, &rest, errp);
     free(whole);
-    if (!ok) {
-        return false;
-    }
-    if (slirp_remove_hostxfwd(u->slirp, &host.sa, host.len, udp ? SLIRP_HOSTFWD_UDP : 0)) {
-        return error_set(errp, "there is no hostfwd '%s' (info usernet lists them)", spec);
-    }
-    if (host.sa.sa_family == AF_UNIX) {
-        unlink(host.un.sun_path);
-    }
-    return true;
+    return ok && (!slirp_remove_hostxfwd(u->slirp, &host.sa, host.len,
+                                         udp ? SLIRP_HOSTFWD_UDP : 0) ||
+                  no_hostfwd(spec, errp));
 }
 
 bool user_hostfwd(UserNet *u, const char *spec, bool add, Error **errp)
@@ -178,10 +228,9 @@ bool user_hostfwd(UserNet *u, const char *spec, bool add, Error **errp)
     if (!parse_guest(rest, &host, &guest, errp)) {
         return error_prefix(errp, "hostfwd '%s': ", spec);
     }
-    struct stat st;
-    if (host.sa.sa_family == AF_UNIX && !lstat(host.un.sun_path, &st) && !S_ISSOCK(st.st_mode)) {
-        return error_set(errp, "hostfwd '%s': '%s' exists and is no socket", spec,
-                         host.un.sun_path);
+    bool is_unix = host.sa.sa_family == AF_UNIX;
+    if (is_unix && !socket_file_clear(host.un.sun_path, errp)) {
+        return error_prefix(errp, "hostfwd '%s': ", spec);
     }
     int flags =
         (udp ? SLIRP_HOSTFWD_UDP : 0) | (host.sa.sa_family == AF_INET6 ? SLIRP_HOSTFWD_V6ONLY : 0);
@@ -191,6 +240,12 @@ bool user_hostfwd(UserNet *u, const char *spec, bool add, Error **errp)
     errno = 0;
     if (slirp_add_hostxfwd(u->slirp, &host.sa, host.len, &guest.sa, guest.len, flags)) {
         return failed_bind(spec, &host, udp, errno, errp);
+    }
+    if (is_unix) {
+        HostSocket *h = xcalloc(1, sizeof(*h));
+        socket_file_made(&h->file, host.un.sun_path);
+        h->file.path = h->file.path ? h->file.path : xstrdup(host.un.sun_path);
+        list_insert(&u->host_sockets, &h->node);
     }
     user_poll_kick(u);
     return true;

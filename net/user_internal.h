@@ -11,6 +11,7 @@
 #include "net/offload.h"
 #include "net/user.h"
 #include "util/main_loop.h"
+#include "util/socket_file.h"
 #include "util/timer.h"
 
 /* A descriptor libslirp waits for. */
@@ -33,6 +34,12 @@ typedef struct GuestFwd {
     List node;
 } GuestFwd;
 
+/* A hostfwd that is a unix socket: libslirp makes its file, and leaves it behind. */
+typedef struct HostSocket {
+    SocketFile file;
+    List node;
+} HostSocket;
+
 /* Segments of one connection on their way to the guest as one packet. */
 typedef struct UserMerge {
     unsigned nr; /* how many so far */
@@ -54,6 +61,7 @@ typedef struct UserNet {
     unsigned entered; /* calls into it that may send: at the end of the outermost merge goes out */
     UserMerge merge;
     List guestfwds;
+    List host_sockets; /* of HostSocket */
     List node; /* on the list of user networks */
     struct in_addr net, mask, host, dhcp, dns;
     char *dnssearch_text;
@@ -77,6 +85,7 @@ void user_merge_flush(UserNet *u);
 /* user_fwd.c */
 bool user_hostfwd(UserNet *u, const char *spec, bool add, Error **errp) MUST_USE;
 bool user_guestfwd_add(UserNet *u, const char *spec, unsigned index, Error **errp) MUST_USE;
+void user_host_sockets_close(UserNet *u);
 void user_guestfwds_close(UserNet *u);
 void user_guestfwds_notify(UserNet *u); /* they may be able to take more */
 

@@ -14,6 +14,8 @@ sys.path.insert(0, os.path.dirname(HERE))
 import hmp  # pylint: disable=wrong-import-position
 from qtest import VIREO, Failure, QTest, check, main, skip  # pylint: disable=wrong-import-position
 
+SLOW = float(os.environ.get("SLOW", "1"))
+
 
 def run(*args):
     return subprocess.run([VIREO, "-display", "none", "-accel", "interp", "-S"] + list(args),
@@ -131,6 +133,54 @@ def test_monitor():
                 check("netdev_del", "", mon("netdev_del " + name))
             check("the card stays", 1, len(mon("info network").splitlines()))
             mon.close()
+
+
+def test_unix_hostfwd():
+    """A unix socket of the host: removed at the end, replaced if nobody listens any more."""
+    need_user()
+    with tempfile.TemporaryDirectory(prefix="vireo-net-") as d:
+        path = os.path.join(d, "f-3")
+        args = ["-M", "none", "-nodefaults", "-display", "none", "-S", "-netdev",
+                "user,id=n,hostfwd=unix:%s-:22" % path, "-netdev", "hubport,id=p,hubid=0,netdev=n",
+                "-monitor", "unix:%s/mon,server=on,wait=off" % d]
+        for end in ("kill", "terminate", "quit"):
+            proc = subprocess.Popen([VIREO] + args, stdin=subprocess.DEVNULL,
+                                    stderr=subprocess.PIPE, text=True)
+            try:
+                mon = hmp.Hmp(d + "/mon", lambda proc=proc: proc.poll() is not None)
+                socket.socket(socket.AF_UNIX).connect(path)
+                rows = mon("info usernet")
+                check("the path in " + rows, True, re.search(r"HOST_FORWARD\] +\d+ +%s +10\.0\.2\.15 +22 "
+                                                             % path, rows) is not None)
+                fails("in use, held by process %d (" % proc.pid, "-netdev",
+                      "user,id=n,hostfwd=unix:%s-:22" % path)
+                for words in (path, path + "-:22"):
+                    check("hostfwd_remove", "", mon("hostfwd_remove unix:" + words))
+                    check("removed", False, os.path.exists(path))
+                    check("twice", True, "there is no hostfwd" in mon("hostfwd_remove unix:" + words))
+                    check("hostfwd_add", "", mon("hostfwd_add unix:%s-:22" % path))
+                    check("made", True, os.path.exists(path))
+                if end == "quit":
+                    mon.sock.sendall(b"quit\n")
+                else:
+                    getattr(proc, end)()
+                proc.wait(60 * SLOW)
+                check("there after %s" % end, end == "kill", os.path.exists(path))
+                mon.close()
+            finally:
+                proc.kill()
+                proc.communicate()
+        with open(path, "w") as f:
+            f.write("mine")
+        fails("is not a socket", "-netdev", "user,id=n,hostfwd=unix:%s-:22" % path)
+        check("the file stays", 4, os.path.getsize(path))
+    fails("directory does not exist", "-netdev", "user,id=n,hostfwd=unix:%s-:22" % path)
+    fails("up to 107 characters", "-netdev", "user,id=n,hostfwd=unix:/%s-:22" % ("x" * 200))
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen(1)
+        fails("in use, held by process %d (" % os.getpid(), "-monitor",
+              "tcp:127.0.0.1:%d,server=on,wait=off" % s.getsockname()[1])
 
 
 main()

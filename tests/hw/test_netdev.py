@@ -253,6 +253,38 @@ def test_full_unix_remote():
             mon.close()
 
 
+def test_stale_unix_sockets():
+    """What a killed process left is replaced; a socket in use names its holder; a file stays."""
+    path = os.path.join(DIR.name, "stale")
+    for words in ("stream,addr.type=unix,addr.path=%s,server=on",
+                  "dgram,local.type=unix,local.path=%s,remote.type=unix,remote.path=/nonexistent/x"):
+        with Joined(words % path):
+            pass  # __exit__ kills it
+        check("it was left behind", True, os.path.exists(path))
+        with Joined(words % path) as vm:
+            check("in use", True, "the socket '%s' is in use, held by process %d (" %
+                  (path, vm.proc.pid) in refused(words % path))
+            check("by another name", True,
+                  "held by process %d (" % vm.proc.pid in refused(words % os.path.relpath(path)))
+            vm.quit()
+        check("it is gone", False, os.path.exists(path))
+        with open(path, "w"):
+            pass
+        check("no socket", True, "is not a socket" in refused(words % path))
+        os.unlink(path)
+        check("no directory", True, "directory does not exist" in refused(words % (path + "/x")))
+
+
+def refused(words):
+    said = subprocess.run([VIREO, "-M", "none", "-display", "none", "-netdev", words + ",id=x"],
+                          stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60,
+                          check=False)
+    check("status of " + words, 1, said.returncode)
+    lines = said.stderr.splitlines()
+    check("lines of " + said.stderr, 1, len(lines))
+    return lines[0].partition("': ")[2]
+
+
 def test_udp():
     here, there = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
     a, stream = pair(socket.SOCK_STREAM)

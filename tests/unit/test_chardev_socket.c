@@ -187,7 +187,7 @@ static void test_socket_paths(void **state)
     Chardev *chr = makef("socket,id=a,path=%s,server=on,wait=off", un.sun_path);
 
     snprintf(text, sizeof(text), "socket,id=b,path=%s,server=on,wait=off", un.sun_path);
-    expect_error(text, "another process listens on");
+    expect_error(text, "' is in use, held by process ");
     assert_int_equal(access(un.sun_path, F_OK), 0);
     chardev_delete(chr);
 
@@ -195,6 +195,8 @@ static void test_socket_paths(void **state)
     snprintf(text, sizeof(text), "socket,id=b,path=%s,server=on,wait=off", path_in_dir("plain"));
     expect_error(text, "is not a socket");
     assert_int_equal(access(path_in_dir("plain"), F_OK), 0);
+    snprintf(text, sizeof(text), "socket,id=b,path=%s/x,server=on,wait=off", path_in_dir("missing"));
+    expect_error(text, "its directory does not exist");
 
     snprintf(text, sizeof(text), "socket,id=b,path=%s", path_in_dir("nobody"));
     expect_error(text, "cannot connect to 'unix:");

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Who has a port of this host: the tables of sockets (proc(5), /proc/net/tcp) name its inode, and
- * one of the processes has it open (/proc/PID/fd).
+ * Who has a port or a socket file of this host: the tables of sockets (proc(5), /proc/net/tcp,
+ * /proc/net/unix) name its inode, and one of the processes has it open (/proc/PID/fd).
  */
-#include "net/port_holder.h"
+#include "util/socket_holder.h"
 
 #include <dirent.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "util/alloc.h"
@@ -68,12 +70,9 @@ static char *describe(const char *pid)
     return xasprintf("held by process %s (%s)", pid, *name ? name : "?");
 }
 
-char *net_port_holder(bool udp, unsigned port)
+/* The process that has the socket of that inode; 0: none was found in the tables. */
+static char *holder_of(unsigned long inode)
 {
-    static const char *const tables[2][2] = { { "/proc/net/tcp", "/proc/net/tcp6" },
-                                              { "/proc/net/udp", "/proc/net/udp6" } };
-    unsigned long inode = find_inode(tables[udp][0], udp, port);
-    inode = inode ? inode : find_inode(tables[udp][1], udp, port);
     char want[64];
     snprintf(want, sizeof(want), "socket:[%lu]", inode);
     DIR *d = inode ? opendir("/proc") : NULL;
@@ -87,4 +86,39 @@ char *net_port_holder(bool udp, unsigned port)
         closedir(d);
     }
     return holder ? holder : xstrdup("held by a process of another user");
+}
+
+char *socket_port_holder(bool udp, unsigned port)
+{
+    static const char *const tables[2][2] = { { "/proc/net/tcp", "/proc/net/tcp6" },
+                                              { "/proc/net/udp", "/proc/net/udp6" } };
+    unsigned long inode = find_inode(tables[udp][0], udp, port);
+    return holder_of(inode ? inode : find_inode(tables[udp][1], udp, port));
+}
+
+/* The table has the path as it was bound, which may be another spelling of ours. */
+char *socket_path_holder(const char *path)
+{
+    FILE *f = fopen("/proc/net/unix", "re");
+    struct stat ours, theirs;
+    bool exists = stat(path, &ours) == 0;
+    char line[512];
+    unsigned long found = 0;
+    while (f && !found && fgets(line, sizeof(line), f)) {
+        unsigned long inode;
+        int at = 0;
+        line[strcspn(line, "\n")] = 0;
+        if (sscanf(line, "%*x: %*x %*x %*x %*x %*x %lu %n", &inode, &at) != 1 || line[at] != '/') {
+            continue;
+        }
+        if (!strcmp(line + at, path) || (exists && stat(line + at, &theirs) == 0 &&
+                                         theirs.st_dev == ours.st_dev &&
+                                         theirs.st_ino == ours.st_ino)) {
+            found = inode;
+        }
+    }
+    if (f) {
+        fclose(f);
+    }
+    return holder_of(found);
 }
