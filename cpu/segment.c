@@ -14,13 +14,16 @@ static bool legacy_real(const CpuState *cpu)
     return !(cpu->mode & (MODE_PE | MODE_VM));
 }
 
+/* What wraps at 4 GiB in a segment of that size may fault or not, as the processor likes (SDM 3A
+ * 5.3). Here it never does: flat segments are not checked at all where speed matters (MODE_FLAT),
+ * and all instructions and engines shall agree. */
 static bool in_limit(const Segment *s, uint64_t offset, unsigned size)
 {
     uint64_t last = offset + size - 1;
     if ((s->attr & (SEG_CODE | SEG_EXPAND_DOWN)) == SEG_EXPAND_DOWN) {
         return offset > s->limit && last <= (s->attr & SEG_DB ? 0xffffffffu : 0xffffu);
     }
-    return last <= s->limit;
+    return last <= s->limit || s->limit == UINT32_MAX;
 }
 
 bool seg_allows(const CpuState *cpu, const Segment *s, uint64_t offset, unsigned size,

@@ -17,6 +17,28 @@ main32:
     and eax, CR0_PE | CR0_PG
     CHECK32("lib's protected mode", eax, CR0_PE)
 
+    /* ---- operands across 4 GiB: ROM there, RAM at 0. The SDM (3A 5.3) leaves it open whether they fault
+     * in a segment of that size; here none does, so that all instructions see the same ---- */
+    mov esi, -2
+    mov dword ptr [0], 0x2b3c
+    mov edi, [esi]
+    mov eax, edi
+    shr eax, 16
+    CHECK32("across 4 GiB: mov", eax, 0x2b3c)
+    fninit
+    TRY32(fild dword ptr [esi]; fistp dword ptr [saved_esp])
+    EXPECT_OK32("across 4 GiB: fild")
+    CHECK32("loads the same", [saved_esp], edi)
+    TRY32(push [esi]; pop ebx)
+    EXPECT_OK32("across 4 GiB: push")
+    CHECK32("pushes the same", ebx, edi)
+    TRY32(imul ebx, [esi], 1)
+    EXPECT_OK32("across 4 GiB: imul")
+    CHECK32("multiplies the same", ebx, edi)
+    TRY32(cmp ebx, [esi]; fnstcw [esi + 1])
+    EXPECT_OK32("across 4 GiB: fnstcw")
+    CHECK32("stores half", [0], 0x2b03)
+
     /* ---- to real mode ---- */
     mov [saved_esp], esp
     lidt [idt_ptr16]

@@ -30,6 +30,14 @@ static void test_limits(void **state)
     cpu->seg[SEG_ES] =
         (Segment) { .attr = 0xc093, .limit = 0xffffffff, .base = 0xfffff000 };
     assert_int_equal(seg_lin(cpu, SEG_ES, 0x2000, 4, true), 0x1000);
+    /* the same of the offset, in a segment of that size only */
+    cpu->seg[SEG_ES].base = 0;
+    assert_int_equal(seg_lin(cpu, SEG_ES, 0xfffffffe, 4, true), 0xfffffffe);
+    cpu->seg[SEG_ES].limit = 0xfffffffe;
+    assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_ES, 0xfffffffe, 2, true)), FAULT(EXC_GP, 0));
+    cpu->seg[SEG_ES].limit = 0xffffffff;
+    cpu->seg[SEG_ES].attr = 0xc097; /* expand-down: nothing lies in it */
+    assert_int_equal(RAISED(cpu, seg_lin(cpu, SEG_ES, 0xfffffffe, 4, true)), FAULT(EXC_GP, 0));
 }
 
 static void test_expand_down(void **state)
