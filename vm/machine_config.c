@@ -110,14 +110,23 @@ void machine_print_types(void)
     machine_types_each(print_type, NULL);
 }
 
+/* Those of every machine; as in MachineType.options. */
+static const char *const common_options[] = {
+    "accel=<name>[:<name>] - the first of these engines that works",
+    "kernel-irqchip=on|split|off - on KVM: which interrupt controllers are the kernel's (default: on)",
+    "kvm-shadow-mem=<size> - on KVM without nested paging: memory for shadow page tables", NULL
+};
+
 bool machine_print_options(const char *name, Error **errp)
 {
     const MachineType *t = machine_type_find(name);
     if (!t) {
         return unknown_machine(name, errp);
     }
-    printf("%s options:\n  accel=<name>[:<name>] - the first of these engines that works\n",
-           t->name);
+    printf("%s options:\n", t->name);
+    for (const char *const *o = common_options; *o; o++) {
+        printf("  %s\n", *o);
+    }
     for (const char *const *o = t->options; o && *o; o++) {
         printf("  %s\n", *o);
     }
@@ -128,8 +137,8 @@ bool machine_print_options(const char *name, Error **errp)
 static bool is_harmless(const char *key, const char *value)
 {
     static const char *const always[] = { "dump-guest-core", "mem-merge", "graphics", NULL };
-    static const char *const if_off[] = { "usb", "vmport", "smm", "nvdimm", "kernel-irqchip",
-                                          "kernel_irqchip", "suppress-vmdesc", "fd-bootchk", NULL };
+    static const char *const if_off[] = { "usb", "vmport", "smm", "nvdimm", "suppress-vmdesc",
+                                          "fd-bootchk", NULL };
     for (size_t i = 0; always[i]; i++) {
         if (!strcmp(key, always[i])) {
             return true;
@@ -144,14 +153,59 @@ static bool is_harmless(const char *key, const char *value)
     return false;
 }
 
+/* KVM takes these when it gets ready for the machine, which may be never, or when a vCPU moves there.
+ * They are checked all the same. */
+static bool is_for_kvm(const char *key)
+{
+    return !strcmp(key, "kernel-irqchip") || !strcmp(key, "kernel_irqchip") ||
+           !strcmp(key, "kvm-shadow-mem");
+}
+
+static bool check_for_kvm(const char *key, const char *value, Error **errp)
+{
+    uint64_t size;
+    bool on = true, irqchip = !strcmp(key, "kernel-irqchip") || !strcmp(key, "kernel_irqchip");
+    if (irqchip && !parse_bool(value, &on) && strcmp(value, "split")) {
+        return error_set(errp, "-M %s=%s: want on, split or off", key, value);
+    }
+    if (!irqchip && !parse_size(value, 1, &size)) {
+        return error_set(errp, "-M %s=%s: want a size, such as 64M", key, value);
+    }
+    if (on) { /* off is what there is */
+        info_report("-M %s=%s is for KVM, and no CPU starts on it%s", key, value,
+                    irqchip ? ": all interrupt controllers are Vireo's" : "");
+    }
+    return true;
+}
+
+static bool no_such_option(const MachineType *t, const char *key, const char *value, Error **errp)
+{
+    char text[32][32];
+    const char *words[ARRAY_SIZE(text) + 1] = { NULL };
+    const char *const *const lists[] = { common_options, t->options };
+    size_t nr = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+        for (const char *const *o = lists[i]; o && *o && nr < ARRAY_SIZE(text); o++) {
+            snprintf(text[nr], sizeof(text[nr]), "%.*s", (int)strcspn(*o, "="), *o);
+            words[nr] = text[nr];
+            nr++;
+        }
+    }
+    const char *near = suggest(key, words);
+    return near ? error_set(errp, "-M %s: there is no option %s=%s, did you mean %s?", t->name, key,
+                            value, near)
+                : error_set(errp, "-M %s: there is no option %s=%s (-M %s,help lists them)", t->name,
+                            key, value, t->name);
+}
+
 bool machine_config_check_unused(const MachineConfig *c, const MachineType *t, Error **errp)
 {
     const char *key;
     while ((key = dict_unused(c->machine_opts))) {
         const char *value = dict_get(c->machine_opts, key); /* used from now on */
-        if (!is_harmless(key, value)) {
-            return error_set(errp, "-M %s: there is no option %s=%s (-M %s,help lists them)", t->name,
-                             key, value, t->name);
+        if (is_for_kvm(key) ? !check_for_kvm(key, value, errp)
+                            : !is_harmless(key, value) && !no_such_option(t, key, value, errp)) {
+            return false;
         }
     }
     return true;

@@ -122,6 +122,7 @@ def fails(args, *words):
 def test_text_only():
     for args, word in ((["-version"], "Vireo version"), (["--help"], "-cdrom FILE"),
                        (["-h"], "usage: vireo"), (["-M", "help"], "pc "), (["-M", "pc,help"], "hpet"),
+                       (["-M", "pc,help"], "kernel-irqchip=on|split|off"),
                        (["-cpu", "help"], "max"), (["-accel", "help"], "interp"), (["-accel", "help"], "jit"),
                        (["-device", "help"], "isa-debug-exit"), (["-d", "help"], "guest_errors"),
                        (["-device", "isa-debug-exit,help"], "iobase"),
@@ -166,7 +167,12 @@ def test_errors():
     fails(["-M", "pcc"], "did you mean pc?")
     fails(["-M", "q35"], "not built", "-M pc")
     fails(["-M", "q36,help"], "-M help")
-    fails(["-M", "pc,hpte=on", "-display", "none"], "hpte", "-M pc,help")
+    fails(["-M", "pc,hpte=on", "-display", "none"], "no option hpte=on", "did you mean hpet?")
+    fails(["-M", "pc,colour=red", "-display", "none"], "no option colour=red", "-M pc,help")
+    for accel in (["-accel", "jit"], []):
+        fails(["-M", "pc,kernel-irqchp=on", "-display", "none"] + accel, "did you mean kernel-irqchip?")
+    fails(["-M", "kernel-irqchip=maybe", "-display", "none", "-accel", "jit"], "want on, split or off")
+    fails(["-M", "kvm-shadow-mem=much", "-display", "none", "-accel", "jit"], "want a size")
     fails(["-accel", "tcg,treshold=1"], "unknown option 'treshold'", "did you mean threshold?")
     fails(["-accel", "jit,thread=both"], "thread=both", "want single or multi")
     fails(["-accel", "jit,tb-size=1K"], "1 to 1024 MiB")
@@ -230,6 +236,19 @@ def test_accel_fallback():
     check("one notice", True, "xen" in r.stderr())
     r = Run("-M", "pc,accel=tcg:interp", "-device", "isa-debug-exit,iobase=0xf4", code=code)
     check("-M accel= list", 0x21, r.wait())
+
+
+def test_machine_options_for_kvm():
+    """Other engines take them: the cure that -accel kvm names must work."""
+    code = outb(0xf4, 0x10) + HALT
+    for option in ("kernel-irqchip=split", "kernel_irqchip=on", "kvm-shadow-mem=64M"):
+        r = Run("-accel", "jit", "-M", option, "-device", "isa-debug-exit,iobase=0xf4", code=code)
+        check("exit status", 0x21, r.wait())
+        check("a line: %s" % r.stderr(), 1, r.stderr().count("\n"))
+        check("that names it: %s" % r.stderr(), True, "-M %s is for KVM" % option in r.stderr())
+    r = Run("-accel", "jit", "-M", "kernel-irqchip=off", "-device", "isa-debug-exit,iobase=0xf4", code=code)
+    check("exit status", 0x21, r.wait())
+    check("stderr", "", r.stderr())
 
 
 def test_debug_exit_status():
