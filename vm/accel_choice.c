@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * The choice of engines. An -accel with vcpus= is an order for those vCPUs; those without are a list
  * for all others, of which the first that can be used is, and each that is passed over says why in
- * a line on stderr. If every -accel names its vCPUs, the first one gets the rest, too.
+ * a line on stderr. If every -accel names its vCPUs, the first one gets the rest, too. -enable-kvm,
+ * -no-kvm and -M accel= are no part of a list: where another -accel says otherwise, that is an error.
  */
 #include "vm/accel_choice.h"
 
@@ -311,21 +312,56 @@ static bool note_options(Machine *m, const AccelOptions *all, Error **errp)
     return ok;
 }
 
-bool accel_choose(Machine *m, const StrList *accels, const char *machine_list, AccelPlan *plan,
+/* ---- orders that contradict each other ---- */
+
+static bool same_engine(const char *a, const char *b)
+{
+    const Engine *e = engine_find(a);
+    return !strcmp(a, b) || (e && e == engine_find(b));
+}
+
+/* -M accel= may only repeat what the first -accel says, as -enable-kvm beside -M accel=kvm does. */
+static bool check_machine_list(const AccelOptions *all, const char *machine_list, Error **errp)
+{
+    const AccelOption *o = machine_list && all->nr ? &all->list[0] : NULL;
+    return !o || (!o->has_vcpus && same_engine(o->names, machine_list)) ||
+           error_set(errp, "-M accel=%s and -accel %s: leave one of the two out; as a list, write "
+                           "-accel %s:%s",
+                     machine_list, o->names, o->names, machine_list);
+}
+
+static bool check_orders(const Options *o, const AccelPlan *plan, Error **errp)
+{
+    bool kvm = false;
+    for (size_t i = 0; i < plan->nr; i++) {
+        kvm |= plan->list[i].engine == engine_find("kvm");
+    }
+    if (o->enable_kvm && !kvm) {
+        return error_set(errp, "-enable-kvm: nothing would run on KVM, but on -accel %s; leave one of "
+                               "the two out",
+                         plan->list[0].engine->name);
+    }
+    return !o->no_kvm || !kvm ||
+           error_set(errp, "-no-kvm: -accel kvm says otherwise; leave one of the two out");
+}
+
+bool accel_choose(Machine *m, const Options *o, const char *machine_list, AccelPlan *plan,
                   Error **errp)
 {
     AccelOptions all = { 0 };
-    bool ok = true;
-    for (size_t i = 0; i < accels->nr && ok; i++) {
-        ok = add_option(&all, accels->str[i], m->nr_cpus, errp);
+    bool ok = !o->enable_kvm || !o->no_kvm ||
+              error_set(errp, "-enable-kvm and -no-kvm: leave one of the two out");
+    for (size_t i = 0; i < o->accel.nr && ok; i++) {
+        ok = add_option(&all, o->accel.str[i], m->nr_cpus, errp);
     }
+    ok = ok && check_machine_list(&all, machine_list, errp);
     if (ok && !all.nr) {
         const char *names = machine_list ? machine_list : accel_default(m)->name;
         add_names(&all, names, dict_new())->unasked = !machine_list;
     }
     ok = ok && check_overlap(&all, m->nr_cpus, errp);
     ok = ok && note_options(m, &all, errp) && plan_unnamed(m, &all, plan, errp) &&
-         plan_named(m, &all, plan, errp);
+         plan_named(m, &all, plan, errp) && check_orders(o, plan, errp);
     free_options(&all);
     return ok;
 }

@@ -11,8 +11,8 @@
  * "-M accel=kvm:interp"), each ready for this machine; without any, accel_default()'s.
  * machine_list: the value of -M accel=, or NULL. The machine is set up, but for its vCPUs and
  * board. */
-bool accel_choose(Machine *m, const StrList *accels, const char *machine_list, AccelPlan *plan,
-                  Error **errp);
+bool accel_choose(Machine *m, const Options *o, const char *machine_list, AccelPlan *plan,
+                  Error **errp) MUST_USE;
 void accel_plan_free(AccelPlan *plan);
 void accel_print_list(void);
 

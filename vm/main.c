@@ -202,7 +202,7 @@ static bool check_cpu_pm(const Machine *m, const AccelPlan *plan, Error **errp)
 static bool choose_engines(Machine *m, const Options *o, AccelPlan *plan, Error **errp)
 {
     return set_perfmap(m, o, errp) &&
-           accel_choose(m, &o->accel, dict_get(m->config.machine_opts, "accel"), plan, errp) &&
+           accel_choose(m, o, dict_get(m->config.machine_opts, "accel"), plan, errp) &&
            check_perfmap(o, plan, errp) && check_cpu_pm(m, plan, errp);
 }
 

@@ -67,6 +67,13 @@ static bool add_fixed(Options *o, const OptionRow *row, const char *arg, Error *
     return add_text(o, row, row->text, errp);
 }
 
+/* Remembered, too: they are orders, which another -accel must not overrule. */
+static bool order_kvm(Options *o, const OptionRow *row, const char *arg, Error **errp)
+{
+    *(!strcmp(row->text, "kvm") ? &o->enable_kvm : &o->no_kvm) = true;
+    return add_fixed(o, row, arg, errp);
+}
+
 static bool set_fixed(Options *o, const OptionRow *row, const char *arg, Error **errp)
 {
     (void)arg;
@@ -152,9 +159,9 @@ static const OptionRow table[] = {
     { "machine", "M", "TYPE[,KEY=VALUE...]", "the kind of PC; 'help' lists them", add_text,
       offsetof(Options, machine), NULL },
     LIST("accel", "NAME", accel, "what runs the guest; several: the first that works"),
-    { "enable-kvm", NULL, NULL, "run on KVM or not at all", add_fixed, offsetof(Options, accel),
+    { "enable-kvm", NULL, NULL, "run on KVM or not at all", order_kvm, offsetof(Options, accel),
       "kvm" },
-    { "no-kvm", NULL, NULL, "-accel jit", add_fixed, offsetof(Options, accel), "jit" },
+    { "no-kvm", NULL, NULL, "-accel jit", order_kvm, offsetof(Options, accel), "jit" },
     TEXT("cpu", "MODEL[,+FEATURE,-FEATURE]", cpu, "the kind of CPU; 'help' lists them"),
     LIST("smp", "N[,sockets=,cores=,threads=,maxcpus=]", smp, "how many CPUs"),
     LIST("m", "SIZE", memory, "memory, in MiB or with a suffix: 512, 2G"),

@@ -26,7 +26,7 @@ typedef struct Options {
     char *cpu, *kernel, *initrd, *append, *dtb, *bios, *name, *uuid, *rtc, *vga, *display, *balloon;
     char *log_items, *log_file, *log_filter, *pidfile, *qtest, *qtest_log, *echr, *overcommit;
     bool nodefaults, nographic, no_reboot, no_shutdown, paused, daemonize, snapshot, no_acpi,
-        no_hpet, perfmap;
+        no_hpet, perfmap, enable_kvm, no_kvm;
     bool help, version;
 } Options;
 

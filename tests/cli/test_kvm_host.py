@@ -101,6 +101,15 @@ def test_fallback_list():
         check("%s: a notice in '%s'" % (order, text), True, "no /dev/kvm" in text)
 
 
+def test_order_with_list():
+    """-enable-kvm is no first word of a list."""
+    need_namespaces()
+    status, text = run("", "-enable-kvm", "-accel", "jit")
+    check("exit status, '%s'" % text, 1, status)
+    check("cause and cure: '%s'" % text, True,
+          "no /dev/kvm" in text and "-enable-kvm: nothing would run on KVM" in text)
+
+
 def test_default():
     need_namespaces()
     status, text = run("")

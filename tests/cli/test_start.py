@@ -230,12 +230,26 @@ def test_full_disk():
 
 def test_accel_fallback():
     code = outb(0xf4, 0x10) + HALT
-    r = Run("-accel", "xen", "-M", "pc,accel=kvm:tcg", "-accel", "interp",
+    r = Run("-accel", "xen", "-accel", "interp",
             "-device", "isa-debug-exit,iobase=0xf4", code=code)
     check("exit status", 0x21, r.wait())
     check("one notice", True, "xen" in r.stderr())
     r = Run("-M", "pc,accel=tcg:interp", "-device", "isa-debug-exit,iobase=0xf4", code=code)
     check("-M accel= list", 0x21, r.wait())
+    r = Run("-accel", "tcg", "-M", "pc,accel=jit", "-device", "isa-debug-exit,iobase=0xf4", code=code)
+    check("the same twice", 0x21, r.wait())
+
+
+def test_accel_orders():
+    """What was ordered is not dropped without a word."""
+    one = "leave one of the two out"
+    fails(["-M", "accel=kvm", "-accel", "jit"], "-M accel=kvm and -accel jit", one, "-accel jit:kvm")
+    fails(["-accel", "interp", "-M", "accel=tcg"], "-M accel=tcg and -accel interp", one)
+    fails(["-accel", "interp,vcpus=0", "-M", "accel=interp"], "-M accel=interp", one)
+    fails(["-accel", "jit", "-enable-kvm"], "-enable-kvm: ", "-accel jit", one)
+    fails(["-accel", "jit,vcpus=0", "-enable-kvm"], "-enable-kvm: ", "-accel jit", one)
+    fails(["-no-kvm", "-enable-kvm"], "-enable-kvm and -no-kvm", one)
+    fails(["-enable-kvm", "-no-kvm"], "-enable-kvm and -no-kvm", one)
 
 
 def test_machine_options_for_kvm():

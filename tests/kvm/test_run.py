@@ -218,6 +218,7 @@ def test_options():
     refuses("kernel-irqchip=maybe: want on, split or off", "-accel", "kvm", "-M", "kernel-irqchip=maybe")
     refuses("want a power of two", "-accel", "kvm,dirty-ring-size=1000")
     refuses("want a power of two", "-accel", "kvm,dirty-ring-size=131072")
+    refuses("-no-kvm: -accel kvm says otherwise", "-accel", "kvm", "-no-kvm")
     refuses("notify-vmexit=x: want run", "-accel", "kvm,notify-vmexit=x")
     refuses("use -accel kvm", "-accel", "interp", "-overcommit", "cpu-pm=on")
     refuses("there are mem-lock and cpu-pm", "-overcommit", "mem-luck=on")
