@@ -223,6 +223,40 @@ static bool plug(Device *dev, Bus *bus, Error **errp)
     return true;
 }
 
+/* -1: no place of its own in the boot order. */
+static int32_t boot_index(const Device *dev)
+{
+    const Property *p = property_find(dev, "bootindex");
+    return p && p->kind == PROP_KIND_I32 ? *(const int32_t *)((const char *)dev + p->offset) : -1;
+}
+
+static const char *user_name(const Device *dev)
+{
+    return dev->id ? dev->id : dev->type->name;
+}
+
+static const char *bus_name(const Device *dev)
+{
+    return dev->bus ? dev->bus->obj.name : "no bus";
+}
+
+/* The firmware would take the first of two that claim one place, whichever that is. */
+static bool check_boot_index(const Device *dev, Error **errp)
+{
+    int32_t index = boot_index(dev);
+    list_for_each(pos, &dev->machine->devices) {
+        const Device *other = container_of(pos, Device, machine_node);
+        if (index >= 0 && boot_index(other) == index) {
+            return error_set(errp,
+                             "bootindex=%d of '%s' on %s is taken by '%s' on %s; give each its own "
+                             "(boot=on of a drive means bootindex=0)",
+                             index, user_name(dev), bus_name(dev), user_name(other),
+                             bus_name(other));
+        }
+    }
+    return true;
+}
+
 bool device_realize(Device *dev, Bus *bus, Object *parent, const char *name, Error **errp)
 {
     struct Machine *m = dev->machine;
@@ -236,6 +270,10 @@ bool device_realize(Device *dev, Bus *bus, Object *parent, const char *name, Err
     }
     memory_begin(); /* what realize maps shows at once */
     bool ok = realize_chain(dev, dev->type, errp);
+    if (ok && !check_boot_index(dev, errp)) {
+        unrealize_chain(dev, dev->type);
+        ok = false;
+    }
     memory_commit();
     if (!ok) {
         unplug(dev);

@@ -56,6 +56,8 @@ def test_plugs():
     fails("-drive", both + ",media=cdrom", "-device", "ide-hd,drive=a", wants=["ide-cd"])
     fails("-drive", "file=%s,format=raw,serial=%s" % (path, "x" * 21),
           wants=["drive 'ide0-hd0'", "at most 20"])
+    fails("-drive", both + ",boot=on", "-device", "ide-hd,drive=a", "-device", "e1000,bootindex=0",
+          wants=["'e1000' on pci.0 is taken by 'ide-hd' on ide.0; give each its own"])
     fails("-hda", path, "-hdb", path, wants=["in use by another drive of this guest"])
 
 

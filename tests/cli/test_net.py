@@ -64,6 +64,8 @@ def test_mistakes():
     fails("no option 'speed'", "-net", "nic,speed=1")
     fails("vlan", "-net", "nic,vlan=x")
     fails("romfile", "-device", "e1000,romfile=/nonexistent/rom")
+    fails("bootindex=0 of 'virtio-net-pci' on pci.0 is taken by 'x' on pci.0", "-device",
+          "e1000,bootindex=0,id=x", "-device", "virtio-net-pci,bootindex=0")
 
 
 def test_user_mistakes():
