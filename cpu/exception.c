@@ -12,7 +12,9 @@
 #include "cpu/debug.h"
 #include "cpu/far.h"
 #include "cpu/kvm_pv.h"
+#include "cpu/log.h"
 #include "cpu/long_mode.h"
+#include "cpu/paging.h"
 #include "util/log.h"
 
 enum { DEBUGCTL_LBR = 1 };
@@ -87,6 +89,18 @@ static bool try_enter(CpuState *cpu, const Event *ev)
     return ok;
 }
 
+/* -d mmu; SDM 3A 4.7 */
+static void log_page_fault(const CpuState *cpu, const Event *ev)
+{
+    uint32_t e = ev->error;
+    log_printf("cpu%u: page fault at %04x:%016llx cr2 %016llx error %04x: %s%s%s%s%s\n", cpu->index,
+               cpu->seg[SEG_CS].sel, (unsigned long long)ev->ret_rip,
+               (unsigned long long)cpu->cr2, e, e & PF_USER ? "user " : "supervisor ",
+               e & PF_FETCH ? "fetch" : e & PF_WRITE ? "write" : "read",
+               e & PF_PRESENT ? ", page present" : ", page not present",
+               e & PF_RSVD ? ", reserved bit set" : "", e & PF_PK ? ", protection key" : "");
+}
+
 static void log_event(const CpuState *cpu, const Event *ev)
 {
     static const char *const kinds[] = { "exception", "interrupt", "INT", "trap", "ICEBP" };
@@ -109,6 +123,9 @@ static void enter_shutdown(CpuState *cpu)
         log_printf("cpu%u: triple fault at %04x:%016llx\n", cpu->index,
                    cpu->seg[SEG_CS].sel, (unsigned long long)cpu->rip);
     }
+    if (log_on(LOG_RESET)) {
+        cpu_log_registers(cpu, "triple fault");
+    }
     cpu->activity = CPU_SHUTDOWN;
     __atomic_fetch_or(&cpu->request, CPU_REQ_RECHECK, __ATOMIC_SEQ_CST);
 }
@@ -128,6 +145,9 @@ void cpu_deliver(CpuState *cpu, EventKind kind, int vector, bool has_error, uint
     for (;;) {
         if (log_on(LOG_INT)) {
             log_event(cpu, &ev);
+        }
+        if (log_on(LOG_MMU) && ev.vector == EXC_PF && ev.kind == EVENT_FAULT) {
+            log_page_fault(cpu, &ev);
         }
         if (likely(long_enter(cpu, &ev))) {
             break;

@@ -8,9 +8,11 @@
 
 #include <string.h>
 
+#include "cpu/log.h"
 #include "cpu/mem.h"
 #include "cpu/x87.h"
 #include "hw/core/machine.h"
+#include "util/log.h"
 
 enum { TSC_KHZ_DEFAULT = 1000000 }; /* one tick a nanosecond of guest time */
 
@@ -83,6 +85,9 @@ static void reset_power_up(CpuState *cpu)
 
 void cpu_reset(CpuState *cpu, bool init)
 {
+    if (log_on(LOG_RESET)) {
+        cpu_log_registers(cpu, init ? "before INIT" : "before reset");
+    }
     if (!init) {
         reset_power_up(cpu);
     }

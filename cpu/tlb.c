@@ -4,6 +4,8 @@
  */
 #include "cpu/tlb.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,6 +14,7 @@
 #include "cpu/mem.h"
 #include "cpu/paging.h"
 #include "hw/core/machine.h"
+#include "util/log.h"
 
 #define LARGE_PAGE (4 * MiB)
 
@@ -404,12 +407,22 @@ static void shared_clear_local(CpuState *cpu)
     careful_clear(m);
 }
 
-void tlb_switch(CpuState *cpu, bool keep)
+/* -d mmu; where: the instruction in hand, or the one at which others asked for it. */
+static void __attribute__((noinline, format(printf, 2, 3))) log_flush(const CpuState *cpu,
+                                                                      const char *fmt, ...)
+{
+    char text[80];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    log_printf("cpu%u: %s at %04x:%016llx\n", cpu->index, text, cpu->seg[SEG_CS].sel,
+               (unsigned long long)cpu->insn_rip);
+}
+
+static void switch_context(CpuState *cpu, bool keep)
 {
     Mmu *m = cpu->mmu;
-    if (!m) {
-        return;
-    }
     int pcid = current_pcid(cpu), n = context_find(m, pcid);
     if (n == (int)m->current && keep) {
         return;
@@ -429,11 +442,26 @@ void tlb_switch(CpuState *cpu, bool keep)
     context_enter(cpu, (unsigned)n);
 }
 
+void tlb_switch(CpuState *cpu, bool keep)
+{
+    if (!cpu->mmu) {
+        return;
+    }
+    if (log_on(LOG_MMU)) {
+        log_flush(cpu, "CR3 %016llx, TLB %s", (unsigned long long)cpu->cr3,
+                  keep ? "kept" : "flush but for global pages");
+    }
+    switch_context(cpu, keep);
+}
+
 void tlb_flush(CpuState *cpu)
 {
     Mmu *m = cpu->mmu;
     if (!m) {
         return;
+    }
+    if (log_on(LOG_MMU)) {
+        log_flush(cpu, "TLB flush");
     }
     tlb_slots_clear(cpu);
     set_clear(m, &m->shared);
@@ -452,29 +480,32 @@ void tlb_flush_local(CpuState *cpu)
     if (!m) {
         return;
     }
+    if (log_on(LOG_MMU)) {
+        log_flush(cpu, "TLB flush but for global pages, all PCIDs");
+    }
     for (unsigned i = 0; i < NR_CONTEXTS; i++) {
         m->pcid[i] = i == m->current ? m->pcid[i] : -1;
     }
-    tlb_switch(cpu, false);
+    switch_context(cpu, false);
 }
 
 void tlb_flush_pcid(CpuState *cpu, unsigned pcid)
 {
     Mmu *m = cpu->mmu;
     int n = m ? context_find(m, (int)pcid) : -1;
+    if (log_on(LOG_MMU)) {
+        log_flush(cpu, "TLB flush but for global pages, PCID %u", pcid);
+    }
     if (n >= 0 && n == (int)m->current) {
-        tlb_switch(cpu, false);
+        switch_context(cpu, false);
     } else if (n >= 0) {
         m->pcid[n] = -1;
     }
 }
 
-void tlb_flush_page(CpuState *cpu, uint64_t lin)
+static void flush_page(CpuState *cpu, uint64_t lin)
 {
     Mmu *m = cpu->mmu;
-    if (!m) {
-        return;
-    }
     tlb_slots_clear(cpu);
     set_clear_page(m, m->context, lin);
     set_clear_page(m, &m->shared, lin);
@@ -486,12 +517,26 @@ void tlb_flush_page(CpuState *cpu, uint64_t lin)
     tlb_select(cpu);
 }
 
+void tlb_flush_page(CpuState *cpu, uint64_t lin)
+{
+    if (!cpu->mmu) {
+        return;
+    }
+    if (log_on(LOG_MMU)) {
+        log_flush(cpu, "TLB flush of page %016llx", (unsigned long long)lin);
+    }
+    flush_page(cpu, lin);
+}
+
 void tlb_flush_page_of(CpuState *cpu, unsigned pcid, uint64_t lin)
 {
     Mmu *m = cpu->mmu;
     int n = m ? context_find(m, (int)pcid) : -1;
+    if (log_on(LOG_MMU)) {
+        log_flush(cpu, "TLB flush of page %016llx, PCID %u", (unsigned long long)lin, pcid);
+    }
     if (n >= 0 && n == (int)m->current) {
-        tlb_flush_page(cpu, lin);
+        flush_page(cpu, lin);
     } else if (n >= 0) {
         set_clear_page(m, &m->set[n], lin);
     }

@@ -13,6 +13,7 @@
 #include "cpu/debug.h"
 #include "cpu/exception.h"
 #include "cpu/exec_step.h"
+#include "cpu/log.h"
 #include "cpu/simd_host.h"
 #include "util/log.h"
 
@@ -279,10 +280,7 @@ void interp_log_entry(CpuState *cpu, const char *who)
                    cpu->mode);
     }
     if (log_on(LOG_CPU)) {
-        for (unsigned i = 0; i < 16; i++) {
-            log_printf("%016lx%c", (unsigned long)cpu->gpr[i], i % 8 == 7 ? '\n' : ' ');
-        }
-        log_printf("cc %04x\n", cpu->cc & CC_MASK);
+        cpu_log_registers(cpu, who);
     }
 }
 
