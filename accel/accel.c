@@ -3,6 +3,7 @@
  */
 #include "accel/accel.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static List engines;
@@ -29,6 +30,25 @@ const Engine *engine_find(const char *name)
         }
     }
     return NULL;
+}
+
+bool engine_knows_option(const Engine *e, const char *key)
+{
+    size_t len = strlen(key);
+    for (const char *const *o = e->options; o && *o; o++) {
+        if (strncmp(*o, key, len) == 0 && (*o)[len] == '=') {
+            return true;
+        }
+    }
+    return false;
+}
+
+void engine_print_options(const Engine *e)
+{
+    printf("%s options:\n  vcpus=<set> - the vCPUs that run on it, such as 0-1:3\n", e->name);
+    for (const char *const *o = e->options; o && *o; o++) {
+        printf("  %s\n", *o);
+    }
 }
 
 void engines_each(void (*fn)(const Engine *e, void *opaque), void *opaque)

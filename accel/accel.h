@@ -17,12 +17,14 @@ typedef struct Engine Engine;
 struct Engine {
     const char *name, *desc;
     const char *const *aliases; /* "tcg" */
+    /* Of -accel NAME,...: "tb-size=<MiB> - its code cache". NULL: none. */
+    const char *const *options;
     const char *thread_name;    /* "JIT": its vCPUs' threads are called "CPU 0/JIT" */
     /* Can it work on this host? On false *errp names cause and cure. */
     bool (*probe)(Error **errp);
     /* Once a machine, before its first vcpu_init: at the start, or when a vCPU first moves there. The
-     * board need not be there yet. opts: the rest of -accel NAME,... On false nothing is left; it may
-     * be called again. */
+     * board need not be there yet. opts: the rest of -accel NAME,..., all of it in options. On false
+     * nothing is left; it may be called again. */
     bool (*machine_init)(Machine *m, const Dict *opts, Error **errp);
     /* The machine goes; no vCPU is left. Only after a machine_init that went well. */
     void (*machine_fini)(Machine *m);
@@ -80,6 +82,9 @@ struct Engine {
 
 void engine_register(Engine *e);
 const Engine *engine_find(const char *name);
+bool engine_knows_option(const Engine *e, const char *key);
+/* -accel NAME,help */
+void engine_print_options(const Engine *e);
 void engines_each(void (*fn)(const Engine *e, void *opaque), void *opaque);
 
 struct Vcpu {

@@ -11,6 +11,7 @@
  */
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "accel/accel.h"
 #include "util/alloc.h"
@@ -56,19 +57,28 @@ Dict *engine_options(Machine *m, const Engine *e)
     return use_of(m, e)->opts;
 }
 
+static bool unknown_option(const Engine *e, const char *key, Error **errp)
+{
+    char text[24][32];
+    const char *words[ARRAY_SIZE(text) + 1] = { NULL };
+    for (size_t i = 0; e->options && e->options[i] && i < ARRAY_SIZE(text); i++) {
+        snprintf(text[i], sizeof(text[i]), "%.*s", (int)strcspn(e->options[i], "="), e->options[i]);
+        words[i] = text[i];
+    }
+    const char *near = suggest(key, words);
+    return near ? error_set(errp, "-accel %s: unknown option '%s', did you mean %s?", e->name, key, near)
+                : error_set(errp, "-accel %s: unknown option '%s' (-accel %s,help lists them)", e->name,
+                            key, e->name);
+}
+
 static bool init_machine(Machine *m, const Engine *e, const Dict *opts, Error **errp)
 {
-    if (e->machine_init && !e->machine_init(m, opts, errp)) {
-        return false;
+    for (size_t i = 0; i < dict_count(opts); i++) {
+        if (!engine_knows_option(e, dict_key(opts, i))) {
+            return unknown_option(e, dict_key(opts, i), errp);
+        }
     }
-    const char *unknown = dict_unused(opts);
-    if (!unknown) {
-        return true;
-    }
-    if (e->machine_fini) {
-        e->machine_fini(m);
-    }
-    return error_set(errp, "-accel %s: unknown option '%s'", e->name, unknown);
+    return !e->machine_init || e->machine_init(m, opts, errp);
 }
 
 bool engine_prepare(Machine *m, const Engine *e, Error **errp)

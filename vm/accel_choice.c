@@ -276,6 +276,21 @@ static const char *said_before(const Dict *d, const char *key)
     return NULL;
 }
 
+/* In a list, kvm:jit, an option is for those who know it. */
+static bool is_for(const AccelOption *o, const Engine *e, const char *key)
+{
+    bool known = false;
+    for (const char *p = o->names; *p && !engine_knows_option(e, key);) {
+        size_t len = strcspn(p, ":");
+        char *name = xstrndup(p, len);
+        const Engine *other = engine_find(name);
+        known |= other && engine_knows_option(other, key);
+        free(name);
+        p += len + (p[len] == ':');
+    }
+    return !known;
+}
+
 /* An engine has one set of options a machine, wherever they were said; also one that no vCPU starts
  * on, for those who switch to it later. */
 static bool note_option(Machine *m, const Engine *e, const AccelOption *o, Error **errp)
@@ -283,6 +298,9 @@ static bool note_option(Machine *m, const Engine *e, const AccelOption *o, Error
     Dict *known = engine_options(m, e);
     for (size_t i = 0; i < dict_count(o->opts); i++) {
         const char *key = dict_key(o->opts, i), *val = dict_value(o->opts, i);
+        if (!is_for(o, e, key)) {
+            continue;
+        }
         const char *before = said_before(known, key);
         if (before && strcmp(before, val)) {
             return error_set(errp,
@@ -376,6 +394,25 @@ static void print_engine(const Engine *e, void *opaque)
 {
     (void)opaque;
     printf("%-8s %s\n", e->name, e->desc ? e->desc : "");
+}
+
+bool accel_print_help(const StrList *accels, Error **errp)
+{
+    for (size_t i = 0; i < accels->nr; i++) {
+        const char *text = accels->str[i], *comma = strrchr(text, ',');
+        if (comma && (!strcmp(comma, ",help") || !strcmp(comma, ",?"))) {
+            char *name = xstrndup(text, strcspn(text, ",:"));
+            const Engine *e = engine_find(name);
+            if (e) {
+                engine_print_options(e);
+            } else {
+                unknown_engine(name, errp);
+            }
+            free(name);
+            return true;
+        }
+    }
+    return false;
 }
 
 void accel_print_list(void)

@@ -15,5 +15,7 @@ bool accel_choose(Machine *m, const Options *o, const char *machine_list, AccelP
                   Error **errp) MUST_USE;
 void accel_plan_free(AccelPlan *plan);
 void accel_print_list(void);
+/* -accel NAME,help: prints NAME's options. False: nobody asked. Do look at *errp. */
+bool accel_print_help(const StrList *accels, Error **errp);
 
 #endif

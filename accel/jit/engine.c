@@ -563,17 +563,6 @@ static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
         return error_set(errp, "check-every: want 1 to %u executions", 1u << 20);
     }
     c->check_every = (unsigned)every;
-    const char *unknown = dict_unused(opts);
-    if (unknown) {
-        static const char *const words[] = { "threshold", "tb-size", "one-insn-per-tb", "table",
-                                             "share", "roam", "span", "thread", "check",
-                                             "check-every", "perfmap", NULL };
-        const char *near = suggest(unknown, words);
-        return near ? error_set(errp, "unknown option '%s', did you mean %s?", unknown, near)
-                    : error_set(errp, "unknown option '%s'; there are threshold, tb-size, "
-                                "one-insn-per-tb, table, share, roam, span, thread, check, "
-                                "check-every and perfmap", unknown);
-    }
     c->threshold = (unsigned)threshold;
     c->code_size = tb_size ? tb_size : c->code_size;
     c->max_insns = one ? 1 : c->max_insns;
@@ -640,11 +629,26 @@ static void jit_vcpu_fini(Vcpu *v)
 }
 
 static const char *const jit_aliases[] = { "tcg", NULL };
+static const char *const jit_options[] = {
+    "threshold=<n>   - executions in the interpreter before a block is translated (default: 16)",
+    "tb-size=<MiB>   - code cache, 1 to 1024 (default: 64)",
+    "thread=multi|single - single: one vCPU runs guest code at a time (default: multi)",
+    "one-insn-per-tb=<bool> - a block for each instruction (default: off)",
+    "check=interp|off - compare each block with the interpreter (default: off)",
+    "check-every=<n> - compare each nth execution only (default: 1)",
+    "perfmap=<bool>  - names of the translated code for perf (default: off)",
+    "table=<bool>    - memory operands without a call into C (default: on)",
+    "share=<bool>    - operands with one base register share a check (default: on)",
+    "roam=off|auto|all - operands that look into the translation cache in line (default: auto)",
+    "span=<bool>     - operands that roam look into spans of pages first (default: on)",
+    NULL,
+};
 
 ENGINE(jit) = {
     .name = "jit",
     .desc = "translator to the host's own instructions",
     .aliases = jit_aliases,
+    .options = jit_options,
     .thread_name = "JIT",
     .probe = jit_probe,
     .machine_init = jit_machine_init,

@@ -95,26 +95,12 @@ static bool read_options(KvmVm *vm, const Dict *opts, Error **errp)
     const char *irqchip = machine ? dict_get(machine, "kernel-irqchip") : NULL;
     irqchip = irqchip ? irqchip : old;
     irqchip = dict_has(opts, "kernel-irqchip") ? dict_get(opts, "kernel-irqchip") : irqchip;
-    if ((irqchip && !parse_irqchip(irqchip, &vm->wanted, errp)) ||
-        (machine && !dict_get_size(machine, "kvm-shadow-mem", 1, &vm->options.shadow_mem, errp)) ||
-        !dict_get_size(opts, "kvm-shadow-mem", 1, &vm->options.shadow_mem, errp) ||
-        !read_notify(&vm->options, opts, errp) || !read_ring(&vm->options, opts, errp) ||
-        !read_device(opts, errp)) {
-        return false;
-    }
-    const char *unknown = dict_unused(opts);
-    if (unknown) {
-        static const char *const words[] = { "kernel-irqchip", "kvm-shadow-mem", "notify-vmexit",
-                                             "notify-window", "dirty-ring-size", NULL };
-        const char *near = suggest(unknown, words);
-        return near ? error_set(errp, "unknown option '%s', did you mean %s?", unknown, near)
-                    : error_set(errp,
-                                "unknown option '%s'; there are kernel-irqchip, "
-                                "kvm-shadow-mem, notify-vmexit, notify-window and "
-                                "dirty-ring-size",
-                                unknown);
-    }
-    return true;
+    return (!irqchip || parse_irqchip(irqchip, &vm->wanted, errp)) &&
+           (!machine ||
+            dict_get_size(machine, "kvm-shadow-mem", 1, &vm->options.shadow_mem, errp)) &&
+           dict_get_size(opts, "kvm-shadow-mem", 1, &vm->options.shadow_mem, errp) &&
+           read_notify(&vm->options, opts, errp) && read_ring(&vm->options, opts, errp) &&
+           read_device(opts, errp);
 }
 
 /* ---- the VM ---- */
@@ -429,9 +415,20 @@ static bool kvm_can_run(Vcpu *v, Error **errp)
     return kvm_can_show(vm, &v->cpu, errp) && kvm_tsc_fits(vm, &v->cpu, errp);
 }
 
+static const char *const kvm_options[] = {
+    "kernel-irqchip=on|split|off - which interrupt controllers are the kernel's (default: on)",
+    "kvm-shadow-mem=<size> - memory for shadow page tables, without nested paging",
+    "notify-vmexit=run|internal-error|disable - if a guest lets no event in (default: disable)",
+    "notify-window=<ticks> - for so long, beyond what the processor takes (default: 0)",
+    "dirty-ring-size=<n> - entries of each vCPU's ring of written pages; 0: a log (default: 0)",
+    "device=/dev/kvm - the only one",
+    NULL,
+};
+
 ENGINE(kvm) = {
     .name = "kvm",
     .desc = "the host's virtualization extensions, by /dev/kvm",
+    .options = kvm_options,
     .thread_name = "KVM",
     .probe = kvm_host_probe,
     .init_probes = true,

@@ -92,5 +92,26 @@ def test_options_wait():
     check("as before in %s" % out, True, "CPU #0: interp," in out)
 
 
+def test_options_of_lists():
+    """In a list an option is for those who know it."""
+    status, out, err = run(1, ["interp:jit,tb-size=3"], "accel 0 jit\ninfo jit")
+    check("exit status: %s" % err, 0, status)
+    check("3 MiB in %s" % out, True, " of 3072 KiB" in out)
+    status, out, err = run(1, ["xen:jit,kernel-irqchip=split"])
+    check("exit status: %s" % err, 1, status)      # nobody in this list does
+    check("named in %s" % err, True, "-accel jit: unknown option 'kernel-irqchip' (-accel jit,help" in err)
+    fails(1, ["jit,tb-sise=3"], "-accel jit: unknown option 'tb-sise', did you mean tb-size?")
+
+
+def test_help():
+    for name, word in (("jit", "tb-size=<MiB>"), ("tcg", "tb-size=<MiB>"), ("interp", "vcpus=<set>"),
+                       ("kvm", "kernel-irqchip=on|split|off"), ("kvm,vcpus=0", "dirty-ring-size=<n>")):
+        done = subprocess.run([VIREO, "-accel", name + ",help"], stdin=subprocess.DEVNULL, timeout=TIMEOUT,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        check("%s: exit status" % name, 0, done.returncode)
+        check("%s: %s in %s" % (name, word, done.stdout), True, word in done.stdout.decode())
+    fails(1, ["itnerp,help"], "-accel itnerp: invalid accelerator, did you mean interp?")
+
+
 if __name__ == "__main__":
     main()

@@ -95,7 +95,8 @@ def test_no_permission():
 
 def test_fallback_list():
     need_namespaces()
-    for order in (["-accel", "kvm:jit"], ["-accel", "kvm", "-accel", "tcg"], ["-M", "accel=kvm:tcg"]):
+    for order in (["-accel", "kvm:jit"], ["-accel", "kvm", "-accel", "tcg"], ["-M", "accel=kvm:tcg"],
+                  ["-accel", "kvm:jit,kernel-irqchip=split,tb-size=8"]):
         status, text = run("", *order)
         check("%s: exit status, '%s'" % (order, text), STATUS, status)
         check("%s: a notice in '%s'" % (order, text), True, "no /dev/kvm" in text)
