@@ -34,6 +34,9 @@ struct Engine {
     /* May this vCPU, with its features, run here? Main loop, the vCPU parked and on another engine
      * still, or on none. NULL: yes. */
     bool (*can_run)(Vcpu *v, Error **errp);
+    /* May nr of the machine's vCPUs be here, nr > 0, and the rest elsewhere? Asked before any of them
+     * moves, after machine_init. NULL: yes. */
+    bool (*can_have)(const Machine *m, unsigned nr, Error **errp);
     /* In the vCPU's thread, as are those below; vm_lock held. A vCPU comes, and may have been here
      * before. */
     bool (*vcpu_init)(Vcpu *v, Error **errp);

@@ -5,7 +5,8 @@
  * All vCPUs are held: each is out of its engine at an instruction boundary, its whole state in
  * CpuState. Request bits, activity, shadow, pending #DB and the monitored address are part of that,
  * timers and interrupt controllers are devices, and guest time goes on; so there is nothing that
- * could get lost. The vCPUs that move give back what the old engine had for them and get the new
+ * could get lost. What can be seen to be impossible is refused before anything moves (can_run,
+ * can_have). The vCPUs that move give back what the old engine had for them and get the new
  * one's, each in its own thread; then every engine hears who is where (Engine.engines_changed), and
  * may say no. Whatever fails is undone in the same way, and the guest runs on as before.
  */
@@ -194,6 +195,16 @@ static bool check_move(Machine *m, const Engine *const *want, Error **errp)
         }
         if (e->can_run && !e->can_run(v, errp)) {
             return error_prefix(errp, "vCPU %u cannot run on %s: ", i, e->name);
+        }
+    }
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        const Engine *e = want[i];
+        unsigned nr = 0;
+        for (unsigned n = 0; n < m->nr_cpus; n++) {
+            nr += want[n] == e;
+        }
+        if (e->can_have && !e->can_have(m, nr, errp)) {
+            return error_prefix(errp, "-accel %s: ", e->name);
         }
     }
     return true;

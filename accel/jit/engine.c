@@ -601,15 +601,19 @@ static void jit_machine_fini(Machine *m)
     m->jit = NULL;
 }
 
+static bool jit_can_have(const Machine *m, unsigned nr, Error **errp)
+{
+    const Jit *j = m->jit;
+    return !j->turns || nr == m->nr_cpus ||
+           error_set(errp, "%s wants all vCPUs: those on another engine would not take turns with "
+                     "them", j->check ? "check=interp" : "thread=single");
+}
+
 static bool jit_engines_changed(Machine *m, Error **errp)
 {
+    (void)errp;
     Jit *j = m->jit;
-    unsigned here = vcpus_on_engine(m, &engine_jit);
-    if (j->turns && here && here < m->nr_cpus) {
-        return error_set(errp, "%s wants all vCPUs: those on another engine would not take turns with "
-                         "them", j->check ? "check=interp" : "thread=single");
-    }
-    if (!here && !vcpus_all_software(m)) {
+    if (!vcpus_on_engine(m, &engine_jit) && !vcpus_all_software(m)) {
         /* Nobody hears of writes to this code any more, and somebody may come back to it. */
         pthread_mutex_lock(&j->lock);
         jit_empty(j);
@@ -653,6 +657,7 @@ ENGINE(jit) = {
     .probe = jit_probe,
     .machine_init = jit_machine_init,
     .machine_fini = jit_machine_fini,
+    .can_have = jit_can_have,
     .engines_changed = jit_engines_changed,
     .vcpu_init = jit_vcpu_init,
     .can_run = vcpu_can_run,

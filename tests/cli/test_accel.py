@@ -83,6 +83,18 @@ def test_monitor():
         check("'%s' in %s" % (want, out), True, want in out)
 
 
+def test_refused():
+    """A move that cannot be leaves everything as it is, what the translator has for each CPU included."""
+    for opts in ("check=interp", "thread=single"):
+        _, out, err = run(2, ["jit," + opts], "\n".join((
+            "accel 0 interp", "accel", "info accel")))
+        for want in ("Error: -accel jit: %s wants all vCPUs" % opts, "CPU #0: jit,", "switches: 0"):
+            check("%s: '%s' in %s" % (opts, want, out), True, want in out)
+        # Each CPU's translator says this when it goes, which is at the end.
+        check("%s: what was compared, in '%s'" % (opts, err), 2 if opts == "check=interp" else 0,
+              err.count("check=interp: "))
+
+
 def test_options_wait():
     """Those of an engine that no vCPU starts on are for who moves there; wrong ones are noticed."""
     _, out, _ = run(1, ["interp", "jit,tb-size=3"], "accel 0 jit\ninfo jit")
