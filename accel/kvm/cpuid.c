@@ -109,13 +109,39 @@ CpuFeatureSource *kvm_features_new(const KvmVm *vm, bool mixed)
     return s;
 }
 
+/* The -cpu to start with: what the user said, without what is missing. Names what is in the way, too. */
+static bool refuse_to_show(const KvmVm *vm, const CpuState *cpu, const char *missing, Error **errp)
+{
+    const char *spec = vm->machine->config.cpu_model;
+    char *words = xstrdup(spec ? spec : cpu_model_name(cpu->model));
+    for (const char *p = missing; *p;) {
+        size_t len = strcspn(p, ",");
+        char *more = xasprintf("%s,-%.*s", words, (int)len, p);
+        free(words);
+        words = more;
+        p += len + strspn(p + len, ", ");
+    }
+    uint32_t khz = kvm_tsc_misfit(vm, cpu);
+    if (khz) {
+        char *more = xasprintf("%s,tsc-frequency=%u000", words, khz);
+        free(words);
+        words = more;
+    }
+    error_set(errp,
+              "the guest was shown what this host's KVM lacks; start with -accel kvm, from which it "
+              "can move and come back, or with -cpu %s",
+              words);
+    free(words);
+    return false;
+}
+
 bool kvm_can_show(const KvmVm *vm, const CpuState *cpu, Error **errp)
 {
-    char names[512];
+    char names[2048];
     CpuFeatureSource *s = kvm_features_new(vm, false);
     unsigned nr = features_missing(&cpu->features, &s->can, names, sizeof(names));
     free(s);
-    return !nr || error_set(errp, "the guest was shown what this host's KVM lacks: %s", names);
+    return !nr || refuse_to_show(vm, cpu, names, errp);
 }
 
 /* ---- what the vCPU shows ---- */

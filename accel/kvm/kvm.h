@@ -112,6 +112,8 @@ void kvm_load_state(KvmVcpu *k);
 void kvm_store_state(KvmVcpu *k);
 /* Machine init, vm->fd open: the rate of its TSCs unless -cpu chooses one. */
 void kvm_tsc_setup(const KvmVm *vm);
+/* The rate its TSC would have to have here, in kHz; 0: its own will do. */
+uint32_t kvm_tsc_misfit(const KvmVm *vm, const CpuState *cpu);
 bool kvm_tsc_fits(const KvmVm *vm, const CpuState *cpu, Error **errp) MUST_USE;
 /* As of the last store: a guest of the guest runs, which no other engine can go on with. */
 bool kvm_state_in_nested_guest(const KvmVcpu *k);

@@ -70,15 +70,23 @@ void kvm_tsc_setup(const KvmVm *vm)
     }
 }
 
-bool kvm_tsc_fits(const KvmVm *vm, const CpuState *cpu, Error **errp)
+uint32_t kvm_tsc_misfit(const KvmVm *vm, const CpuState *cpu)
 {
     int host_khz = host_rate(vm);
-    return host_khz <= 0 || cpu->tsc_khz == (uint32_t)host_khz ||
-           is_near(cpu->tsc_khz, (uint32_t)host_khz) || kvm_cap(vm, KVM_CAP_TSC_CONTROL) > 0 ||
+    bool fits = host_khz <= 0 || cpu->tsc_khz == (uint32_t)host_khz ||
+                is_near(cpu->tsc_khz, (uint32_t)host_khz) || kvm_cap(vm, KVM_CAP_TSC_CONTROL) > 0;
+    return fits ? 0 : (uint32_t)host_khz;
+}
+
+bool kvm_tsc_fits(const KvmVm *vm, const CpuState *cpu, Error **errp)
+{
+    uint32_t host_khz = kvm_tsc_misfit(vm, cpu);
+    const char *spec = vm->machine->config.cpu_model;
+    return !host_khz ||
            error_set(errp,
-                     "its TSC counts %u kHz, the host's %d kHz, and this host's KVM cannot scale "
-                     "it; start with -cpu %s,tsc-frequency=%d000",
-                     cpu->tsc_khz, host_khz, cpu_model_name(cpu->model), host_khz);
+                     "its TSC counts %u kHz, the host's %u kHz, and this host's KVM cannot scale "
+                     "it; start with -cpu %s,tsc-frequency=%u000",
+                     cpu->tsc_khz, host_khz, spec ? spec : cpu_model_name(cpu->model), host_khz);
 }
 
 /* Where the host's own TSC is unstable the kernel moves offsets by itself. */

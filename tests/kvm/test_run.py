@@ -224,6 +224,32 @@ def test_options():
     refuses("there are mem-lock and cpu-pm", "-overcommit", "mem-luck=on")
 
 
+def monitor(commands, *args):
+    done = subprocess.run([VIREO, "-S", "-display", "none", "-nodefaults", "-monitor", "stdio"] + list(args),
+                          input=("\n".join(commands) + "\nquit\n").encode(), stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=TIMEOUT, check=False)
+    text = done.stdout.decode(errors="replace").replace("\r", "")
+    check("exit status, %s" % text, 0, done.returncode)
+    return text
+
+
+def test_cure_for_cpu():
+    """A vCPU that was shown too much stays, and the -cpu that is named can move."""
+    if run.lacks():
+        skip(run.lacks())
+    told = 0
+    for model in ("max", "qemu64", "core2duo,-ssse3"):
+        said = monitor(["accel all kvm", "accel"], "-accel", "jit", "-cpu", model)
+        cure = re.search(r"^Error: vCPU 0 cannot run on kvm: .* with -cpu (%s,\S+)$" % model, said, re.M)
+        check("%s: stays or goes: %s" % (model, said), not cure, "CPU #0: kvm," in said)
+        if cure:
+            told += 1
+            said = monitor(["accel all kvm", "accel"], "-accel", "jit", "-cpu", cure.group(1))
+            check("-cpu %s: goes: %s" % (cure.group(1), said), True, "CPU #0: kvm," in said)
+    if not told:
+        skip("this host's KVM can show all that the translator does")
+
+
 def samples(vm):
     """The last pair of clocks, seconds."""
     pairs = re.findall(r"^T ([0-9a-f]+) ([0-9a-f]+)\n", vm.said(), re.M)
