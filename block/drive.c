@@ -61,6 +61,17 @@ static void warn_of_foreign(const Drive *d, BlockNode *n)
     }
 }
 
+/* Nobody said raw, and the guest can write what the next start would look at. */
+static void warn_of_guess(const Drive *d, const BlockNode *n)
+{
+    if (n->size && block_is_guessed_raw(n) && !n->readonly) {
+        warn_report("drive '%s': nobody said the format of '%s', it is taken for raw, and the guest "
+                    "cannot write the header of another format into it; -drive file=%s,format=raw "
+                    "says that it may",
+                    d->id, n->filename, n->filename);
+    }
+}
+
 /* A filter of that name on base, which is taken. */
 static BlockNode *put_above(BlockNode *base, const char *filter, Error **errp)
 {
@@ -94,6 +105,7 @@ static bool open_medium(Drive *d, const char *filename, const Dict *opts, Error 
     d->readonly = d->readonly || (n->readonly && !d->snapshot);
     round_size(d, n);
     warn_of_foreign(d, n);
+    warn_of_guess(d, n);
     check_iso_complete(d, n);
     if (d->snapshot && !d->readonly) {
         DetectZeroes detect = n->detect_zeroes;
@@ -119,6 +131,7 @@ static void find_fast_way(Drive *d)
     BlockNode *n = d->node;
     d->fast.offset = 0;
     d->fast.align = 0;
+    d->fast.guessed = block_is_guessed_raw(n);
     d->fast.fd = n && n->driver->ring_fd
                      ? n->driver->ring_fd(n, &d->fast.offset, &d->fast.align)
                      : -1;

@@ -17,6 +17,7 @@ struct Drive {
         int fd; /* the bytes lie in this file as they are, for io_uring; -1: they do not */
         uint64_t offset;
         unsigned align; /* direct I/O */
+        bool guessed;   /* writes to its first BLOCK_HEAD bytes are looked at: not for the ring */
     } fast;
     Dict *node_opts; /* what was said of its nodes */
     BlockFlags flags; /* of new media, but for readonly */

@@ -245,10 +245,16 @@ bool block_resize(BlockNode *n, uint64_t size, const char *prealloc, Error **err
 
 /* ---- images ---- */
 
-/* What the file's first bytes look like; raw if nothing else. head: up to 2 KiB. */
+enum { BLOCK_HEAD = 2048 }; /* so many first bytes tell a format */
+/* What the file's first bytes look like; raw if nothing else. head: up to BLOCK_HEAD. */
 const BlockDriver *block_probe(const uint8_t *head, size_t len);
 /* The name of another program's format that begins so, NULL if none. */
 const char *block_foreign_format(const uint8_t *head, size_t len);
+/* The name of either, as if nobody had said a format; NULL if raw. */
+const char *block_guess(const uint8_t *head, size_t len);
+/* Is the node raw because nobody said otherwise, or stands on one that is? Then writes to the first
+ * BLOCK_HEAD bytes of the file have to go through the drivers, which look at them. */
+bool block_is_guessed_raw(const BlockNode *n);
 /* opts: size, and what create_options of the driver say. */
 bool block_create(const BlockDriver *d, const char *filename, const Dict *opts,
                   Error **errp) MUST_USE;

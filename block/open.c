@@ -28,9 +28,23 @@ const char *block_foreign_format(const uint8_t *head, size_t len)
     return NULL;
 }
 
+const char *block_guess(const uint8_t *head, size_t len)
+{
+    const BlockDriver *d = block_probe(head, len);
+    return strcmp(d->name, "raw") ? d->name : block_foreign_format(head, len);
+}
+
+bool block_is_guessed_raw(const BlockNode *n)
+{
+    while (n && !(n->probed && !strcmp(n->driver->name, "raw"))) {
+        n = n->file;
+    }
+    return n != NULL;
+}
+
 static const BlockDriver *probe_node(BlockNode *n, Error **errp)
 {
-    uint8_t head[2048] = { 0 };
+    uint8_t head[BLOCK_HEAD] = { 0 };
     size_t len = MIN(sizeof(head), n->size);
     int error = block_pread(n, 0, head, len);
     if (error) {

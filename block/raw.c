@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * The raw format: the guest's bytes are the file's. offset= and size= show a part of the file.
+ *
+ * Where raw is only what the first bytes looked like, they must not come to look otherwise: a guest
+ * that wrote the header of another format, naming a file of the host as its backing file, could
+ * read that file after the next start. Such a write is refused.
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "block/node.h"
 
@@ -12,6 +18,8 @@ typedef struct RawNode {
     uint64_t offset;
     bool is_part; /* size= or offset= was given */
     bool limited; /* size= was given: a format above may want to reach further */
+    pthread_mutex_t head_lock; /* from the look at the file's first bytes to their write */
+    bool told;                 /* that one was refused; head_lock */
 } RawNode;
 
 static uint64_t raw_offset(const BlockNode *n)
@@ -41,7 +49,13 @@ static bool raw_open(BlockNode *n, const Dict *opts, Error **errp)
     n->flags = n->file->flags;
     n->readonly |= n->file->readonly;
     n->request_align = n->file->request_align;
+    pthread_mutex_init(&r->head_lock, NULL);
     return true;
+}
+
+static void raw_close(BlockNode *n)
+{
+    pthread_mutex_destroy(&container_of(n, RawNode, node)->head_lock);
 }
 
 /* How many of len bytes at offset are in the part. */
@@ -70,11 +84,54 @@ static int raw_readv(BlockNode *n, uint64_t offset, const struct iovec *iov, int
     return error;
 }
 
+/* Once a node: a guest may try as often as it likes. */
+static int refuse_head(RawNode *r, const char *format)
+{
+    if (!r->told) {
+        warn_report("image '%s': a write that would have made it look like %s was refused, because "
+                    "only its first bytes say that it is raw; open it with format=raw (vireo-io: -f "
+                    "raw) if these bytes are the guest's own business",
+                    r->node.filename, format);
+    }
+    r->told = true;
+    return EPERM;
+}
+
+/* To the file's bytes from at on, at < BLOCK_HEAD. What is looked at is a copy, and that is written:
+ * the data may be guest memory, which changes meanwhile. */
+static int write_head(BlockNode *n, uint64_t at, const struct iovec *iov, int niov, uint64_t len)
+{
+    RawNode *r = container_of(n, RawNode, node);
+    uint8_t head[BLOCK_HEAD] = { 0 };
+    uint64_t part = MIN(len, BLOCK_HEAD - at);
+    struct iovec *all = malloc(sizeof(*all) * ((size_t)niov + 1));
+    if (!all) {
+        return ENOMEM;
+    }
+    pthread_mutex_lock(&r->head_lock);
+    int error = block_pread(n->file, 0, head, MIN(sizeof(head), n->file->size));
+    iov_to_buf(iov, niov, 0, head + at, part);
+    const char *format = error ? NULL : block_guess(head, sizeof(head));
+    if (format) {
+        error = refuse_head(r, format);
+    } else if (!error) {
+        all[0] = (struct iovec){ head + at, part };
+        int rest = iov_slice(all + 1, iov, niov, part, len - part);
+        error = block_writev(n->file, at, all, rest + 1, len);
+    }
+    pthread_mutex_unlock(&r->head_lock);
+    free(all);
+    return error;
+}
+
 static int raw_writev(BlockNode *n, uint64_t offset, const struct iovec *iov, int niov,
                       uint64_t len)
 {
     if (inside(n, offset, len) < len) {
         return ENOSPC;
+    }
+    if (n->probed && offset + raw_offset(n) < BLOCK_HEAD) {
+        return write_head(n, offset + raw_offset(n), iov, niov, len);
     }
     return block_writev(n->file, offset + raw_offset(n), iov, niov, len);
 }
@@ -166,6 +223,7 @@ BLOCK_DRIVER(raw) = {
     .options = raw_options,
     .create_options = raw_create_options,
     .open = raw_open,
+    .close = raw_close,
     .readv = raw_readv,
     .writev = raw_writev,
     .flush = raw_flush,

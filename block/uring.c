@@ -121,7 +121,9 @@ bool uring_submit(Job *j)
         return false;
     }
     at += d->fast.offset;
-    struct io_uring_sqe *sqe = fits_alignment(d, j, at) ? io_uring_get_sqe(&ring) : NULL;
+    bool looked_at = write && d->fast.guessed && at < BLOCK_HEAD;
+    bool fits = !looked_at && fits_alignment(d, j, at);
+    struct io_uring_sqe *sqe = fits ? io_uring_get_sqe(&ring) : NULL;
     if (!sqe) {
         end_map(j);
         return false;

@@ -277,7 +277,8 @@ static bool pace(Run *r, uint64_t len)
 static int raw_fd(BlockNode *n, uint64_t *offset)
 {
     unsigned align;
-    bool raw = n && !strcmp(n->driver->name, "raw") && n->driver->ring_fd;
+    bool raw = n && !strcmp(n->driver->name, "raw") && n->driver->ring_fd &&
+               !(block_is_guessed_raw(n) && !n->readonly); /* its first bytes are looked at */
     return raw ? n->driver->ring_fd(n, offset, &align) : -1;
 }
 
