@@ -32,6 +32,12 @@ static bool ends_before(Translator *t, const Insn *in)
            (t->j->check && (!check_may_try(in) || shows_undefined(t, in)));
 }
 
+/* Lockstep holds requests back within a block: where one may come in from now on, it ends. */
+static bool lets_in(const Translator *t, const Insn *in)
+{
+    return t->j->check && (in->op == OP_STI || in->op == OP_POPF);
+}
+
 /* An instruction that reaches into the next page is a block of its own. Raises the fault of
  * fetching the rest. */
 static bool scan_crossing(Translator *t, const ItlbEntry *page, uint64_t lin)
@@ -78,7 +84,8 @@ static bool scan(Translator *t, const ItlbEntry *page, uint64_t lin, unsigned ma
         }
         t->off[t->nr_insns++] = (uint16_t)(at - t->page_at);
         at += in->len;
-        if (in->op != OP_JCC && insn_ends_block(in) && !is_inline_system(t, in)) {
+        if ((in->op != OP_JCC && insn_ends_block(in) && !is_inline_system(t, in)) ||
+            lets_in(t, in)) {
             break;
         }
     }
