@@ -355,6 +355,11 @@ static bool run_both(CpuState *cpu, JitCheck *c, bool *raised)
     do { /* again if page tables changed: the block may look at them */
         try_interpreter(cpu, c);
     } while (c->end != CHECK_ESCAPED && c->journal.tables_marked && ++tries < 8);
+    if (c->end != CHECK_ESCAPED && c->journal.tables_marked) {
+        /* Not to be had without: the block stores an entry, and the walk behind it marks that. The
+         * translated one may have the page in its caches, and not walk at all. */
+        c->end = CHECK_ESCAPED;
+    }
     if (c->end == CHECK_ESCAPED) {
         c->alone = c->nr;
         c->alone_rip = c->last.insn_rip;
