@@ -281,7 +281,7 @@ static int end_writing(Qcow2 *s)
     bool was_dirty = s->dirty_marked;
     s->dirty_marked = false;
     error = error ? error : qcow2_flush_all(s);
-    return error || !was_dirty ? error : qcow2_set_dirty(s, false);
+    return error || !was_dirty || s->unfinished ? error : qcow2_set_dirty(s, false);
 }
 
 static void qcow2_close(BlockNode *n)

@@ -199,6 +199,7 @@ typedef struct Qcow2 {
     bool flushing;
     bool dirty_marked; /* INCOMPAT_DIRTY is on disk because of us */
     bool write_begun;  /* autoclear bits have been cleared */
+    unsigned unfinished; /* changes of snapshots that failed midway: the dirty mark stays */
     int failed;        /* errno for every write from now on: an inconsistency was found */
     Qcow2Table l1, reftable;
     Qcow2Cache l2_cache, refcount_cache;

@@ -391,14 +391,17 @@ static int begin_change(Qcow2 *s)
 {
     int error = qcow2_begin_write(s);
     error = error ? error : qcow2_flush_locked(s);
-    return error ? error : qcow2_set_dirty(s, true);
+    error = error ? error : qcow2_set_dirty(s, true);
+    s->unfinished += !error;
+    return error;
 }
 
 static int end_change(Qcow2 *s)
 {
     int error = qcow2_flush_locked(s); /* frees what nobody uses */
     error = error ? error : qcow2_flush_locked(s);
-    error = error || s->dirty_marked ? error : qcow2_set_dirty(s, false);
+    s->unfinished -= !error;
+    error = error || s->dirty_marked || s->unfinished ? error : qcow2_set_dirty(s, false);
     return error || qcow2_meta_rebuild(s) ? error : ENOMEM;
 }
 
