@@ -60,6 +60,7 @@ static int copy_part(BlockNode *n, uint64_t offset, uint64_t len, void *buf)
     if (!error && iov_is_zero(&v, 1)) {
         return block_write_zeroes(n, offset, len, true);
     }
+    block_event(n, "cor_write");
     return error ? error : block_pwrite(n, offset, buf, len);
 }
 

@@ -174,7 +174,10 @@ static int make_l2_table(Qcow2 *s, uint64_t l1_index)
     uint64_t old = s->l1.entry[l1_index] & ENTRY_OFFSET, cluster;
     uint8_t *buf = calloc(1, s->cluster_size);
     int error = buf ? 0 : ENOMEM;
-    error = error || !old ? error : block_pread(s->node.file, old, buf, s->cluster_size);
+    if (!error && old) {
+        block_event(s->node.file, "l2_alloc_cow_read");
+        error = block_pread(s->node.file, old, buf, s->cluster_size);
+    }
     error = error ? error : qcow2_alloc_exactly(s, 1, &cluster);
     if (error) {
         free(buf);
@@ -328,6 +331,7 @@ int qcow2_place_l1(Qcow2 *s, Qcow2Table *fresh)
 int qcow2_switch_l1(Qcow2 *s, Qcow2Table *fresh, uint64_t size)
 {
     Qcow2Header old = s->h;
+    block_event(s->node.file, "l1_grow_write_table");
     int error = qcow2_table_write(s, fresh);
     error = error ? error : block_flush(s->node.file);
     if (error) {
@@ -365,6 +369,7 @@ int qcow2_grow_l1(Qcow2 *s, uint64_t nr)
     if (!qcow2_table_alloc(&fresh, (uint32_t)nr)) {
         return ENOMEM;
     }
+    block_event(s->node.file, "l1_grow_alloc_table");
     int error = qcow2_place_l1(s, &fresh);
     if (error) {
         qcow2_table_free(&fresh);
@@ -376,7 +381,16 @@ int qcow2_grow_l1(Qcow2 *s, uint64_t nr)
 
 /* ---- preallocation ---- */
 
-int qcow2_preallocate_range(Qcow2 *s, uint64_t offset, uint64_t len, uint64_t *host_end)
+/* The file has room for all clusters that are in use before an entry names one: an entry that
+ * points behind its end is an error, and this may stop halfway. */
+static bool extend_file(Qcow2 *s, const char *how, Error **errp)
+{
+    BlockNode *f = s->node.file;
+    return f->size >= s->file_end ||
+           block_resize(f, s->file_end, strcmp(how, "falloc") ? "off" : how, errp);
+}
+
+int qcow2_preallocate_range(Qcow2 *s, uint64_t offset, uint64_t len, const char *how, Error **errp)
 {
     for (uint64_t c = cluster_of(s, offset),
                   end = cluster_of(s, offset) + clusters_for(s, in_cluster(s, offset) + len);
@@ -424,7 +438,10 @@ int qcow2_preallocate_range(Qcow2 *s, uint64_t offset, uint64_t len, uint64_t *h
             return error;
         }
         s->zero_from = s->data_external ? s->zero_from : MAX(s->zero_from, host + bytes);
-        *host_end = MAX(*host_end, host + bytes);
+        if (!s->data_external && !extend_file(s, how, errp)) {
+            (void)qcow2_add_refs(s, first, got, -1);
+            return -1;
+        }
         for (uint64_t i = 0; i < got; i++, at += s->entry_size) {
             Qcow2Entry e = { (host + (i << s->cluster_bits)) | ENTRY_COPIED,
                              s->extl2 ? UINT32_MAX : 0 };

@@ -60,6 +60,7 @@ bool qcow2_refcount_open(Qcow2 *s, Error **errp)
                          "image '%s' is damaged: its refcount table is past the end of the file",
                          s->node.filename);
     }
+    block_event(s->node.file, "reftable_load");
     int error = qcow2_table_read(s, &s->reftable);
     return !error || error_set_errno(errp, error, "the refcount table of '%s'", s->node.filename);
 }
@@ -255,6 +256,7 @@ static int write_refblocks(Qcow2 *s, uint64_t first_block, uint64_t nr_blocks, u
         uint64_t at = (blocks_at + b) << s->cluster_bits;
         qcow2_cache_forget(&s->refcount_cache, at, s->cluster_size);
         qcow2_cache_forget(&s->l2_cache, at, s->cluster_size);
+        block_event(s->node.file, "refblock_alloc_write_blocks");
         error = block_pwrite(s->node.file, at, buf, s->cluster_size);
     }
     free(buf);
@@ -273,12 +275,14 @@ static int move_reftable(Qcow2 *s, Qcow2Table *fresh, uint64_t nr_clusters)
             error = block_pwrite(s->node.file, e->offset, e->data, c->slice_size);
         }
     }
+    block_event(s->node.file, "refblock_alloc_write_table");
     error = error ? error : qcow2_table_write(s, fresh);
     error = error ? error : block_flush(s->node.file);
     Qcow2Header old = s->h;
     if (!error) {
         s->h.reftable_offset = fresh->offset;
         s->h.reftable_clusters = (uint32_t)nr_clusters;
+        block_event(s->node.file, "refblock_alloc_switch_table");
         error = qcow2_change_fields(s, &old);
     }
     if (error) {
@@ -348,6 +352,7 @@ static int cover(Qcow2 *s, uint64_t block, uint64_t nr, uint64_t *first)
     s->file_end = MAX(s->file_end, (start + total) << s->cluster_bits);
     s->zero_from = MAX(s->zero_from, (start + total) << s->cluster_bits);
     if (table) {
+        block_event(s->node.file, "reftable_grow");
         error = grow_reftable(s, block, blocks, blocks_at, table);
         if (error) {
             return error;

@@ -42,6 +42,7 @@ static int drop_behind(Qcow2 *s, uint64_t from)
     for (uint64_t i = keep; i < s->l1.nr && !error; i++) {
         uint64_t e = s->l1.entry[i] & ENTRY_OFFSET;
         if (e) { /* an empty L2 table */
+            block_event(s->node.file, "l1_shrink_free_l2_clusters");
             s->l1.entry[i] = 0;
             qcow2_table_dirty(&s->l1, (uint32_t)i);
             qcow2_free_later(s, cluster_of(s, e), 1, false);
@@ -117,23 +118,18 @@ static int fill_with_zeroes(Qcow2 *s, uint64_t from, uint64_t to)
 
 static bool preallocate(Qcow2 *s, uint64_t from, uint64_t to, const char *how, Error **errp)
 {
-    uint64_t end = 0;
     pthread_mutex_lock(&s->lock);
     from = ROUND_UP(from, s->cluster_size);
-    int error = from < to ? qcow2_preallocate_range(s, from, to - from, &end) : 0;
+    int error = from < to ? qcow2_preallocate_range(s, from, to - from, how, errp) : 0;
     pthread_mutex_unlock(&s->lock);
-    BlockNode *f = s->data;
-    if (!s->data_external) {
-        f->size = MAX(f->size, s->file_end);
-        end = MAX(end, s->file_end);
+    if (error < 0) {
+        return false;
     }
     if (!error && !strcmp(how, "full")) {
         error = fill_with_zeroes(s, from, to);
-    } else if (!error && end) {
-        /* f->size is what it may have by now: a failure must not cut it. */
-        if (!block_resize(f, MAX(end, f->size), strcmp(how, "metadata") ? how : "off", errp)) {
-            return false;
-        }
+    } else if (!error && s->data_external) {
+        uint64_t end = MAX(to, s->data->size);
+        return block_resize(s->data, end, strcmp(how, "metadata") ? how : "off", errp);
     }
     return fail(&s->node, error, "preallocated", errp);
 }
@@ -235,6 +231,7 @@ bool qcow2_set_backing(BlockNode *n, const char *file, const char *format, Error
 int qcow2_make_empty(BlockNode *n)
 {
     Qcow2 *s = qcow2_of(n);
+    block_event(n->file, "empty_image_prepare");
     pthread_mutex_lock(&s->lock);
     int error = qcow2_begin_write(s);
     pthread_mutex_unlock(&s->lock);
