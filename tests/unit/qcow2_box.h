@@ -163,6 +163,8 @@ typedef struct MemDisk {
     long fail_once;  /* writes and flushes until one EIO; 0: never */
 } MemDisk;
 
+static void (*mem_event_hook)(const char *event); /* what passes a disk; NULL: nobody looks */
+
 enum { NR_MEM_DISKS = 4 };
 static MemDisk mem_disks[NR_MEM_DISKS];
 
@@ -220,6 +222,14 @@ static inline MemDisk *mem_disk(int i)
 {
     snprintf(mem_disks[i].name, sizeof(mem_disks[i].name), "mem%d", i);
     return &mem_disks[i];
+}
+
+static void mem_event(BlockNode *n, const char *event)
+{
+    (void)n;
+    if (mem_event_hook) {
+        mem_event_hook(event);
+    }
 }
 
 static bool mem_open(BlockNode *n, const Dict *opts, Error **errp)
@@ -283,6 +293,7 @@ static int mem_zeroes(BlockNode *n, uint64_t offset, uint64_t len, bool may_unma
 {
     MemDisk *d = mem_of(n);
     (void)may_unmap;
+    mem_event(n, "pwritev_zero"); /* blkdebug's names */
     if (offset + len > 256 * MiB) {
         return EFBIG;
     }
@@ -297,11 +308,29 @@ static int mem_discard(BlockNode *n, uint64_t offset, uint64_t len)
 {
     MemDisk *d = mem_of(n);
     len = offset < d->size ? MIN(len, d->size - offset) : 0;
+    mem_event(n, "discard");
     if (len) {
         memset(d->data + offset, 0xdd, len);
         mem_log(d, LOG_WRITE, offset, len, false);
     }
     return 0;
+}
+
+/* A log has no entry for a shorter file: such a disk stays as large, as a block device does. */
+static bool mem_resize(BlockNode *n, uint64_t size, const char *prealloc, Error **errp)
+{
+    MemDisk *d = mem_of(n);
+    (void)prealloc;
+    if (size > 256 * MiB || (size < d->size && d->logging)) {
+        return error_set(errp, "a disk in memory is no larger or smaller");
+    }
+    if (size < d->size) {
+        memset(d->data + size, 0, d->size - size);
+        d->size = size;
+    }
+    mem_reserve(d, size);
+    n->size = size;
+    return true;
 }
 
 BLOCK_DRIVER(testmem) = {
@@ -315,6 +344,8 @@ BLOCK_DRIVER(testmem) = {
     .flush = mem_flush,
     .discard = mem_discard,
     .write_zeroes = mem_zeroes,
+    .event = mem_event,
+    .resize = mem_resize,
 };
 
 /* A file's bytes as a disk. */
