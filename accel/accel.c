@@ -3,6 +3,7 @@
  */
 #include "accel/accel.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,6 +31,29 @@ const Engine *engine_find(const char *name)
         }
     }
     return NULL;
+}
+
+const char *engine_nearest(const char *name)
+{
+    char small[16];
+    const char *words[24];
+    size_t nr = 0, len = 0;
+    for (; name[len] && len + 1 < sizeof(small); len++) {
+        small[len] = (char)tolower((unsigned char)name[len]);
+    }
+    small[len] = '\0';
+    list_for_each(pos, &engines) {
+        const Engine *e = container_of(pos, Engine, node);
+        for (size_t i = 0; nr + 1 < ARRAY_SIZE(words); i++) {
+            const char *word = i == 0 ? e->name : e->aliases ? e->aliases[i - 1] : NULL;
+            if (!word) {
+                break;
+            }
+            words[nr++] = word;
+        }
+    }
+    words[nr] = NULL;
+    return name[len] ? NULL : suggest(small, words);
 }
 
 bool engine_knows_option(const Engine *e, const char *key)

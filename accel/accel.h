@@ -85,6 +85,7 @@ struct Engine {
 
 void engine_register(Engine *e);
 const Engine *engine_find(const char *name);
+const char *engine_nearest(const char *name); /* to a misspelt one; NULL: none is near */
 bool engine_knows_option(const Engine *e, const char *key);
 /* -accel NAME,help */
 void engine_print_options(const Engine *e);

@@ -20,6 +20,16 @@ static void show_vcpus(Monitor *mon)
     }
 }
 
+static void unknown_engine(const char *name, Error **errp)
+{
+    const char *near = engine_nearest(name);
+    if (near) {
+        error_set(errp, "there is no engine '%s', did you mean %s?", name, near);
+    } else {
+        error_set(errp, "there is no engine '%s'; info accel lists them", name);
+    }
+}
+
 static void run_accel(Monitor *mon, const Dict *args)
 {
     const char *who = dict_get(args, "vcpus"), *name = dict_get(args, "engine");
@@ -35,8 +45,8 @@ static void run_accel(Monitor *mon, const Dict *args)
     } else if (!name) {
         error_set(&err, "name an engine, too: accel %s jit; info accel lists them", who);
     } else if (!e) {
-        error_set(&err, "there is no engine '%s'; info accel lists them", name);
-    } else if (!mon->m || !mon->m->vcpu) {
+        unknown_engine(name, &err);
+    } else if (!mon->m || !mon->m->vcpu || !mon->m->nr_cpus) {
         error_set(&err, "this machine has no CPU");
     } else if (vcpu_set_parse(&vcpus, who, mon->m->nr_cpus, &err)) {
         if (vcpus_switch(mon->m, &vcpus, e, &err)) {

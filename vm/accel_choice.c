@@ -127,8 +127,7 @@ static bool unknown_engine(const char *name, Error **errp)
                              unbuilt[i].why);
         }
     }
-    static const char *const names[] = { "jit", "tcg", "interp", "test", "qtest", "kvm", NULL };
-    const char *near = suggest(name, names);
+    const char *near = engine_nearest(name);
     if (near) {
         return error_set(errp, "-accel %s: invalid accelerator, did you mean %s?", name, near);
     }

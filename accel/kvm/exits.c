@@ -201,23 +201,28 @@ static void print_places(KvmExits *x, const Out *o)
 {
     Place *sorted[PLACES];
     unsigned nr = 0;
+    uint64_t all = x->no_room;
     for (unsigned i = 0; i < PLACES; i++) {
         if (x->place[i].used) {
             sorted[nr++] = &x->place[i];
+            all += x->place[i].reads + x->place[i].writes;
         }
     }
     if (!nr) {
         return;
     }
     qsort(sorted, nr, sizeof(sorted[0]), by_accesses);
-    out(o, "  %-32s %-16s %12s %12s %9s", "port or memory", "at", "reads", "writes", "us each");
+    out(o, "  %-32s %-15s %11s %7s %11s %9s %11s", "port or memory", "at", "count", "share", "ms",
+        "us each", "writes");
     for (unsigned i = 0; i < nr; i++) {
         const Place *p = sorted[i];
         char at[24];
         snprintf(at, sizeof(at), "%s 0x%llx", p->port ? "port" : "mem",
                  (unsigned long long)p->start);
-        out(o, "  %-32s %-16s %12llu %12llu %9.1f", p->name, at, (unsigned long long)p->reads,
-            (unsigned long long)p->writes, us_each(p->ns, p->reads + p->writes));
+        uint64_t count = p->reads + p->writes;
+        out(o, "  %-32s %-15s %11llu %6.1f%% %11.1f %9.1f %11llu", p->name, at,
+            (unsigned long long)count, share(count, all), (double)p->ns / 1e6, us_each(p->ns, count),
+            (unsigned long long)p->writes);
     }
     if (x->no_room) {
         out(o, "  and %llu accesses elsewhere", (unsigned long long)x->no_room);

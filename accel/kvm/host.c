@@ -288,6 +288,15 @@ static bool no_permission(const KvmHostFacts *f, Error **errp)
                      f->group, f->group);
 }
 
+static bool is_directory(const KvmHostFacts *f, Error **errp)
+{
+    return error_set(errp,
+                     "/dev/kvm is a directory, which docker's -v makes where the host has none: "
+                     "`sudo rmdir /dev/kvm`%s",
+                     f->container ? " there, and start the container with --device /dev/kvm"
+                                  : ", then `sudo mknod -m 660 /dev/kvm c 10 232`");
+}
+
 static bool not_opened(const KvmHostFacts *f, Error **errp)
 {
     switch (f->open_errno) {
@@ -296,6 +305,7 @@ static bool not_opened(const KvmHostFacts *f, Error **errp)
     case ENOENT:
     case ENODEV: /* a node of udev's for a module that is not there */
     case ENXIO: return no_device(f, errp);
+    case EISDIR: return is_directory(f, errp);
     default: return error_set_errno(errp, f->open_errno, "could not open /dev/kvm");
     }
 }

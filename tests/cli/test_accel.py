@@ -73,10 +73,12 @@ def test_nonsense():
 
 def test_monitor():
     _, out, _ = run(2, ["jit,tb-size=1"], "\n".join((
-        "accel 1 interp", "accel", "accel 9 jit", "accel x jit", "accel 0 jti", "accel 0",
+        "accel 1 interp", "accel", "accel 9 jit", "accel x jit", "accel 0 jti", "accel 1 INTERP", "accel 1 x",
+        "accel 0",
         "accel 0 test", "info accel", "accel all interp", "info jit", "info accel")))
     for want in ("CPU #0: jit,", "CPU #1: interp,", "Error: '9': there is no vCPU 9",
-                 "Error: 'x': that names no vCPUs", "there is no engine 'jti'",
+                 "Error: 'x': that names no vCPUs", "there is no engine 'jti', did you mean jit?",
+                 "there is no engine 'INTERP', did you mean interp?", "no engine 'x'; info accel",
                  "Error: name an engine, too", "Error: accel test is for a whole machine",
                  "runs 1 of 2 CPUs", "switches: 1, of 1 CPUs in all; the last took ",
                  "no CPU runs on the translator", "switches: 2, of 2 CPUs in all"):
@@ -93,6 +95,12 @@ def test_refused():
         # Each CPU's translator says this when it goes, which is at the end.
         check("%s: what was compared, in '%s'" % (opts, err), 2 if opts == "check=interp" else 0,
               err.count("check=interp: "))
+
+
+def test_no_cpu():
+    done = subprocess.run([VIREO, "-M", "none", "-display", "none", "-monitor", "stdio"], timeout=TIMEOUT,
+                          input=b"accel all jit\naccel\nquit\n", stdout=subprocess.PIPE, check=False)
+    check("said: %s" % done.stdout, True, b"Error: this machine has no CPU" in done.stdout)
 
 
 def test_options_wait():

@@ -85,6 +85,11 @@ def test_another_device():
     refuses("mknod /dev/kvm c 1 3", "not the KVM device", "mknod -m 660 /dev/kvm c 10 232")
 
 
+def test_directory():
+    need_namespaces()
+    refuses("mkdir /dev/kvm", "/dev/kvm is a directory", "rmdir /dev/kvm")
+
+
 def test_no_permission():
     need_namespaces()
     refuses("mknod -m 600 /dev/kvm c 10 232", "permission denied", "owner 'root' alone", "chmod 660",

@@ -146,7 +146,9 @@ def test_info():
         check("mode", "mode: all vCPUs run on KVM", lines[1])
         text = vm.hmp("info exits")
         for part in (r"^CPU #0: \d+ exits to user space", r"^  port +\d+ +[\d.]+%",
-                     r"^  i440FX-pcihost +port 0xcf8 +\d+ +\d+", r"instructions left to the interpreter: 0 "):
+                     r"^  port or memory +at +count +share +ms +us each +writes$",
+                     r"^  i440FX-pcihost +port 0xcf8 +\d+ +[\d.]+% +[\d.]+ +[\d.]+ +\d+$",
+                     r"instructions left to the interpreter: 0 "):
             if not re.search(part, text, re.M):
                 raise Failure("info exits: want %s, got\n%s" % (part, text))
 

@@ -47,6 +47,12 @@ static const struct {
     { "container",
       { INTEL, LOADED, .container = true, .open_errno = ENOENT },
       { "in this container", "--device /dev/kvm" } },
+    { "a directory",
+      { NODE, INTEL, LOADED, .open_errno = EISDIR },
+      { "is a directory", "`sudo rmdir /dev/kvm`", "mknod -m 660" } },
+    { "a directory in a container",
+      { NODE, INTEL, LOADED, .container = true, .open_errno = EISDIR },
+      { "is a directory", "`sudo rmdir /dev/kvm`", "--device /dev/kvm" } },
 
     { "switched off by firmware, Intel",
       { .intel = true, .open_errno = ENOENT },
