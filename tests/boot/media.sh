@@ -37,6 +37,8 @@ installer() {
     d=$work/installer/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64
     cp "$d/linux" "$out/di-amd64.linux"
     cp "$d/initrd.gz" "$out/di-amd64.initrd.gz"
+    rm -rf "$out/di-amd64-netboot" # what a TFTP server gives: links into debian-installer/
+    cp -al "${d%/debian-installer/amd64}" "$out/di-amd64-netboot"
 }
 
 kernels_i386() {

@@ -19,16 +19,36 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "hw"))
+import engines  # pylint: disable=wrong-import-position
 import hmp  # pylint: disable=wrong-import-position
 import run  # pylint: disable=wrong-import-position
 from qtest import VIREO, Failure, skip  # pylint: disable=wrong-import-position
 
 SLOW = float(os.environ.get("SLOW", "1"))
-ACCEL = os.environ.get("NET_ACCEL", "jit")
+ACCEL = os.environ.get("NET_ACCEL", "jit")  # make check-jit-long takes the others, too
+
+
+def lacks(accel):
+    """Why the engine cannot run guests here; None: it can. Vireo itself knows a KVM that is none."""
+    if accel != "kvm":
+        return engines.lacks(VIREO, accel)
+    done = subprocess.run([VIREO, "-S", "-m", "16", "-nodefaults", "-display", "none", "-monitor",
+                           "stdio"], input=b"quit\n", timeout=60 * SLOW, check=False,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    why = re.search(r"not kvm: (.*)", done.stderr.decode(errors="replace"))
+    return why and why.group(1)
+
+
+def need(accel):
+    why = lacks(accel)
+    if why:
+        skip(why)
 
 
 def media():
     """Kernel and initial RAM disk; skips where they cannot be made."""
+    if ACCEL != "jit":
+        need(ACCEL)
     problems = run.make_media(["network"])
     if problems:
         skip(problems["network"])

@@ -382,6 +382,14 @@ def on_engines(guests, args):
             yield dict(g, title="%s@%s" % (g["name"], name), accel=engines.accel(name))
 
 
+def lacks_netdev(kind):
+    """Why this build cannot have such a network, or None."""
+    listed = subprocess.run([VIREO, "-netdev", "help"], check=False, stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE).stdout.decode()
+    found = re.search(r"^%s\b" % kind, listed, re.M)
+    return None if found else "no -netdev %s in this build (libslirp)" % kind
+
+
 def chosen(guest, args):
     if args.guest:
         return guest["name"] in args.guest or guest["title"] in args.guest
@@ -426,6 +434,7 @@ def main():
     print("1..%d" % len(guests))
     for number, g in enumerate(guests, 1):
         lacks = engines.lacks(VIREO, g["accel"]) if g["accel"] else None
+        lacks = lacks or ("netdev" in g and g["accel"] and lacks_netdev(g["netdev"]))
         if lacks:
             print("ok %d - %s # SKIP %s" % (number, g["title"], lacks))
             continue

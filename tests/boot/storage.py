@@ -11,7 +11,6 @@ import subprocess
 import tempfile
 
 import netguest
-import engines
 import run
 from netguest import Failure, skip
 from qtest import check
@@ -23,20 +22,8 @@ FIO = ("fio --name=job --filename=%s --rw=%s --bsrange=4k-64k --offset=%d --size
 VERIFY = "--verify=crc32c --verify_fatal=1 "
 
 
-def lacks():
-    """Why the engine cannot run these here; None: it can. Vireo itself knows a KVM that is none."""
-    if ACCEL != "kvm":
-        return engines.lacks(netguest.VIREO, ACCEL)
-    done = subprocess.run([netguest.VIREO, "-S", "-m", "16", "-nodefaults", "-display", "none", "-monitor",
-                           "stdio"], input=b"quit\n", timeout=60 * netguest.SLOW, check=False,
-                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    why = re.search(r"not kvm: (.*)", done.stderr.decode(errors="replace"))
-    return why and why.group(1)
-
-
 def media():
-    if lacks():
-        skip(lacks())
+    netguest.need(ACCEL)
     problems = run.make_media(["storage"])
     if problems:
         skip(problems["storage"])
