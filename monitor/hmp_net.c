@@ -92,7 +92,10 @@ static void forward(Monitor *mon, const Dict *args,
 {
     Error *err = NULL;
     const char *first = dict_get(args, "first"), *second = dict_get(args, "second");
-    report(mon, change(second ? first : NULL, second ? second : first, &err), &err);
+    bool ok = first ? change(second ? first : NULL, second ? second : first, &err)
+                    : error_set(&err, "which port? For example: hostfwd_add tcp::2222-:22, and "
+                                      "hostfwd_remove tcp::2222");
+    report(mon, ok, &err);
 }
 
 static void run_hostfwd_add(Monitor *mon, const Dict *args)
@@ -185,13 +188,13 @@ MONITOR_COMMANDS(net_commands) = {
       .run = run_netdev_del,
       .complete = complete_netdev },
     { .name = "hostfwd_add",
-      .args = "first:s,second:s?",
+      .args = "first:s?,second:s?",
       .params = "[netdev] [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport",
       .help = "lead a port of the host to the guest (user networks)",
       .run = run_hostfwd_add,
       .complete = complete_netdev },
     { .name = "hostfwd_remove",
-      .args = "first:s,second:s?",
+      .args = "first:s?,second:s?",
       .params = "[netdev] [tcp|udp]:[hostaddr]:hostport",
       .help = "close a port that hostfwd_add or hostfwd= opened",
       .run = run_hostfwd_remove,

@@ -116,11 +116,19 @@ bool net_address_bind(int fd, const NetAddress *a, bool udp, SocketFile *f, Erro
     if (bind(fd, (const struct sockaddr *)&a->ss, a->len) == 0) {
         return true;
     }
-    if (errno != EADDRINUSE) {
-        return error_set_errno(errp, errno, "'%s'", a->text);
-    }
+    int err = errno;
     unsigned port = ntohs(a->family == AF_INET6 ? ((const struct sockaddr_in6 *)&a->ss)->sin6_port
                                                 : ((const struct sockaddr_in *)&a->ss)->sin_port);
+    if (err == EADDRNOTAVAIL) {
+        return error_set(errp, "'%s': this host does not have that address; leave it out for all",
+                         a->text);
+    }
+    if (err == EACCES) {
+        return error_set(errp, "'%s': port %u is for root; choose one from 1024 on", a->text, port);
+    }
+    if (err != EADDRINUSE) {
+        return error_set_errno(errp, err, "'%s'", a->text);
+    }
     char *holder = socket_port_holder(udp, port);
     error_set(errp, "%s port %u of this host is in use, %s; choose another port or end that process",
               udp ? "UDP" : "TCP", port, holder);
@@ -133,8 +141,10 @@ bool net_address_adopt(int fd, int type, Error **errp)
     int is = 0;
     socklen_t len = sizeof(is);
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &is, &len) < 0 || is != type) {
-        return error_set(errp, "descriptor %d is not a %s socket", fd,
-                         type == SOCK_STREAM ? "stream" : "datagram");
+        return error_set(errp,
+                         "descriptor %d is not a %s socket; the program that starts Vireo leaves it "
+                         "one, or an address is given instead of a descriptor",
+                         fd, type == SOCK_STREAM ? "stream" : "datagram");
     }
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     fcntl(fd, F_SETFD, FD_CLOEXEC);

@@ -16,7 +16,10 @@ static bool create_fd(const char *id, const char *text, Error **errp)
     socklen_t len = sizeof(type);
     if (!parse_u64(text, &fd) || fd > INT32_MAX ||
         getsockopt((int)fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0) {
-        return error_set(errp, "fd=%s is no open socket", text);
+        return error_set(errp,
+                         "fd=%s is no open socket; the program that starts Vireo leaves it one, "
+                         "listen= and connect= open one",
+                         text);
     }
     NetAddress a = { .fd = (int)fd };
     snprintf(a.text, sizeof(a.text), "fd:%s", text);

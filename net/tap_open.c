@@ -13,6 +13,7 @@
 #include <spawn.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -144,7 +145,10 @@ bool tap_adopt(int fd, char name[16], bool *vnet_hdr, Error **errp)
 {
     struct ifreq r = { 0 };
     if (fcntl(fd, F_GETFD) < 0) {
-        return error_set(errp, "descriptor %d is not open", fd);
+        return error_set(errp,
+                         "descriptor %d is not open; fd= is for the program that starts Vireo and "
+                         "leaves it an open one, ifname= opens an interface by its name",
+                         fd);
     }
     if (ioctl(fd, TUNGETIFF, &r) < 0 || !(r.ifr_flags & IFF_TAP)) {
         return error_set(errp, "descriptor %d is not a tap interface's", fd);
@@ -161,8 +165,24 @@ bool tap_adopt(int fd, char name[16], bool *vnet_hdr, Error **errp)
 
 extern char **environ;
 
-/* Signals go back to their defaults: the main thread has blocked some. */
-static int run(char *const argv[], int keep_fd, Error **errp)
+/* What the program wrote to its stderr, in one line; a new string. */
+static char *said_in(int fd)
+{
+    char text[512];
+    ssize_t n = fd >= 0 ? pread(fd, text, sizeof(text) - 1, 0) : 0;
+    text[MAX(n, 0)] = 0;
+    for (n = (ssize_t)strlen(text); n > 0 && text[n - 1] == '\n'; n--) {
+        text[n - 1] = 0;
+    }
+    for (char *p = text; *p; p++) {
+        *p = *p == '\n' ? ';' : *p;
+    }
+    return xstrdup(text);
+}
+
+/* Signals go back to their defaults: the main thread has blocked some. keep_fd, err_fd: -1, or what
+ * it keeps open and what it has as stderr. */
+static int run(char *const argv[], int keep_fd, int err_fd, Error **errp)
 {
     posix_spawnattr_t attr;
     posix_spawn_file_actions_t files;
@@ -177,6 +197,9 @@ static int run(char *const argv[], int keep_fd, Error **errp)
     if (keep_fd >= 0) {
         posix_spawn_file_actions_adddup2(&files, keep_fd, keep_fd); /* clears close-on-exec */
     }
+    if (err_fd >= 0) {
+        posix_spawn_file_actions_adddup2(&files, err_fd, STDERR_FILENO);
+    }
     int error = posix_spawn(&pid, argv[0], &files, &attr, argv, environ);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attr);
@@ -189,18 +212,22 @@ static int run(char *const argv[], int keep_fd, Error **errp)
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
         return 0;
     }
-    if (WIFEXITED(status)) {
+    char *said = said_in(err_fd);
+    if (*said) {
+        error_set(errp, "'%s' says \"%s\"", argv[0], said);
+    } else if (WIFEXITED(status)) {
         error_set(errp, "'%s' failed with exit status %d", argv[0], WEXITSTATUS(status));
     } else {
         error_set(errp, "'%s' was ended by signal %d", argv[0], WTERMSIG(status));
     }
+    free(said);
     return -1;
 }
 
 bool tap_run_script(const char *script, const char *name, Error **errp)
 {
     char *argv[] = { (char *)script, (char *)name, NULL };
-    return run(argv, -1, errp) == 0;
+    return run(argv, -1, -1, errp) == 0;
 }
 
 static int receive_fd(int socket)
@@ -238,7 +265,9 @@ int tap_from_helper(const char *helper, const char *bridge, char name[16], bool 
         argv[2] = br_arg;
         argv[3] = NULL;
     }
-    if (run(argv, pair[1], errp) == 0) {
+    int err_fd = memfd_create("helper's stderr", MFD_CLOEXEC);
+    Error *why = NULL;
+    if (run(argv, pair[1], err_fd, &why) == 0) {
         fd = receive_fd(pair[0]);
         if (fd < 0) {
             error_set(errp, "'%s' gave no interface on bridge '%s'", helper, bridge);
@@ -247,7 +276,15 @@ int tap_from_helper(const char *helper, const char *bridge, char name[16], bool 
             fd = -1;
         }
     } else {
-        error_prefix(errp, "bridge '%s' (is it allowed in /etc/qemu/bridge.conf?): ", bridge);
+        error_set(errp,
+                  "bridge '%s': %s; it needs to be there (ip link), allowed by 'allow %s' in "
+                  "/etc/qemu/bridge.conf, and the helper to be root's: sudo chmod u+s %s; -nic user "
+                  "needs nothing",
+                  bridge, error_text(why), bridge, helper);
+        error_free(why);
+    }
+    if (err_fd >= 0) {
+        close(err_fd);
     }
     close(pair[0]);
     close(pair[1]);

@@ -202,7 +202,8 @@ static bool get_tftp(const Dict *opts, const char **out, Error **errp)
         return true;
     }
     if (stat(*out, &st)) {
-        return error_set_errno(errp, errno, "tftp=%s", *out);
+        return error_set(errp, "tftp=%s: %s; name a directory whose files the guest may read", *out,
+                         strerror(errno));
     }
     return S_ISDIR(st.st_mode) ||
            error_set(errp, "tftp=%s is no directory; name the one whose files the guest may read",

@@ -88,7 +88,7 @@ def test_user_mistakes():
                           ("not in the network", "net=10.1.0.0/16,host=10.2.0.1"),
                           ("same address", "host=10.0.2.3"),
                           ("address of host= or dns=", "dhcpstart=10.0.2.2"),
-                          ("No such file", "tftp=/nonexistent"), ("no directory", "tftp=/dev/null"),
+                          ("name a directory", "tftp=/nonexistent"), ("no directory", "tftp=/dev/null"),
                           ("smb= is not built", "smb=/tmp"), ("on or off", "restrict=maybe"),
                           ("switch one on", "ipv4=off,ipv6=off"), ("not an IPv6", "ipv6-host=x"),
                           ("use 64", "ipv6-prefixlen=128"), ("longer than", "hostname=" + "x" * 99)):
@@ -123,6 +123,8 @@ def test_monitor():
             socket.create_connection(("127.0.0.1", port)).close()
             check("again", True, "in use, held by process %d" % vm.proc.pid in
                   mon("hostfwd_add n0 tcp:127.0.0.1:%d-:80" % port))
+            for command in ("hostfwd_add", "hostfwd_remove"):
+                check(command + " alone", True, "tcp::2222-:22" in mon(command))
             check("hostfwd_remove", "", mon("hostfwd_remove n0 tcp:127.0.0.1:%d" % port))
             check("removed", True, "there is no hostfwd" in
                   mon("hostfwd_remove tcp:127.0.0.1:%d" % port))
@@ -135,6 +137,20 @@ def test_monitor():
                 check("netdev_del", "", mon("netdev_del " + name))
             check("the card stays", 1, len(mon("info network").splitlines()))
             mon.close()
+
+
+def test_other_mistakes():
+    fails("descriptor 77 is not open; fd= is for", "-netdev", "tap,id=n,fd=77")
+    fails("leaves it one", "-netdev", "socket,id=n,fd=77")
+    fails("does not have that address", "-netdev", "socket,id=n,listen=192.0.2.1:4444")
+    fails("a stream socket; the program", "-netdev", "stream,id=n,addr.type=fd,addr.str=77")
+    with tempfile.TemporaryDirectory(prefix="vireo-net-") as d:
+        helper = os.path.join(d, "helper")
+        with open(helper, "w") as f:
+            f.write("#!/bin/sh\necho no such bridge >&2; echo at all >&2; exit 1\n")
+        os.chmod(helper, 0o755)
+        fails("says \"no such bridge;at all\"; it needs to be there", "-netdev",
+              "bridge,id=n,br=br7,helper=" + helper)
 
 
 def test_unix_hostfwd():
