@@ -44,12 +44,15 @@ bool check_may_try(const Insn *in)
 }
 
 /* Flags that a processor may leave as it likes, as far as engines here really differ: the others
- * come from the same host instruction in both. */
+ * come from the same host instruction in both. What processors leave as it was before (BSR's CF)
+ * is not loaded first by the translator. */
 static uint32_t leaves_undefined(const Insn *in)
 {
     const Operand *last = &in->opd[in->nr_opd - 1];
     switch (in->op) {
-    case OP_DIV: case OP_IDIV: return insn_rows[in->row].flags_undef;
+    case OP_DIV: case OP_IDIV: case OP_MUL: case OP_IMUL: case OP_BT: case OP_BTS: case OP_BTR:
+    case OP_BTC: case OP_BSF: case OP_BSR: case OP_LZCNT: case OP_TZCNT:
+        return insn_rows[in->row].flags_undef;
     case OP_ROL: case OP_ROR: case OP_RCL: case OP_RCR: case OP_SHL: case OP_SHR: case OP_SAR:
     case OP_SHLD: case OP_SHRD: /* OF by counts other than 1 */
         return last->kind == OPD_IMM && in->imm == 1 ? 0 : FLAG_OF;
