@@ -538,8 +538,11 @@ void machine_config_warn_globals(const MachineConfig *c)
 {
     const char *key;
     while ((key = dict_unused(c->globals))) {
-        warn_report("-global %s=%s: no device of that type was made", key,
-                    dict_get(c->globals, key));
+        bool pit = !strncmp(key, "kvm-pit.", 8);
+        warn_report("-global %s=%s: no device of that type was made%s", key, dict_get(c->globals, key),
+                    pit ? "; the kernel's 8254, which has lost_tick_policy, is there with -accel kvm "
+                          "and kernel-irqchip=on"
+                        : "");
     }
 }
 

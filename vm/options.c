@@ -170,6 +170,8 @@ static const OptionRow table[] = {
     LIST("device", "TYPE[,KEY=VALUE...]", device,
          "adds a device; 'help' lists them, TYPE,help its properties"),
     LIST("global", "TYPE.PROPERTY=VALUE", global, "a default for all devices of a type"),
+    { "no-kvm-pit-reinjection", NULL, NULL, "-global kvm-pit.lost_tick_policy=discard", add_fixed,
+      offsetof(Options, global), "kvm-pit.lost_tick_policy=discard" },
     TEXT("rtc", "base=utc|localtime|DATE[,clock=host|rt|vm]", rtc, "what the guest's clock shows"),
     { "localtime", NULL, NULL, "-rtc base=localtime", set_fixed, offsetof(Options, rtc),
       "base=localtime" },

@@ -44,7 +44,7 @@ static const struct {
     { "chroot runas run-with", "not built yet; start it as the user it shall run as" },
     { "virtioconsole compat preconfig msg xen-attach xen-domid semihosting "
       "semihosting-config prom-env add-fd win2k-hack rtc-td-hack tdf enable-fips old-param "
-      "no-kvm-pit-reinjection cpu-throttle "
+      "cpu-throttle "
       "hax no-fd-bootchk startdate async-teardown iscsi bt",
       "not built yet" },
 };

@@ -80,6 +80,18 @@ static bool read_ring(KvmOptions *o, const Dict *opts, Error **errp)
     return true;
 }
 
+/* -global kvm-pit.lost_tick_policy=delay|discard, as if the kernel's 8254 were a device. Without it
+ * that is a device which is not there. */
+static bool read_pit(KvmVm *vm, Error **errp)
+{
+    static const char key[] = "kvm-pit.lost_tick_policy";
+    const Dict *globals = vm->machine->config.globals;
+    const char *policy = globals && vm->wanted == KVM_IRQCHIP_ON ? dict_get(globals, key) : NULL;
+    vm->options.discard_ticks = policy && !strcmp(policy, "discard");
+    return !policy || vm->options.discard_ticks || !strcmp(policy, "delay") ||
+           error_set(errp, "-global %s=%s: want delay or discard", key, policy);
+}
+
 static bool read_device(const Dict *opts, Error **errp)
 {
     const char *device = dict_get(opts, "device");
@@ -100,7 +112,7 @@ static bool read_options(KvmVm *vm, const Dict *opts, Error **errp)
             dict_get_size(machine, "kvm-shadow-mem", 1, &vm->options.shadow_mem, errp)) &&
            dict_get_size(opts, "kvm-shadow-mem", 1, &vm->options.shadow_mem, errp) &&
            read_notify(&vm->options, opts, errp) && read_ring(&vm->options, opts, errp) &&
-           read_device(opts, errp);
+           read_pit(vm, errp) && read_device(opts, errp);
 }
 
 /* ---- the VM ---- */

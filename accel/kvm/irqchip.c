@@ -342,14 +342,24 @@ static void use_wide_ids(const KvmVm *vm)
     }
 }
 
+/* The kernel's own policy is to bring ticks later that the guest did not take in time. */
+static bool set_tick_policy(const KvmVm *vm, Error **errp)
+{
+    struct kvm_reinject_control c = { .pit_reinject = 0 };
+    int r = vm->options.discard_ticks ? kvm_ioctl(vm->fd, KVM_REINJECT_CONTROL, &c) : 0;
+    return r >= 0 || error_set_errno(errp, -r, "kvm-pit.lost_tick_policy=discard: this kernel does "
+                                               "not do it; leave it out");
+}
+
 static bool create_all(KvmVm *vm, Error **errp)
 {
     /* With port 61h, whose toggling bits guests poll while they calibrate their clocks. */
     struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
     int r = kvm_ioctl(vm->fd, KVM_CREATE_IRQCHIP, NULL);
     r = r < 0 ? r : kvm_ioctl(vm->fd, KVM_CREATE_PIT2, &pit);
-    return r >= 0 || error_set_errno(errp, -r, "this kernel has no interrupt controllers for PCs; "
-                                               "use -M kernel-irqchip=off");
+    return r >= 0 ? set_tick_policy(vm, errp)
+                  : error_set_errno(errp, -r, "this kernel has no interrupt controllers for PCs; "
+                                              "use -M kernel-irqchip=off");
 }
 
 static bool create_split(KvmVm *vm, Error **errp)

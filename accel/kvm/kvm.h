@@ -31,6 +31,7 @@ typedef struct KvmOptions {
     bool notify;         /* a guest that lets no event in for so many ticks exits */
     uint32_t notify_window;
     bool notify_is_error;
+    bool discard_ticks;  /* of its 8254 that the guest was too late for; else they come afterwards */
     uint32_t dirty_ring; /* entries of each vCPU's dirty ring; 0: the dirty log */
 } KvmOptions;
 

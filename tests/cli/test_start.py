@@ -281,6 +281,10 @@ def test_global():
     check("exit status", 1, r.wait())
     check("stderr", "vireo: warning: -global nothing.x=1: no device of that type was made\n",
           r.stderr())
+    r = Run("-no-kvm", "-device", "isa-debug-exit,iobase=0xf4", "-no-kvm-pit-reinjection",
+            code=outb(0xf4, 0) + HALT)
+    check("exit status", 1, r.wait())
+    check("says where it is: %s" % r.stderr(), True, "with -accel kvm and kernel-irqchip=on" in r.stderr())
 
 
 def test_power_off():

@@ -121,6 +121,21 @@ def test_sequence():
     check("order", want, [c for c in calls if c in want])
 
 
+def test_lost_ticks():
+    """The kernel's 8254 follows -global, with and without vCPUs that move."""
+    log = os.path.join(DIR.name, "ticks.log")
+    for args, want in ((["-no-kvm-pit-reinjection"], True), ([], False),
+                       (["-global", "kvm-pit.lost_tick_policy=discard"], True),
+                       (["-global", "kvm-pit.lost_tick_policy=delay"], False)):
+        with Vm("frame", "-d", "kvm", "-D", log, *args, bits=32) as vm:
+            vm.wait(lambda: "painting" in vm.said(), "start")
+            check("to interp", "", vm.hmp("accel all interp"))
+            check("back", "", vm.hmp("accel all kvm"))
+            vm.hmp("screendump " + vm.dump)
+        with open(log, encoding="ascii") as f:
+            check("%s: asked for" % args, want, "KVM_REINJECT_CONTROL" in f.read())
+
+
 def test_one_vm():
     """An order makes one VM, that of the machine, as strace shows."""
     if not shutil.which("strace"):
@@ -221,6 +236,8 @@ def test_options():
     refuses("want a power of two", "-accel", "kvm,dirty-ring-size=1000")
     refuses("want a power of two", "-accel", "kvm,dirty-ring-size=131072")
     refuses("-no-kvm: -accel kvm says otherwise", "-accel", "kvm", "-no-kvm")
+    refuses("lost_tick_policy=slew: want delay or discard", "-accel", "kvm",
+            "-global", "kvm-pit.lost_tick_policy=slew")
     refuses("notify-vmexit=x: want run", "-accel", "kvm,notify-vmexit=x")
     refuses("use -accel kvm", "-accel", "interp", "-overcommit", "cpu-pm=on")
     refuses("there are mem-lock and cpu-pm", "-overcommit", "mem-luck=on")
