@@ -16,6 +16,11 @@
 
 enum { CHUNK_BITS = 10, CHUNK = 1 << CHUNK_BITS, BITMAP_ENTRY = 24 };
 
+/* Of one L2 table: how many snapshots' L1 tables name it, and the last L1 table that did. */
+typedef struct Use {
+    uint32_t nr, last;
+} Use;
+
 typedef struct Check {
     Qcow2 *s;
     BlockCheck *r;
@@ -28,6 +33,10 @@ typedef struct Check {
     bool rebuild;   /* the refcounts' tables cannot be used */
     bool active;    /* walking the active tables */
     uint8_t *table; /* an L2 table */
+    Use **use;      /* of clusters, in chunks; NULL: none */
+    uint64_t nr_use;
+    uint32_t nr_l1;  /* L1 tables so far: their numbers in Use */
+    uint32_t weight; /* references that what is counted now stands for */
     int error;
 } Check;
 
@@ -40,7 +49,10 @@ static bool init(Check *c, Qcow2 *s, BlockCheck *r, unsigned fix)
     c->nr_chunks = (c->end >> CHUNK_BITS) + 2;
     c->chunk = calloc(c->nr_chunks, sizeof(*c->chunk));
     c->table = malloc(s->cluster_size);
-    return c->chunk && c->table;
+    c->nr_use = (c->end >> CHUNK_BITS) + 1;
+    c->use = calloc(c->nr_use, sizeof(*c->use));
+    c->weight = 1;
+    return c->chunk && c->table && c->use;
 }
 
 static void fini(Check *c)
@@ -48,8 +60,23 @@ static void fini(Check *c)
     for (uint64_t i = 0; c->chunk && i < c->nr_chunks; i++) {
         free(c->chunk[i]);
     }
+    for (uint64_t i = 0; c->use && i < c->nr_use; i++) {
+        free(c->use[i]);
+    }
+    free(c->use);
     free(c->chunk);
     free(c->table);
+}
+
+/* Of a cluster of the file; NULL: no memory. */
+static Use *use_of(Check *c, uint64_t cluster)
+{
+    Use **chunk = &c->use[cluster >> CHUNK_BITS];
+    if (!*chunk) {
+        *chunk = calloc(CHUNK, sizeof(**chunk));
+        c->error = *chunk ? c->error : ENOMEM;
+    }
+    return *chunk ? &(*chunk)[cluster & (CHUNK - 1)] : NULL;
 }
 
 static uint32_t counted(const Check *c, uint64_t cluster)
@@ -91,13 +118,13 @@ static bool count_range(Check *c, uint64_t offset, uint64_t len)
         return true;
     }
     if (offset >> 60 || len >> 60 || offset + len > s->file_end + s->cluster_size) {
-        c->r->corruptions++;
+        c->r->corruptions += c->weight;
         return false;
     }
     for (uint64_t i = cluster_of(s, offset); i <= cluster_of(s, offset + len - 1) && !c->error;
          i++) {
         uint32_t old = counted(c, i);
-        set_count(c, i, old == UINT32_MAX ? old : old + 1);
+        set_count(c, i, old > UINT32_MAX - c->weight ? UINT32_MAX : old + c->weight);
     }
     return true;
 }
@@ -125,7 +152,7 @@ static void count_entry(Check *c, uint64_t entry)
         uint64_t offset, len;
         compressed_span(s, entry, &offset, &len);
         bool bad = (entry & ENTRY_COPIED) || s->data_external;
-        c->r->corruptions += bad;
+        c->r->corruptions += bad ? c->weight : 0;
         if (count_range(c, offset, len)) {
             count_fragments(c, entry);
         }
@@ -136,58 +163,73 @@ static void count_entry(Check *c, uint64_t entry)
         return;
     }
     if (in_cluster(s, offset)) {
-        c->r->corruptions++;
+        c->r->corruptions += c->weight;
     } else if (s->data_external || count_range(c, offset, s->cluster_size)) {
         count_fragments(c, entry);
     }
 }
 
-static int read_table(Check *c, uint64_t offset)
+/* What an L2 table refers to, for so many L1 tables. */
+static void count_table(Check *c, uint64_t offset, uint32_t weight)
 {
-    Qcow2 *s = c->s;
-    if (in_cluster(s, offset) || !count_range(c, offset, s->cluster_size)) {
-        c->r->corruptions += in_cluster(s, offset) != 0;
-        return EINVAL;
-    }
+    const Qcow2 *s = c->s;
     int error = block_pread(s->node.file, offset, c->table, s->cluster_size);
     c->error = c->error ? c->error : error;
     c->r->errors += error != 0;
-    return error;
+    c->weight = weight;
+    for (uint64_t at = 0; at < s->cluster_size && !c->error; at += s->entry_size) {
+        uint64_t e = get64(c->table + at);
+        if (e) {
+            count_entry(c, e);
+        }
+    }
+    c->weight = 1;
 }
 
+/* The snapshots' L2 tables are only noted: many snapshots share them, and a small file may hold
+ * more snapshots than anyone wants to walk tables for. */
 static void count_l1(Check *c, const Qcow2Table *l1, uint64_t offset, uint32_t nr)
 {
     Qcow2 *s = c->s;
-    uint64_t per_table = s->cluster_size / s->entry_size;
     if (nr && (in_cluster(s, offset) || !count_range(c, offset, (uint64_t)nr * 8))) {
         c->r->corruptions += in_cluster(s, offset) != 0;
         return;
     }
-    /* No L1 table refers to an L2 table twice; without this a small file could hold years. */
-    uint64_t *seen = calloc((c->end >> 6) + 2, 8);
-    c->error = seen ? c->error : ENOMEM;
+    uint32_t number = ++c->nr_l1;
     for (uint32_t i = 0; i < nr && !c->error; i++) {
-        uint64_t table = l1->entry[i] & ENTRY_OFFSET, at = cluster_of(s, table);
+        uint64_t table = l1->entry[i] & ENTRY_OFFSET;
         if (!table) {
             continue;
         }
-        if (at < c->end && (seen[at >> 6] >> (at & 63) & 1)) {
-            c->r->corruptions++;
-            (void)count_range(c, table, s->cluster_size);
+        if (in_cluster(s, table) || !count_range(c, table, s->cluster_size)) {
+            c->r->corruptions += in_cluster(s, table) != 0;
             continue;
         }
-        if (read_table(c, table)) {
+        Use *u = use_of(c, cluster_of(s, table));
+        if (!u || u->last == number) { /* no L1 table refers to an L2 table twice */
+            c->r->corruptions += u != NULL;
             continue;
         }
-        seen[at >> 6] |= 1ull << (at & 63);
-        for (uint64_t k = 0; k < per_table && !c->error; k++) {
-            uint64_t e = get64(c->table + k * s->entry_size);
-            if (e) {
-                count_entry(c, e);
+        u->last = number;
+        if (c->active) {
+            count_table(c, table, 1);
+        } else {
+            u->nr++;
+        }
+    }
+}
+
+/* What was noted, each table once. */
+static void count_noted(Check *c)
+{
+    for (uint64_t i = 0; i < c->nr_use; i++) {
+        for (unsigned k = 0; k < CHUNK && c->use[i] && !c->error; k++) {
+            uint64_t cluster = (i << CHUNK_BITS) + k;
+            if (c->use[i][k].nr) {
+                count_table(c, cluster << c->s->cluster_bits, c->use[i][k].nr);
             }
         }
     }
-    free(seen);
 }
 
 /* Does a snapshot's L1 table lie in the file? */
@@ -234,13 +276,18 @@ static void count_snapshots(Check *c)
     }
 }
 
-static void count_bitmap(Check *c, uint64_t offset, uint32_t nr)
+/* room: clusters of the file that no bitmap's table has had: a few that overlap would take ever so
+ * long. */
+static void count_bitmap(Check *c, uint64_t offset, uint32_t nr, uint64_t *room)
 {
     Qcow2 *s = c->s;
-    if (nr > 8 * MiB / 8 || in_cluster(s, offset) || !count_range(c, offset, (uint64_t)nr * 8)) {
-        c->r->corruptions += nr > 8 * MiB / 8 || in_cluster(s, offset);
+    uint64_t bytes = (uint64_t)nr * 8, clusters = clusters_for(s, bytes);
+    bool bad = bytes > 8 * MiB || in_cluster(s, offset) || clusters > *room;
+    if (bad || !count_range(c, offset, bytes)) {
+        c->r->corruptions += bad;
         return;
     }
+    *room -= clusters;
     Qcow2Table t;
     if (!qcow2_table_alloc(&t, nr)) {
         c->error = ENOMEM;
@@ -264,7 +311,7 @@ static void count_bitmaps(Check *c)
     }
     uint8_t *dir = malloc(s->bitmaps.size);
     int error = dir ? block_pread(s->node.file, s->bitmaps.offset, dir, s->bitmaps.size) : ENOMEM;
-    uint64_t at = 0;
+    uint64_t at = 0, room = c->end + 16; /* a short last cluster or two is no harm */
     for (uint32_t i = 0; i < s->bitmaps.nr && !error; i++) {
         if (s->bitmaps.size - at < BITMAP_ENTRY) {
             c->r->corruptions++;
@@ -272,7 +319,7 @@ static void count_bitmaps(Check *c)
         }
         const uint8_t *p = dir + at;
         uint64_t len = ROUND_UP(BITMAP_ENTRY + (uint64_t)get16(p + 18) + get32(p + 20), 8);
-        count_bitmap(c, get64(p), get32(p + 8));
+        count_bitmap(c, get64(p), get32(p + 8), &room);
         if (len > s->bitmaps.size - at) {
             c->r->corruptions += i + 1 < s->bitmaps.nr;
             break;
@@ -320,6 +367,7 @@ static void count_all(Check *c)
     count_l1(c, &s->l1, s->h.l1_offset, s->h.l1_size);
     c->active = false;
     count_snapshots(c);
+    count_noted(c);
     count_bitmaps(c);
 }
 
@@ -466,6 +514,7 @@ static void check_table_flags(Check *c, uint64_t offset)
 static void check_flags(Check *c)
 {
     Qcow2 *s = c->s;
+    uint32_t number = ++c->nr_l1;
     for (uint32_t i = 0; i < s->l1.nr && !c->error; i++) {
         uint64_t e = s->l1.entry[i], offset = e & ENTRY_OFFSET;
         bool missing;
@@ -476,7 +525,10 @@ static void check_flags(Check *c)
             s->l1.entry[i] ^= ENTRY_COPIED;
             qcow2_table_dirty(&s->l1, i);
         }
-        if (!s->data_external) {
+        uint64_t cluster = cluster_of(s, offset);
+        Use *u = cluster < c->end ? use_of(c, cluster) : NULL;
+        if (!s->data_external && u && u->last != number) {
+            u->last = number;
             check_table_flags(c, offset);
         }
     }
@@ -656,8 +708,9 @@ bool qcow2_check(BlockNode *n, unsigned fix, BlockCheck *result, Error **errp)
         return error_set(errp, "'%s' is open read-only", n->filename);
     }
     if (!tables_fit(s)) {
-        return error_set(errp, "'%s' cannot be checked: its snapshots overlap; delete them one by one "
-                               "(vireo-img snapshot -d), or convert the image",
+        return error_set(errp,
+                         "'%s' cannot be checked: its snapshots overlap; delete them one by one "
+                         "(vireo-img snapshot -d), or convert the image",
                          n->filename);
     }
     pthread_mutex_lock(&s->lock);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Malformed qcow2 images: fields that cannot be, one by one with the message they get, and real
  * images with random damage in their header and tables. Each has a process of its own, which must
- * end by itself and use little memory.
+ * end by itself and use little time and memory; what it prints are warnings, one a line.
  */
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -9,11 +9,11 @@
 #include "tests/unit/qcow2_abuse.h"
 
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-enum { MAX_KIB = 0 }; /* sanitizers have memory of their own */
+enum { MAX_KIB = 0, SLOWER = 8 }; /* sanitizers have memory of their own */
 #else
-enum { MAX_KIB = 64 * 1024 };
+enum { MAX_KIB = 64 * 1024, SLOWER = 1 };
 #endif
-enum { HANGS_S = 120 };
+enum { CPU_S = 1, HANGS_S = 120 };
 
 /* ---- one field ---- */
 
@@ -126,11 +126,41 @@ static void damage(MemDisk *d)
 /* Ends itself; the parent looks how. */
 static void child(unsigned how)
 {
-    int null = open("/dev/null", O_WRONLY);
-    dup2(null, STDERR_FILENO);
+    char *path = box_path("stderr");
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    dup2(fd, STDERR_FILENO);
     alarm(HANGS_S);
     (void)abuse(0, how);
     _exit(0);
+}
+
+static void check_stderr(uint64_t seed)
+{
+    static const char start[] = "vireo: warning: ";
+    char line[1024], *path = box_path("stderr");
+    FILE *f = fopen(path, "r");
+    while (f && fgets(line, sizeof(line), f)) {
+        if (strncmp(line, start, strlen(start)) || !strchr(line, '\n')) {
+            fail_msg("damage %llu: it says %s", (unsigned long long)seed, line);
+        }
+    }
+    if (f) {
+        fclose(f);
+    }
+    free(path);
+}
+
+/* Of processor time, which others on the machine do not use up. */
+static void check_time(const struct rusage *usage, uint64_t seed)
+{
+    const char *text = getenv("SLOW");
+    double slow = MAX(text ? atof(text) : 0, (double)SLOWER);
+    double seconds = (double)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) +
+                     (double)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec) / 1e6;
+    if (seconds > CPU_S * slow) {
+        mem_save(mem_disk(0), "slow.qcow2");
+        fail_msg("damage %llu: %.2f s of processor time", (unsigned long long)seed, seconds);
+    }
 }
 
 static long one_image(unsigned kind, uint64_t seed)
@@ -160,6 +190,8 @@ static long one_image(unsigned kind, uint64_t seed)
         mem_save(d, "crash.qcow2");
         fail_msg("image %u with damage %llu: status 0x%x", kind, (unsigned long long)seed, status);
     }
+    check_time(&usage, seed);
+    check_stderr(seed);
     return usage.ru_maxrss;
 }
 
