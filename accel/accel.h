@@ -46,6 +46,8 @@ struct Engine {
      * the board is not there yet, and after each switch. False: this cannot be; all goes back to
      * where it was, and it is called again for that. NULL: does not care. */
     bool (*engines_changed)(Machine *m, Error **errp);
+    /* The mask of -d is another one now. Main loop, all vCPUs parked; after machine_init. */
+    void (*log_changed)(Machine *m);
     /* CpuState -> engine: vcpu_load_state() for those that work on CpuState itself. NULL: nothing */
     void (*load_state)(Vcpu *v);
     /* Runs guest code until a CPU_REQ_STOP, or until the CPU is not CPU_ACTIVE. vm_lock not held. */
@@ -171,6 +173,8 @@ CpuState *cpu_current(void);
 Dict *engine_options(Machine *m, const Engine *e);
 /* Gets the engine ready for this machine: probe and machine_init, unless it is. */
 bool engine_prepare(Machine *m, const Engine *e, Error **errp) MUST_USE;
+/* After log_set in a machine that runs. */
+void engines_log_changed(Machine *m);
 /* First plan: want[i] for vCPU i. */
 bool engines_start(Machine *m, const Engine *const *want, Error **errp) MUST_USE;
 /* Moves these vCPUs to another engine while the guest runs or is paused, halted, or waits for its

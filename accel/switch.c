@@ -58,8 +58,27 @@ Dict *engine_options(Machine *m, const Engine *e)
     return use_of(m, e)->opts;
 }
 
+typedef struct Owner {
+    const char *key;
+    const Engine *engine;
+} Owner;
+
+static void find_owner(const Engine *e, void *opaque)
+{
+    Owner *o = opaque;
+    if (!o->engine && engine_knows_option(e, o->key)) {
+        o->engine = e;
+    }
+}
+
 static bool unknown_option(const Engine *e, const char *key, Error **errp)
 {
+    Owner owner = { .key = key };
+    engines_each(find_owner, &owner);
+    if (owner.engine) {
+        return error_set(errp, "-accel %s: option '%s' belongs to -accel %s", e->name, key,
+                         owner.engine->name);
+    }
     char text[24][32];
     const char *words[ARRAY_SIZE(text) + 1] = { NULL };
     for (size_t i = 0; e->options && e->options[i] && i < ARRAY_SIZE(text); i++) {
@@ -88,6 +107,18 @@ bool engine_prepare(Machine *m, const Engine *e, Error **errp)
     u->ready = u->ready || ((!e->probe || e->init_probes || e->probe(errp)) &&
                             init_machine(m, e, u->opts, errp));
     return u->ready;
+}
+
+void engines_log_changed(Machine *m)
+{
+    Engines *s = m->engines;
+    vcpus_hold(m);
+    for (unsigned i = 0; s && i < s->nr; i++) {
+        if (s->use[i].ready && s->use[i].engine->log_changed) {
+            s->use[i].engine->log_changed(m);
+        }
+    }
+    vcpus_release(m);
 }
 
 void engines_fini(Machine *m)

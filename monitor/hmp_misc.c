@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "accel/accel.h"
 #include "chardev/ringbuf.h"
 #include "monitor/internal.h"
 #include "ui/console.h"
@@ -145,8 +146,10 @@ static void run_log(Monitor *mon, const Dict *args)
     Error *err = NULL;
     if (!strcmp(items, "help")) {
         log_list(monitor_print_line, mon);
-    } else {
-        report(mon, log_set(items, &err), &err);
+    } else if (!log_set(items, &err)) {
+        monitor_error(mon, err);
+    } else if (mon->m && mon->m->vcpu) {
+        engines_log_changed(mon->m);
     }
 }
 

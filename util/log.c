@@ -39,6 +39,15 @@ static const LogItem items_table[] = {
     { "mainloop", LOG_LOOP, "main loop callbacks that took longer than 10 ms" },
 };
 
+const char *log_item_name(unsigned items)
+{
+    size_t i = 0;
+    while (i < ARRAY_SIZE(items_table) - 1 && !(items & items_table[i].bit)) {
+        i++;
+    }
+    return items_table[i].name;
+}
+
 static bool find_bit(const char *word, unsigned *bits)
 {
     if (!strcmp(word, "all") || !strcmp(word, "none")) {
@@ -78,6 +87,9 @@ bool log_set(const char *items, Error **errp)
         mask |= bits;
     }
     free(copy);
+    if (ok && !items[strspn(items, ",")]) {
+        return error_set(errp, "give a log item, such as int ('help' lists them)");
+    }
     if (ok) {
         __atomic_store_n(&log_mask, mask, __ATOMIC_RELAXED);
     }

@@ -36,6 +36,8 @@ static inline bool log_on(unsigned item)
 
 /* items: comma-separated names as in the enum's comments. "help" is handled by the caller. */
 bool log_set(const char *items, Error **errp) MUST_USE;
+/* The name of the first of these. */
+const char *log_item_name(unsigned items);
 bool log_open(const char *path, Error **errp) MUST_USE;
 /* -dfilter: code outside these ranges is not logged. "FIRST..LAST", "START+LENGTH" and "LAST-LENGTH",
  * comma-separated. Before there are threads. */

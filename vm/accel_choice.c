@@ -418,4 +418,5 @@ void accel_print_list(void)
 {
     printf("Accelerators in this build:\n");
     engines_each(print_engine, NULL);
+    printf("-accel NAME,help lists an engine's options.\n");
 }

@@ -187,6 +187,33 @@ static bool check_perfmap(const Options *o, const AccelPlan *plan, Error **errp)
                      plan->list[0].engine->name);
 }
 
+/* What an engine does not do it cannot log. "all" is whatever there is. */
+static bool check_log(const AccelPlan *plan, Error **errp)
+{
+    static const struct {
+        unsigned items;
+        const char *engine; /* NULL: all in software */
+        const char *cure;
+    } rows[] = {
+        { LOG_OP | LOG_OUT_ASM, "jit", "translates nothing; use -accel jit" },
+        { LOG_KVM, "kvm", "is not KVM; use -accel kvm" },
+        { LOG_INT | LOG_IN_ASM | LOG_EXEC | LOG_CPU | LOG_MMU | LOG_PCALL | LOG_NOCHAIN, NULL,
+          "cannot see that; use -accel jit" },
+    };
+    for (size_t i = 0; log_mask != ~0u && i < ARRAY_SIZE(rows); i++) {
+        bool told = !(log_mask & rows[i].items);
+        for (size_t n = 0; n < plan->nr; n++) {
+            const Engine *e = plan->list[n].engine;
+            told |= rows[i].engine ? !strcmp(e->name, rows[i].engine) : e->software;
+        }
+        if (!told) {
+            return error_set(errp, "-d %s: -accel %s %s", log_item_name(log_mask & rows[i].items),
+                             plan->list[0].engine->name, rows[i].cure);
+        }
+    }
+    return true;
+}
+
 /* -overcommit cpu-pm=on is for engines that have idle CPUs to give. */
 static bool check_cpu_pm(const Machine *m, const AccelPlan *plan, Error **errp)
 {
@@ -203,7 +230,8 @@ static bool choose_engines(Machine *m, const Options *o, AccelPlan *plan, Error 
 {
     return set_perfmap(m, o, errp) &&
            accel_choose(m, o, dict_get(m->config.machine_opts, "accel"), plan, errp) &&
-           check_perfmap(o, plan, errp) && check_cpu_pm(m, plan, errp);
+           check_perfmap(o, plan, errp) && check_log(plan, errp) &&
+           check_cpu_pm(m, plan, errp);
 }
 
 static bool build(Machine *m, const Options *o, Error **errp)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * The translator as an engine: cold blocks run in the interpreter, hot ones are translated and run
- * on the host. This file holds the loop that goes between the two, the vCPU's jump cache, and what
- * the user can set.
+ * on the host. This file holds the loop that goes between the two and the vCPU's jump cache.
  */
 #include <asm/prctl.h>
 #include <sched.h>
@@ -19,6 +18,7 @@
 #include "accel/jit/fpu.h"
 #include "accel/jit/jit.h"
 #include "accel/jit/jumps.h"
+#include "accel/jit/options.h"
 #include "accel/jit/turns.h"
 #include "cpu/exception.h"
 #include "cpu/simd_host.h"
@@ -518,66 +518,11 @@ static bool jit_probe(Error **errp)
            has("BMI2", __builtin_cpu_supports("bmi2"), errp);
 }
 
-static bool read_options(const Dict *opts, JitConfig *c, Error **errp)
-{
-    uint64_t threshold = c->threshold, tb_size = 0, every = 1;
-    bool one = false, table = true, share = true, span = true, perfmap = false;
-    if (!dict_get_u64(opts, "threshold", &threshold, errp) ||
-        !dict_get_size(opts, "tb-size", MiB, &tb_size, errp) ||
-        !dict_get_bool(opts, "one-insn-per-tb", &one, errp) ||
-        !dict_get_u64(opts, "check-every", &every, errp) ||
-        !dict_get_bool(opts, "table", &table, errp) ||
-        !dict_get_bool(opts, "share", &share, errp) ||
-        !dict_get_bool(opts, "span", &span, errp) ||
-        !dict_get_bool(opts, "perfmap", &perfmap, errp)) {
-        return false;
-    }
-    const char *thread = dict_get(opts, "thread");
-    if (thread && strcmp(thread, "multi") && strcmp(thread, "single")) {
-        return error_set(errp, "thread=%s: want single or multi", thread);
-    }
-    c->single = thread && !strcmp(thread, "single");
-    if (tb_size && (tb_size < MiB || tb_size > GiB)) {
-        return error_set(errp, "tb-size: want 1 to 1024 MiB of code cache");
-    }
-    if (threshold > MAX_THRESHOLD) {
-        return error_set(errp, "threshold: want 0 to %u executions", MAX_THRESHOLD);
-    }
-    const char *check = dict_get(opts, "check");
-    if (check && strcmp(check, "interp") && strcmp(check, "off")) {
-        return error_set(errp, "check=%s: want interp or off", check);
-    }
-    c->check = check && !strcmp(check, "interp");
-    static const char *const roams[] = { "off", "auto", "all" };
-    const char *roam = dict_get(opts, "roam");
-    for (unsigned i = 0; roam && i < ARRAY_SIZE(roams); i++) {
-        if (!strcmp(roam, roams[i])) {
-            c->roam = (JitRoam)i;
-            roam = NULL;
-        }
-    }
-    if (roam) {
-        return error_set(errp, "roam=%s: want off, auto or all", roam);
-    }
-    if (every < 1 || every > 1u << 20) {
-        return error_set(errp, "check-every: want 1 to %u executions", 1u << 20);
-    }
-    c->check_every = (unsigned)every;
-    c->threshold = (unsigned)threshold;
-    c->code_size = tb_size ? tb_size : c->code_size;
-    c->max_insns = one ? 1 : c->max_insns;
-    c->table = table;
-    c->share = share;
-    c->span = span;
-    c->perfmap = perfmap;
-    return true;
-}
-
 static bool jit_machine_init(Machine *m, const Dict *opts, Error **errp)
 {
     JitConfig c = JIT_CONFIG_DEFAULT;
     c.chain = !log_on(LOG_NOCHAIN);
-    if (!read_options(opts, &c, errp)) {
+    if (!jit_read_options(opts, &c, errp)) {
         return error_prefix(errp, "-accel jit: ");
     }
     c.nr_cpus = c.single ? 1 : m->nr_cpus;
@@ -622,6 +567,19 @@ static bool jit_engines_changed(Machine *m, Error **errp)
     return true;
 }
 
+/* nochain: the blocks that there are lead to each other, or know no way to. */
+static void jit_log_changed(Machine *m)
+{
+    Jit *j = m->jit;
+    bool chain = !log_on(LOG_NOCHAIN) && !j->check;
+    pthread_mutex_lock(&j->lock);
+    if (chain != j->chain) {
+        j->chain = chain;
+        jit_empty(j);
+    }
+    pthread_mutex_unlock(&j->lock);
+}
+
 static void jit_vcpu_run(Vcpu *v)
 {
     jit_run(&v->cpu);
@@ -633,20 +591,6 @@ static void jit_vcpu_fini(Vcpu *v)
 }
 
 static const char *const jit_aliases[] = { "tcg", NULL };
-static const char *const jit_options[] = {
-    "threshold=<n>   - executions in the interpreter before a block is translated (default: 16)",
-    "tb-size=<MiB>   - code cache, 1 to 1024 (default: 64)",
-    "thread=multi|single - single: one vCPU runs guest code at a time (default: multi)",
-    "one-insn-per-tb=<bool> - a block for each instruction (default: off)",
-    "check=interp|off - compare each block with the interpreter (default: off)",
-    "check-every=<n> - compare each nth execution only (default: 1)",
-    "perfmap=<bool>  - names of the translated code for perf (default: off)",
-    "table=<bool>    - memory operands without a call into C (default: on)",
-    "share=<bool>    - operands with one base register share a check (default: on)",
-    "roam=off|auto|all - operands that look into the translation cache in line (default: auto)",
-    "span=<bool>     - operands that roam look into spans of pages first (default: on)",
-    NULL,
-};
 
 ENGINE(jit) = {
     .name = "jit",
@@ -659,6 +603,7 @@ ENGINE(jit) = {
     .machine_fini = jit_machine_fini,
     .can_have = jit_can_have,
     .engines_changed = jit_engines_changed,
+    .log_changed = jit_log_changed,
     .vcpu_init = jit_vcpu_init,
     .can_run = vcpu_can_run,
     .load_state = vcpu_load_state,

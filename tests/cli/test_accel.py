@@ -119,7 +119,7 @@ def test_options_of_lists():
     check("3 MiB in %s" % out, True, " of 3072 KiB" in out)
     status, out, err = run(1, ["xen:jit,kernel-irqchip=split"])
     check("exit status: %s" % err, 1, status)      # nobody in this list does
-    check("named in %s" % err, True, "-accel jit: unknown option 'kernel-irqchip' (-accel jit,help" in err)
+    check("named in %s" % err, True, "option 'kernel-irqchip'" in err and "-accel jit: " in err)
     fails(1, ["jit,tb-sise=3"], "-accel jit: unknown option 'tb-sise', did you mean tb-size?")
 
 

@@ -174,7 +174,7 @@ def test_errors():
     fails(["-M", "kernel-irqchip=maybe", "-display", "none", "-accel", "jit"], "want on, split or off")
     fails(["-M", "kvm-shadow-mem=much", "-display", "none", "-accel", "jit"], "want a size")
     fails(["-accel", "tcg,treshold=1"], "unknown option 'treshold'", "did you mean threshold?")
-    fails(["-accel", "jit,thread=both"], "thread=both", "want single or multi")
+    fails(["-accel", "jit,thread=both"], "thread=both", "want multi or single")
     fails(["-accel", "jit,tb-size=1K"], "1 to 1024 MiB")
     fails(["-accel", "jit,threshold=-1"], "threshold")
     fails(["-accel", "inetrp"], "did you mean interp?")

@@ -150,6 +150,82 @@ def test_perfmap_errors():
     fails(["-accel", "interp", "-perfmap", "-display", "none"], "-perfmap", "use -accel jit")
 
 
+def test_options():
+    """What would have no effect is refused, and says what to do."""
+    for option, words in (("window=on", ("windows are not built", "docs/translator.md")),
+                          ("check-every=5", ("check=interp",)),
+                          ("check=interp,thread=multi", ("thread=multi", "take turns")),
+                          ("table=off,roam=all", ("roam=all", "table=off")),
+                          ("table=off,roam=auto", ("roam=auto", "table=off")),
+                          ("table=off,share=on", ("share=on", "table=off")),
+                          ("table=off,span=on", ("span=on", "table=off")),
+                          ("tb-size=0", ("tb-size", "1 to 1024")),
+                          ("roam=some", ("off, auto or all",)), ("thread=some", ("multi or single",))):
+        fails(["-accel", "jit," + option, "-display", "none"], "-accel jit: ", *words)
+    fails(["-accel", "interp,check=interp", "-display", "none"], "'check' belongs to -accel jit")
+    for option in ("window=off,table=off", "table=off,roam=off,share=off,span=off",
+                   "check=interp,check-every=5,thread=single"):
+        run = Run("-accel", "jit," + option, "-debugcon", "stdio", code=SAY_A + HALT)
+        try:
+            run.wait_for("A")
+        finally:
+            run.kill()
+    for accel, items, words in (("interp", "out_asm", ("translates nothing", "-accel jit")),
+                                ("interp", "exec,op", ("-d op:", "-accel jit")),
+                                ("test", "int", ("-d int:", "-accel jit")),
+                                ("jit", "kvm", ("-d kvm:", "-accel kvm")),
+                                ("jit", "", ("give a log item",)), ("jit", ",", ("give a log item",))):
+        fails(["-accel", accel, "-d", items, "-display", "none"], *words)
+
+
+def wait_until(ready):
+    end = time.monotonic() + TIMEOUT
+    while not ready() and time.monotonic() < end:
+        time.sleep(.05)
+    return ready()
+
+
+def test_log_while_it_runs():
+    """nochain undoes the jumps that there are, and -dfilter holds for what is switched on later."""
+    code = SAY_A + b"\x40\xeb\x00" + b"\x43\xeb\xfa"  # inc ax; jmp on; inc bx; jmp back
+    second = CODE + len(SAY_A) + 3
+    path, log = os.path.join(DIR.name, "m2"), os.path.join(DIR.name, "log")
+    run = Run("-accel", "jit,threshold=0", "-debugcon", "stdio", "-D", log, "-dfilter", "0x%x+1" % second,
+              "-monitor", "unix:%s,server=on,wait=off" % path, code=code)
+    try:
+        monitor = hmp.Hmp(path)
+
+        def chained():
+            return int(re.search(r"jumps chained +(\d+)", monitor("info jit"))[1])
+        check("the blocks lead to each other", True, wait_until(lambda: chained() >= 2))
+        check("log", "", monitor("log exec,nochain"))
+        check("every entry is logged", True, wait_until(lambda: os.path.getsize(log) > 30000))
+        before = chained()
+        check("log", "", monitor("log none"))
+        check("they do so again", True, wait_until(lambda: chained() > before))
+        check("nothing to log", True, "give a log item" in monitor("log ,"))
+        monitor.close()
+        with open(log, encoding="ascii") as f:
+            rips = set(re.findall(r"^cpu 0 code 0x0000([0-9a-f]+) ", f.read(), re.M))
+        check("what was logged", {"%x" % (second & 0xffff)}, rips)
+    finally:
+        run.kill()
+
+
+def test_two_mappings():
+    """Code is written by one mapping and executed by another; nothing is both."""
+    run = Run(*JIT, code=SAY_A + SPIN)
+    try:
+        run.wait_for("A")
+        with open("/proc/%d/maps" % run.proc.pid, encoding="ascii") as f:
+            maps = f.read()
+    finally:
+        run.kill()
+    check("nothing is writable and executable", [], re.findall(r"^.* .wx. .*$", maps, re.M))
+    modes = re.findall(r"^\S+ (\S+) .*memfd:vireo-code", maps, re.M)
+    check("the code cache", ["r-xs", "rw-s"], sorted(modes))
+
+
 def test_small_cache():
     """Blocks that run over and over and do not fit into the code cache, at 2000:0. Only what runs
     oftener is translated then, so that translating does not take all the time."""
