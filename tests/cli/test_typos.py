@@ -138,7 +138,7 @@ def test_monitor():
     lines = (("info kmv", "did you mean 'info kvm'?"), ("chnage", "did you mean 'change'?"),
              ("change", "change [-f] device filename"), ("change ide1-cd0 /nowhere", "does not exist"),
              ("change xyzzy " + DIR.name, "info block"), ("eject xyzzy", "info block"),
-             ("hostfwd_add", "guestport"), ("accel jit", "accel all jit"), ("accel 0", "name an engine"),
+             ("hostfwd_add", "which port?"), ("accel jit", "accel all jit"), ("accel 0", "name an engine"),
              ("accel all kmv", "did you mean kvm?"), ("device_add e1000", "-device e1000"),
              ("savevm x", "not built yet"), ("info snapshots", "not built yet"), ("migrate x", "not built"),
              ("gdbserver", "not built yet"), ("object_add xyzzy,id=a", "'help' lists them"),
