@@ -93,8 +93,9 @@ static void forward(Monitor *mon, const Dict *args,
     Error *err = NULL;
     const char *first = dict_get(args, "first"), *second = dict_get(args, "second");
     bool ok = first ? change(second ? first : NULL, second ? second : first, &err)
-                    : error_set(&err, "which port? For example: hostfwd_add tcp::2222-:22, and "
-                                      "hostfwd_remove tcp::2222");
+                    : error_set(&err, "a port is missing; [netdev] [tcp|udp]:[hostaddr]:hostport, for "
+                                      "hostfwd_add with -[guestaddr]:guestport behind it, for example "
+                                      "tcp::2222-:22");
     report(mon, ok, &err);
 }
 
