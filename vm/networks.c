@@ -2,6 +2,7 @@
  * Networks of the command line: -netdev, -nic, the old -net with its hubs (vlan=N), and the card
  * that a machine has when nothing is said. Back ends are made before the machine, NICs after it.
  */
+#include "hw/core/unbuilt.h"
 #include "net/hub.h"
 #include "net/net.h"
 #include "util/alloc.h"
@@ -68,6 +69,10 @@ static bool check_model(const char *model, Error **errp)
     const DeviceType *t = device_type_find(model_type(model));
     if (t && is_nic(t)) {
         return true;
+    }
+    const char *unbuilt = t ? NULL : unbuilt_device(model);
+    if (unbuilt) {
+        return error_set(errp, "the NIC '%s' is %s", model, unbuilt);
     }
     Names n = { 0 };
     device_types_each(collect_model, &n);

@@ -8,6 +8,7 @@
 #include "hw/core/device_impl.h"
 #include "hw/core/machine.h"
 #include "hw/core/property_impl.h"
+#include "hw/core/unbuilt.h"
 #include "util/alloc.h"
 #include "util/main_loop.h"
 
@@ -374,6 +375,10 @@ static void count_names(const DeviceType *t, void *opaque)
 
 bool device_unknown_type(const char *name, Error **errp)
 {
+    const char *unbuilt = unbuilt_device(name);
+    if (unbuilt) {
+        return error_set(errp, "device '%s' is %s", name, unbuilt);
+    }
     size_t nr = 0;
     device_types_each(count_names, &nr);
     const char **names = xcalloc(nr + 1, sizeof(*names)), **next = names;

@@ -8,6 +8,7 @@
 
 #include "hw/core/device.h"
 #include "hw/core/property_impl.h"
+#include "hw/core/unbuilt.h"
 #include "util/alloc.h"
 
 /* ---- lookup ---- */
@@ -189,6 +190,10 @@ static bool no_such_property(const struct Device *dev, const char *name, Error *
 {
     size_t nr = 0;
     assert(dev->type);
+    const char *unbuilt = unbuilt_property(dev->type->name, name);
+    if (unbuilt) {
+        return error_set(errp, "%s= of device '%s' is %s", name, dev->type->name, unbuilt);
+    }
     for (const DeviceType *t = dev->type; t; t = t->parent) {
         for (const Property *p = t->props; p && p->name; p++) {
             nr++;

@@ -139,6 +139,24 @@ def test_monitor():
             mon.close()
 
 
+def test_not_built_yet():
+    """What people know from QEMU is not called unknown."""
+    for name in ("rtl8139", "pcnet", "e1000e", "vmxnet3"):
+        fails("the NIC '%s' is not built yet; e1000 and" % name, "-net", "nic,model=" + name)
+        fails("device '%s' is not built yet; e1000 and" % name, "-device", name)
+    for words, want in (("nvme,drive=d", "device 'nvme' is not built yet; virtio-blk-pci"),
+                        ("usb-tablet", "nor is any USB"), ("virtio-gpu-pci", "VGA is"),
+                        ("nvme,help", "device 'nvme' is not built yet"),
+                        ("virtio-net-pci,tx=bh", "tx= of device 'virtio-net-pci' is not built yet"),
+                        ("virtio-rng-pci,rng=r", "rng= of device 'virtio-rng-pci' is not built yet"),
+                        ("virtio-blk-pci,iothread=t", "is not built yet"),
+                        ("ide-hd,write-cache=on", "is not built yet; cache= of the -drive"),
+                        ("e1000,acpi-index=1", "acpi-index= of device 'e1000' is not built yet"),
+                        ("e1000,rng=r", "has no property 'rng'"),
+                        ("e10000", "did you mean 'e1000'")):
+        fails(want, "-device", words)
+
+
 def test_other_mistakes():
     fails("descriptor 77 is not open; fd= is for", "-netdev", "tap,id=n,fd=77")
     fails("leaves it one", "-netdev", "socket,id=n,fd=77")

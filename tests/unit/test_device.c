@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "hw/core/machine.h"
+#include "hw/core/unbuilt.h"
 #include "util/main_loop.h"
 #include "util/timer.h"
 #include "util/vm_lock.h"
@@ -338,11 +339,32 @@ static int setup(void **state)
     return 0;
 }
 
+static void check_built(const DeviceType *t, void *opaque)
+{
+    (void)opaque;
+    assert_null(unbuilt_device(t->name));
+    for (const char *const *a = t->aliases; a && *a; a++) {
+        assert_null(unbuilt_device(*a));
+    }
+}
+
+/* A name leaves the list of those not built when it is built. */
+static void test_unbuilt(void **state)
+{
+    (void)state;
+    device_types_each(check_built, NULL);
+    assert_non_null(unbuilt_device("e1000-82544gc"));
+    assert_non_null(unbuilt_property("virtio-net-pci", "x-txtimer"));
+    assert_null(unbuilt_property("virtio-net-pci", "write-cache"));
+    assert_null(unbuilt_device(""));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_properties), cmocka_unit_test(test_errors),
         cmocka_unit_test(test_life),       cmocka_unit_test(test_printing),
+        cmocka_unit_test(test_unbuilt),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests_name("device", tests, setup, NULL);
