@@ -93,7 +93,7 @@ static void forward(Monitor *mon, const Dict *args,
     Error *err = NULL;
     const char *first = dict_get(args, "first"), *second = dict_get(args, "second");
     bool ok = first ? change(second ? first : NULL, second ? second : first, &err)
-                    : error_set(&err, "a port is missing; [netdev] [tcp|udp]:[hostaddr]:hostport, for "
+                    : error_set(&err, "which port? [netdev] [tcp|udp]:[hostaddr]:hostport is meant, for "
                                       "hostfwd_add with -[guestaddr]:guestport behind it, for example "
                                       "tcp::2222-:22");
     report(mon, ok, &err);
