@@ -9,7 +9,8 @@
  * the node itself: read_aio, write_aio, pwritev_zero, discard, flush_to_disk before every such
  * request, whereas "none" is always armed. partial=on, our own, does the first half of a read or
  * write before it fails, as a full disk does. set-state.N changes the state when an event passes.
- * Left out: rules in a file (config=), suspended requests, limits of size and alignment.
+ * config= names a file of such rules (block/blkdebug_config.c). A breakpoint (block/blkdebug.h) stops
+ * the request that passes an event. Left out: limits of size and alignment.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -17,8 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block/node.h"
+#include "block/blkdebug.h"
 #include "util/alloc.h"
+#include "util/container.h"
 
 enum { MAX_RULES = 64 };
 typedef enum IoType { IO_READ, IO_WRITE, IO_WRITE_ZEROES, IO_DISCARD, IO_FLUSH, NR_IO } IoType;
@@ -44,9 +46,19 @@ typedef struct Rule {
     bool armed, spent;
 } Rule;
 
+/* A breakpoint, and from when a request comes by that request. */
+typedef struct Break {
+    List list;
+    char *event, *tag;
+    pthread_t setter; /* whose requests do not stop */
+    bool suspended, go;
+} Break;
+
 typedef struct BlkDebug {
     BlockNode node; /* file: the image */
     pthread_mutex_t lock;
+    pthread_cond_t changed; /* some Break's go */
+    List breaks;
     uint64_t state;
     Rule *rule;
     size_t nr;
@@ -127,6 +139,22 @@ static void free_rules(BlkDebug *s)
     }
     free(s->rule);
     pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->changed);
+}
+
+static bool read_config(BlkDebug *s, const char *file, Error **errp)
+{
+    if (!file || !*file) {
+        return true;
+    }
+    Dict *rules = blkdebug_read_config(file, errp);
+    bool ok = rules != NULL;
+    if (ok && !(parse_rules(s, rules, "inject-error", errp) &&
+                parse_rules(s, rules, "set-state", errp))) {
+        ok = error_prefix(errp, "%s: ", file);
+    }
+    dict_free(rules);
+    return ok;
 }
 
 /* A mere file name below is a file's: formats stand above this node. */
@@ -146,13 +174,6 @@ static bool open_image(BlockNode *n, const Dict *opts, Error **errp)
 static bool blkdebug_open(BlockNode *n, const Dict *opts, Error **errp)
 {
     BlkDebug *s = container_of(n, BlkDebug, node);
-    const char *config = dict_get(opts, "config");
-    if (config && *config) {
-        return error_set(errp,
-                         "config=%s: rules in a file are not built; give them as "
-                         "inject-error.0.event= and so on",
-                         config);
-    }
     if (!open_image(n, opts, errp)) {
         return false;
     }
@@ -163,7 +184,10 @@ static bool blkdebug_open(BlockNode *n, const Dict *opts, Error **errp)
     s->state = 1;
     s->rule = xcalloc(MAX_RULES, sizeof(Rule));
     pthread_mutex_init(&s->lock, NULL);
-    if (parse_rules(s, opts, "inject-error", errp) && parse_rules(s, opts, "set-state", errp)) {
+    pthread_cond_init(&s->changed, NULL);
+    list_init(&s->breaks);
+    if (parse_rules(s, opts, "inject-error", errp) && parse_rules(s, opts, "set-state", errp) &&
+        read_config(s, dict_get(opts, "config"), errp)) {
         return true;
     }
     free_rules(s);
@@ -172,6 +196,7 @@ static bool blkdebug_open(BlockNode *n, const Dict *opts, Error **errp)
 
 static void blkdebug_close(BlockNode *n)
 {
+    blkdebug_resume_all(n); /* breakpoints: nothing is in flight any more */
     free_rules(container_of(n, BlkDebug, node));
 }
 
@@ -180,7 +205,8 @@ static bool blkdebug_parse_filename(const char *rest, Dict *opts, Error **errp)
 {
     const char *colon = strchr(rest, ':');
     if (!colon) {
-        return error_set(errp, "blkdebug:%s: it is blkdebug::IMAGE", rest);
+        return error_set(errp, "blkdebug:%s: it is blkdebug:CONFIG:IMAGE, CONFIG may be empty",
+                         rest);
     }
     if (colon > rest) {
         char *config = xstrndup(rest, (size_t)(colon - rest));
@@ -206,11 +232,41 @@ static void pass_event(BlkDebug *s, const char *event)
     }
 }
 
+static void free_break(Break *b)
+{
+    list_remove(&b->list);
+    free(b->event);
+    free(b->tag);
+    free(b);
+}
+
+/* With the lock: the request stops if there is a breakpoint. */
+static void stop_at(BlkDebug *s, const char *event)
+{
+    Break *b = NULL;
+    list_for_each(pos, &s->breaks) {
+        Break *other = container_of(pos, Break, list);
+        if (!b && !other->suspended && !strcmp(other->event, event) &&
+            !pthread_equal(other->setter, pthread_self())) {
+            b = other;
+        }
+    }
+    if (!b) {
+        return;
+    }
+    b->suspended = true;
+    while (!b->go) {
+        pthread_cond_wait(&s->changed, &s->lock);
+    }
+    free_break(b);
+}
+
 static void blkdebug_event(BlockNode *n, const char *event)
 {
     BlkDebug *s = container_of(n, BlkDebug, node);
     pthread_mutex_lock(&s->lock);
     pass_event(s, event);
+    stop_at(s, event);
     pthread_mutex_unlock(&s->lock);
     block_event(n->file, event);
 }
@@ -230,6 +286,7 @@ static int injected(BlockNode *n, IoType io, uint64_t offset, uint64_t len, bool
     *partial = false;
     pthread_mutex_lock(&s->lock);
     pass_event(s, io_types[io].event);
+    stop_at(s, io_types[io].event);
     for (size_t i = 0; i < s->nr && !error; i++) {
         Rule *r = &s->rule[i];
         if (fits(r, io, offset, len)) {
@@ -258,6 +315,137 @@ static int transfer(BlockNode *n, IoType io, uint64_t offset, const struct iovec
                              : block_writev(n->file, offset, half, nr, part);
     free(half);
     return error ? error : real;
+}
+
+/* ---- breakpoints ---- */
+
+static BlkDebug *find_below(BlockNode *n)
+{
+    while (n && strcmp(n->driver->name, "blkdebug")) {
+        n = n->file;
+    }
+    return n ? container_of(n, BlkDebug, node) : NULL;
+}
+
+static BlkDebug *need_below(BlockNode *n, Error **errp)
+{
+    BlkDebug *s = find_below(n);
+    if (!s) {
+        error_set(errp, "requests stop at events of a blkdebug node: open blkdebug::FILE");
+    }
+    return s;
+}
+
+bool blkdebug_break(BlockNode *n, const char *event, const char *tag, Error **errp)
+{
+    BlkDebug *s = need_below(n, errp);
+    if (!s) {
+        return false;
+    }
+    Break *b = xcalloc(1, sizeof(*b));
+    b->event = xstrdup(event);
+    b->tag = xstrdup(tag);
+    b->setter = pthread_self();
+    pthread_mutex_lock(&s->lock);
+    list_insert(&s->breaks, &b->list);
+    pthread_mutex_unlock(&s->lock);
+    return true;
+}
+
+/* With the lock. One that waits goes on, a breakpoint goes. */
+static void let_go(BlkDebug *s, Break *b)
+{
+    if (b->suspended) {
+        b->go = true;
+        pthread_cond_broadcast(&s->changed);
+    } else {
+        free_break(b);
+    }
+}
+
+/* tag NULL: any. Returns how many there were. */
+static unsigned let_all_go(BlkDebug *s, const char *tag)
+{
+    unsigned nr = 0;
+    pthread_mutex_lock(&s->lock);
+    list_for_each_safe(pos, &s->breaks) {
+        Break *b = container_of(pos, Break, list);
+        if (!b->go && (!tag || !strcmp(b->tag, tag))) {
+            let_go(s, b);
+            nr++;
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    return nr;
+}
+
+bool blkdebug_remove_break(BlockNode *n, const char *tag, Error **errp)
+{
+    BlkDebug *s = need_below(n, errp);
+    return s && (let_all_go(s, tag) || error_set(errp, "there is no breakpoint '%s'", tag));
+}
+
+void blkdebug_resume_all(BlockNode *n)
+{
+    BlkDebug *s = find_below(n);
+    if (s) {
+        (void)let_all_go(s, NULL);
+    }
+}
+
+/* Those that stand still; tag NULL: any. With the lock. */
+static Break *find_suspended(BlkDebug *s, const char *tag, unsigned *nr)
+{
+    Break *found = NULL;
+    *nr = 0;
+    list_for_each(pos, &s->breaks) {
+        Break *b = container_of(pos, Break, list);
+        if (b->suspended && !b->go && (!tag || !strcmp(b->tag, tag))) {
+            found = b;
+            ++*nr;
+        }
+    }
+    return found;
+}
+
+bool blkdebug_resume(BlockNode *n, const char *tag, Error **errp)
+{
+    BlkDebug *s = need_below(n, errp);
+    unsigned nr;
+    if (!s) {
+        return false;
+    }
+    pthread_mutex_lock(&s->lock);
+    Break *b = find_suspended(s, tag, &nr);
+    if (b) {
+        let_go(s, b);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return b || error_set(errp, "no request is stopped at '%s'", tag);
+}
+
+bool blkdebug_is_suspended(BlockNode *n, const char *tag)
+{
+    BlkDebug *s = find_below(n);
+    unsigned nr = 0;
+    if (s) {
+        pthread_mutex_lock(&s->lock);
+        (void)find_suspended(s, tag, &nr);
+        pthread_mutex_unlock(&s->lock);
+    }
+    return nr;
+}
+
+unsigned blkdebug_nr_suspended(BlockNode *n)
+{
+    BlkDebug *s = find_below(n);
+    unsigned nr = 0;
+    if (s) {
+        pthread_mutex_lock(&s->lock);
+        (void)find_suspended(s, NULL, &nr);
+        pthread_mutex_unlock(&s->lock);
+    }
+    return nr;
 }
 
 /* ---- driver ---- */
@@ -309,7 +497,7 @@ static bool blkdebug_resize(BlockNode *n, uint64_t size, const char *prealloc, E
 
 static const BlockOption blkdebug_options[] = {
     { "image", BLOCK_OPT_NODE, "what lies below" },
-    { "config", BLOCK_OPT_TEXT, "not built: a file of rules" },
+    { "config", BLOCK_OPT_TEXT, "a file of such rules" },
     { "inject-error", BLOCK_OPT_TEXT,
       ".N.event=, errno=, once=, sector=, iotype=, state=, partial=" },
     { "set-state", BLOCK_OPT_TEXT, ".N.event=, state=, new_state=" },

@@ -8,6 +8,7 @@
 #include <getopt.h>
 #include <signal.h>
 
+#include "block/blkdebug.h"
 #include "tools/img.h"
 #include "util/alloc.h"
 #include "util/version.h"
@@ -66,6 +67,7 @@ bool io_open(Io *io, const IoOpen *how, Error **errp)
 
 void io_close(Io *io)
 {
+    blkdebug_resume_all(io->n); /* nobody else will */
     io_wait(io);
     block_unref(io->n);
     io->n = NULL;

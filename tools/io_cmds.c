@@ -7,8 +7,37 @@
 #include <signal.h>
 #include <time.h>
 
+#include "block/blkdebug.h"
 #include "tools/io.h"
 #include "util/alloc.h"
+
+static unsigned nr_in_flight(Io *io)
+{
+    pthread_mutex_lock(&io->mutex);
+    unsigned nr = io->in_flight;
+    pthread_mutex_unlock(&io->mutex);
+    return nr;
+}
+
+static void sleep_ms(uint64_t ms)
+{
+    struct timespec t = { (time_t)(ms / 1000), (long)(ms % 1000) * 1000000 };
+    while (nanosleep(&t, &t) && errno == EINTR) {
+    }
+}
+
+/* Waits for all requests, but not for one that waits for us. */
+static bool drain(Io *io, const char *name)
+{
+    while (nr_in_flight(io)) {
+        if (blkdebug_nr_suspended(io->n)) {
+            printf("%s: a request is stopped at a breakpoint; resume it first\n", name);
+            return false;
+        }
+        sleep_ms(1);
+    }
+    return true;
+}
 
 /* ---- what is open ---- */
 
@@ -132,8 +161,7 @@ static bool cmd_truncate(Io *io, const IoCommand *c, int argc, char **argv)
     if (!io_parse_size(argv[optind], &size)) {
         return false;
     }
-    io_wait(io);
-    return block_resize(io->n, size, prealloc, &err) || io_fail(err);
+    return drain(io, c->name) && (block_resize(io->n, size, prealloc, &err) || io_fail(err));
 }
 
 static bool cmd_length(Io *io, const IoCommand *c, int argc, char **argv)
@@ -239,16 +267,48 @@ static bool cmd_map(Io *io, const IoCommand *c, int argc, char **argv)
 
 static bool cmd_aio_flush(Io *io, const IoCommand *c, int argc, char **argv)
 {
-    (void)c, (void)argc, (void)argv;
-    io_wait(io);
-    return true;
+    (void)argc, (void)argv;
+    return drain(io, c->name);
 }
+
+/* ---- breakpoints ---- */
 
 static bool cmd_break(Io *io, const IoCommand *c, int argc, char **argv)
 {
-    (void)io, (void)argc, (void)argv;
-    printf("%s: requests cannot be suspended yet, blkdebug only injects errors\n", c->name);
-    return false;
+    Error *err = NULL;
+    (void)c, (void)argc;
+    return blkdebug_break(io->n, argv[1], argv[2], &err) || io_fail(err);
+}
+
+static bool cmd_remove_break(Io *io, const IoCommand *c, int argc, char **argv)
+{
+    Error *err = NULL;
+    (void)c, (void)argc;
+    return blkdebug_remove_break(io->n, argv[1], &err) || io_fail(err);
+}
+
+static bool cmd_resume(Io *io, const IoCommand *c, int argc, char **argv)
+{
+    Error *err = NULL;
+    (void)c, (void)argc;
+    return blkdebug_resume(io->n, argv[1], &err) || io_fail(err);
+}
+
+/* As long as something is on its way that may still come by. */
+static bool cmd_wait_break(Io *io, const IoCommand *c, int argc, char **argv)
+{
+    (void)c, (void)argc;
+    for (;;) {
+        unsigned left = nr_in_flight(io);
+        if (blkdebug_is_suspended(io->n, argv[1])) {
+            return true;
+        }
+        if (left <= blkdebug_nr_suspended(io->n)) {
+            printf("wait_break: no request on its way can come to '%s' any more\n", argv[1]);
+            return false;
+        }
+        sleep_ms(1);
+    }
 }
 
 static bool cmd_sleep(Io *io, const IoCommand *c, int argc, char **argv)
@@ -259,9 +319,7 @@ static bool cmd_sleep(Io *io, const IoCommand *c, int argc, char **argv)
         printf("%s is not a valid argument\n", argv[1]);
         return false;
     }
-    struct timespec t = { (time_t)(ms / 1000), (long)(ms % 1000) * 1000000 };
-    while (nanosleep(&t, &t) && errno == EINTR) {
-    }
+    sleep_ms(ms);
     return true;
 }
 
@@ -339,8 +397,8 @@ const IoCommand io_commands[] = {
       "writes in the background; says so when it is done", io_write },
     { "alloc", NULL, 1, 2, true, "OFF [LEN]",
       "how much of the range this image holds, not those behind it", cmd_alloc },
-    { "break", NULL, 2, 2, true, "EVENT TAG", "stops a request at an event (not built)",
-      cmd_break },
+    { "break", NULL, 2, 2, true, "EVENT TAG",
+      "stops the next background request that passes an event of blkdebug", cmd_break },
     { "close", "c", 0, 0, true, "", "closes the image", cmd_close },
     { "discard", "d", 2, -1, true, "[-Cq] OFF LEN", "gives up a range's contents", io_discard },
     { "flush", "f", 0, 0, true, "", "puts what was written on stable storage", cmd_flush },
@@ -357,15 +415,17 @@ const IoCommand io_commands[] = {
       io_read },
     { "readv", "rv", 2, -1, true, "[-Cqv] [-P PATTERN] OFF LEN [LEN...]",
       "reads a range into several buffers", io_read },
-    { "remove_break", NULL, 1, 1, true, "TAG", "removes a breakpoint (not built)", cmd_break },
+    { "remove_break", NULL, 1, 1, true, "TAG", "removes a breakpoint; what stopped there goes on",
+      cmd_remove_break },
     { "reopen", NULL, 0, -1, true, "[-r|-w] [-c CACHE]", "opens the image anew, with other flags",
       cmd_reopen },
-    { "resume", NULL, 1, 1, true, "TAG", "lets a stopped request go on (not built)", cmd_break },
+    { "resume", NULL, 1, 1, true, "TAG", "lets a stopped request go on", cmd_resume },
     { "sigraise", NULL, 1, 1, false, "SIGNAL", "raises a signal, by number", cmd_sigraise },
     { "sleep", NULL, 1, 1, false, "MS", "does nothing for so many milliseconds", cmd_sleep },
     { "truncate", "t", 1, 3, true, "[-m off|metadata|falloc|full] SIZE", "another virtual size",
       cmd_truncate },
-    { "wait_break", NULL, 1, 1, true, "TAG", "waits for a breakpoint (not built)", cmd_break },
+    { "wait_break", NULL, 1, 1, true, "TAG", "waits until a request has stopped there",
+      cmd_wait_break },
     { "write", "w", 2, -1, true, "[-bcCfnquz] [-P PATTERN | -s FILE] OFF LEN",
       "fills a range with 0xcd, PATTERN or FILE's bytes; -z zeroes (-u unmap, -n only if fast), "
       "-c compressed, -f flushed, -b: VM state",

@@ -5,6 +5,7 @@
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -130,11 +131,68 @@ def test_source_file():
     check("no such file", 1, p.returncode)
 
 
-def test_breakpoints_are_refused():
-    img("create", "b.raw", "1M")
+def said(text):
+    """Of both tools, without times and what only QEMU's says about breakpoints."""
+    return [line for line in masked(text).splitlines() if not line.startswith("blkdebug: ")]
+
+
+def test_breakpoints():
+    """A request in the background stops at an event, others go on beside it, and it goes on when it may."""
+    need_qcow2()
+    lines = ["break write_aio A", "aio_write -P 5 0 64k", "wait_break A", "length", "resume A", "aio_flush",
+             "read -P 5 0 64k", "break read_aio B", "aio_read -P 5 0 4k", "wait_break B", "aio_write -P 6 256k 64k",
+             "resume B", "aio_flush", "read -P 6 256k 64k", "break flush_to_disk C", "remove_break C"]
+    img("create", "-q", "-f", "qcow2", "b.qcow2", "1M")
+    ours = said(io("-f", "qcow2", *commands(lines), "blkdebug::b.qcow2"))
+    check("lines", ["1 MiB", "wrote 65536/65536 bytes at offset 0", "64 KiB, 1 ops; TIME"], ours[:3])
+    img("check", "b.qcow2")
+    if shutil.which("qemu-io"):
+        img("create", "-q", "-f", "qcow2", "q.qcow2", "1M")
+        p = run("qemu-io", "-f", "qcow2", *commands(lines), "blkdebug::q.qcow2")
+        check("like qemu-io", (0, sorted(said(p.stdout.decode()))), (p.returncode, sorted(ours)))
+    lines = ["break read_aio B", "aio_read -P 5 0 4k", "wait_break B", "remove_break B", "aio_flush"]
+    check("remove_break lets go", 2, len(said(io("-f", "qcow2", *commands(lines), "blkdebug::b.qcow2"))))
+
+
+def test_breakpoints_wrong():
+    img("create", "-q", "b.raw", "1M")
     for line in ("break write_aio A", "wait_break A", "resume A", "remove_break A"):
         p = run(IO, "-f", "raw", "-c", line, "b.raw")
-        check(line, (1, True), (p.returncode, b"cannot be suspended" in p.stdout))
+        check(line, (1, True), (p.returncode, b"blkdebug" in p.stderr or b"no request" in p.stdout))
+    for line, want in (("resume A", "no request is stopped at 'A'"), ("remove_break A", "no breakpoint 'A'")):
+        fails("-f", "raw", "-c", line, "blkdebug::b.raw", wants=[want], tool=IO)
+    # nobody is left to resume these: a request of the foreground does not stop, the rest is refused or let go
+    out = io("-f", "raw", *commands(["break write_aio A", "write -q 0 4k", "aio_write -q 0 4k", "wait_break A",
+                                     "resume A", "aio_flush"]), "blkdebug::b.raw")
+    check("foreground", "", out)
+    p = run(IO, "-f", "raw", *commands(["break write_aio A", "aio_write -q -P 9 0 4k", "aio_flush", "truncate 2M",
+                                        "wait_break B", "quit"]), "blkdebug::b.raw")
+    check("status", 1, p.returncode)
+    for name in ("aio_flush", "truncate"):
+        check(name, True, (name + ": a request is stopped at a breakpoint").encode() in p.stdout)
+    check("let go at the end", b"\x09" * 4096, contents("b.raw")[:4096])
+
+
+def test_rules_in_a_file():
+    """blkdebug:CONFIG:FILE as QEMU reads it; the second write fails."""
+    img("create", "-q", "r.raw", "1M")
+    with open(path("rules"), "w", encoding="ascii") as f:
+        f.write('# the second write\n[set-state]\n  event = "write_aio"\nstate = "1"\nnew_state = "2"\n\n'
+                '[inject-error]\nevent = "write_aio"\nstate = "2"\nerrno = "28"\nonce = "on"\n')
+    lines = ["write -q 0 4k", "write -q 0 4k", "write -q 0 4k"]
+    for tool in [IO] + (["qemu-io"] if shutil.which("qemu-io") else []):
+        p = run(tool, "-f", "raw", *commands(lines), "blkdebug:rules:r.raw")
+        check(tool, (1, b"write failed: No space left on device\n"), (p.returncode, p.stdout))
+    for text, want in (("[what]\n", "line 1: [what]: a section is"), ('a = "b"\n', "line 1: 'a' stands before"),
+                       ("[set-state]\nevent\n", "line 2: 'event': it is KEY"), ("[set-state\n", "is no section"),
+                       ('[set-state]\nevent = "write_aio\n', "the value of 'event'"),
+                       ("[set-state]\nevent = write_aio\nevent = write_aio\n", "'event' is given twice"),
+                       ('[inject-error]\nerrno = "5"\n', "event= is missing"),
+                       ('[inject-error]\nevent = "write_aio"\none = "on"\n', "no option 'one'")):
+        with open(path("rules"), "w", encoding="ascii") as f:
+            f.write(text)
+        fails("-f", "raw", "blkdebug:rules:r.raw", wants=["rules", want], tool=IO)
+    fails("-f", "raw", "blkdebug:gone:r.raw", wants=["the rules in 'gone'"], tool=IO)
 
 
 def test_injected_errors():

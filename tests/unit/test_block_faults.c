@@ -269,8 +269,8 @@ static void test_mistakes(void **state)
     static const struct {
         const char *options, *want;
     } cases[] = {
-        { "file=blkdebug:x.conf:IMG", "rules in a file are not built" },
-        { "file=blkdebug:IMG", "blkdebug::IMAGE" },
+        { "file=blkdebug:/nonexistent/x.conf:IMG", "the rules in '/nonexistent/x.conf'" },
+        { "file=blkdebug:IMG", "blkdebug:CONFIG:IMAGE" },
         { "file=blkdebug::IMG,file.inject-error.0.errno=5", "inject-error.0: event= is missing" },
         { "file=blkdebug::IMG,file.inject-error.0.event=x,file.inject-error.0.iotype=y",
           "iotype=y" },
