@@ -455,12 +455,13 @@ JitCheck *check_new(void)
     return c;
 }
 
-void check_free(JitCheck *c)
+void check_free(JitCheck *c, const CpuState *cpu)
 {
     if (c) {
         if (!c->failed) {
-            log_printf("check=interp: %lu blocks did the same in both engines (%lu instructions; "
-                       "%lu ran in the interpreter only)\n", (unsigned long)c->blocks,
+            log_printf("check=interp: cpu %u: %lu blocks did the same in both engines (%lu "
+                       "instructions; %lu ran in the interpreter only)\n", cpu->index,
+                       (unsigned long)c->blocks,
                        (unsigned long)c->insns, (unsigned long)c->left_out);
         }
         journal_fini(&c->journal);

@@ -45,7 +45,7 @@ typedef struct JitCheck {
 } JitCheck;
 
 JitCheck *check_new(void); /* NULL: no memory */
-void check_free(JitCheck *c);
+void check_free(JitCheck *c, const CpuState *cpu); /* says how much was compared */
 /* One round of the engine's loop: a block in both engines, or what only the interpreter may run.
  * May unwind. */
 void check_round(CpuState *cpu);

@@ -498,7 +498,7 @@ void jit_cpu_fini(CpuState *cpu)
     jit_forget_spaces(j);
     pthread_mutex_unlock(&j->lock);
     interp_cpu_fini(cpu);
-    check_free(cpu->jit->check);
+    check_free(cpu->jit->check, cpu);
     free(cpu->jit);
     cpu->jit = NULL;
 }

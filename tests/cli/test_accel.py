@@ -95,6 +95,8 @@ def test_refused():
         # Each CPU's translator says this when it goes, which is at the end.
         check("%s: what was compared, in '%s'" % (opts, err), 2 if opts == "check=interp" else 0,
               err.count("check=interp: "))
+        check("%s: of each CPU, in '%s'" % (opts, err), 1 if opts == "check=interp" else 0,
+              err.count("check=interp: cpu 1: "))
 
 
 def test_no_cpu():
