@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "hw"))
@@ -100,6 +101,13 @@ def test_blockdev():
 GUESS = "nobody said the format of '%s', it is taken for raw"
 
 
+def wait_status(vm, mask, want):
+    end = time.monotonic() + 60 * float(os.environ.get("SLOW", "1"))
+    while vm.inb(0x3f6) & mask != want:
+        if time.monotonic() > end:
+            raise Failure("the disk's status is %02x" % vm.inb(0x3f6))
+
+
 def test_guessed_format():
     """A guest that writes a qcow2 header into a raw image reads no host file after the next start."""
     secret = image("secret", b"secret" * 100)
@@ -109,18 +117,16 @@ def test_guessed_format():
     path = image("victim.img")
     for options, refused in ((["-hda", path], True), (["-drive", "format=raw,file=" + path], False)):
         with QTest("-M", "pc", *options) as vm:
-            vm.inb(0x1f7)  # it has started
+            vm.pci_write(vm.pci_find(0x8086, 0x7010), 4, 1, 2)  # its ports answer
             check("warned of " + options[1], refused, GUESS % path in vm.stderr())
             check("the cure", refused, "file=%s,format=raw" % path in vm.stderr())
             for port, value in ((0x1f6, 0xe0), (0x1f2, 1), (0x1f3, 0), (0x1f4, 0), (0x1f5, 0),
                                 (0x1f7, 0x30)):
                 vm.outb(port, value)
-            while not vm.inb(0x3f6) & 8:
-                pass
+            wait_status(vm, 0x88, 0x08)
             for n in range(0, 512, 4):
                 vm.outl(0x1f0, struct.unpack_from("<I", sector, n)[0])
-            while vm.inb(0x3f6) & 0x80:
-                pass
+            wait_status(vm, 0x80, 0)
             check("status", refused, bool(vm.inb(0x3f6) & 1))
             check("told", refused, "look like qcow2 was refused" in vm.stderr())
         with open(path, "rb") as f:
