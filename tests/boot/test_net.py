@@ -3,6 +3,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -48,8 +49,8 @@ def fetch(url, times, bad):
             bad.append(str(e))
 
 
-def forwarded(g, port):
-    """Many short connections, eight at a time."""
+def forwarded(g, port, path):
+    """Many short connections, eight at a time; and one by the unix socket."""
     g.sh("mkdir -p /tmp/www; echo hello >/tmp/www/index.html; httpd -p 80 -h /tmp/www")
     bad = []
     threads = [threading.Thread(target=fetch, args=("http://127.0.0.1:%d/" % port, 40, bad))
@@ -59,6 +60,14 @@ def forwarded(g, port):
     for t in threads:
         t.join()
     check("320 connections through hostfwd", [], bad[:3])
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(60 * netguest.SLOW)
+        s.connect(path)
+        s.sendall(b"GET /index.html HTTP/1.0\r\n\r\n")
+        text = b""
+        while data := s.recv(4096):
+            text += data
+    check("through the unix socket", b"hello\n", text[-6:])
 
 
 def ipv6(g, server):
@@ -85,19 +94,22 @@ def test_guest():
     server, port = Server(), free_port()
     server6 = Server("::1") if os.path.exists("/proc/net/if_inet6") else None
     for model in models():
-        net = "user,id=n0,hostname=penguin,domainname=example.org,hostfwd=tcp:127.0.0.1:%d-:80" % port
+        path = os.path.join(tempfile.gettempdir(), "vireo-net-%d-%s" % (os.getpid(), model))
+        net = "user,id=n0,hostname=penguin,domainname=example.org,hostfwd=tcp:127.0.0.1:%d-:80," \
+            "hostfwd=unix:%s-:80" % (port, path)
         with Guest("-netdev", net, "-device", model + ",netdev=n0") as g:
             lease = g.lease()
             for part in ("LEASE 10.0.2.15/24 router=10.0.2.2 dns=10.0.2.3", "hostname=penguin"):
                 check("the lease has %s" % part, True, part in lease)
             g.sh("ping -c 2 -W 5 10.0.2.2", 30)
             transfers(g, server)
-            forwarded(g, port)
+            forwarded(g, port, path)
             if server6:
                 ipv6(g, server6)
             cable(g, server)
             check("nothing was said", "", g.stderr())
             print("# %s done" % model, flush=True)
+        check("the unix socket is gone", False, os.path.exists(path))
     server.close()
     if server6:
         server6.close()
