@@ -48,6 +48,10 @@ struct Engine {
     bool (*engines_changed)(Machine *m, Error **errp);
     /* The mask of -d is another one now. Main loop, all vCPUs parked; after machine_init. */
     void (*log_changed)(Machine *m);
+    /* Makes now what may be refused, for the vCPUs that it has: the board is there, all vCPUs are parked
+     * and stored. Main loop; before the guest first runs and after each switch, behind
+     * engines_changed. False: those vCPUs cannot run. NULL: nothing is made. */
+    bool (*ready)(Machine *m, Error **errp);
     /* CpuState -> engine: vcpu_load_state() for those that work on CpuState itself. NULL: nothing */
     void (*load_state)(Vcpu *v);
     /* Runs guest code until a CPU_REQ_STOP, or until the CPU is not CPU_ACTIVE. vm_lock not held. */
@@ -177,6 +181,8 @@ bool engine_prepare(Machine *m, const Engine *e, Error **errp) MUST_USE;
 void engines_log_changed(Machine *m);
 /* First plan: want[i] for vCPU i. */
 bool engines_start(Machine *m, const Engine *const *want, Error **errp) MUST_USE;
+/* The board is there, the guest has not run yet: an engine that cannot run its vCPUs says so here. */
+bool engines_ready(Machine *m, Error **errp) MUST_USE;
 /* Moves these vCPUs to another engine while the guest runs or is paused, halted, or waits for its
  * reset. All vCPUs stand still meanwhile, guest time goes on. On an error everything is as before. */
 bool vcpus_switch(Machine *m, const VcpuSet *vcpus, const Engine *e, Error **errp) MUST_USE;

@@ -8,7 +8,8 @@
  * could get lost. What can be seen to be impossible is refused before anything moves (can_run,
  * can_have). The vCPUs that move give back what the old engine had for them and get the new
  * one's, each in its own thread; then every engine hears who is where (Engine.engines_changed), and
- * may say no. Whatever fails is undone in the same way, and the guest runs on as before.
+ * may say no, or make what it needs of the host and be refused (Engine.ready). Whatever fails is
+ * undone in the same way, and the guest runs on as before.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@ typedef struct EngineUse {
 typedef struct Engines {
     EngineUse use[MAX_ENGINES];
     unsigned nr;
+    bool built; /* the board is there: engines_ready was called */
     SwitchStats stats;
 } Engines;
 
@@ -278,6 +280,22 @@ static bool tell_engines(Machine *m, Error **errp)
     return true;
 }
 
+static bool make_ready(Machine *m, Error **errp)
+{
+    for (unsigned i = 0; m->engines->built && i < m->engines->nr; i++) {
+        const Engine *e = m->engines->use[i].engine;
+        if (e->ready && vcpus_on_engine(m, e) && !e->ready(m, errp)) {
+            return error_prefix(errp, "-accel %s: ", e->name);
+        }
+    }
+    return true;
+}
+
+static bool settle(Machine *m, const Engine *const *want, Error **errp)
+{
+    return move(m, want, errp) && tell_engines(m, errp) && make_ready(m, errp);
+}
+
 /* Do only engines run code that keep nothing of it? */
 static void tell_writers(const Machine *m)
 {
@@ -289,13 +307,26 @@ static void tell_writers(const Machine *m)
     ram_set_code_kept(kept);
 }
 
+/* On no engine a vCPU stays parked until one takes it. */
+static void take_from_all(Machine *m)
+{
+    EngineOfEach none;
+    Error *err = NULL;
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        none[i] = &engine_none;
+    }
+    if (!move(m, none, &err) || !tell_engines(m, &err)) {
+        error_free(err); /* what they say is no news */
+    }
+}
+
 static void undo(Machine *m, const Engine *const *before, Error **errp)
 {
     Error *err = NULL;
-    if (move(m, before, &err) && tell_engines(m, &err)) {
+    if (settle(m, before, &err)) {
         return;
     }
-    /* Those on no engine stay parked until one takes them. */
+    take_from_all(m);
     error_prefix(errp,
                  "the guest stands still, for going back failed, too (%s); 'accel all interp' may "
                  "wake it. What came first: ",
@@ -312,7 +343,7 @@ static bool change(Machine *m, const Engine *const *want, Error **errp)
     if (!check_move(m, want, errp)) {
         return false;
     }
-    bool ok = move(m, want, errp) && tell_engines(m, errp);
+    bool ok = settle(m, want, errp);
     if (!ok) {
         undo(m, before, errp);
     }
@@ -323,6 +354,23 @@ static bool change(Machine *m, const Engine *const *want, Error **errp)
 bool engines_start(Machine *m, const Engine *const *want, Error **errp)
 {
     return !m->nr_cpus || change(m, want, errp);
+}
+
+bool engines_ready(Machine *m, Error **errp)
+{
+    if (!m->engines) {
+        return true;
+    }
+    m->engines->built = true;
+    if (!make_ready(m, errp)) {
+        char *cause = xstrdup(error_text(*errp));
+        error_free(*errp);
+        *errp = NULL;
+        error_set(errp, "%s; -accel jit, the translator, does without", cause);
+        free(cause);
+        return false;
+    }
+    return true;
 }
 
 bool vcpus_switch(Machine *m, const VcpuSet *vcpus, const Engine *e, Error **errp)

@@ -283,6 +283,9 @@ static bool start(Machine *m, const Options *o, Error **errp)
         accel_report();
     }
     run_state_power_on();
+    if (!engines_ready(m, errp)) {
+        return false;
+    }
     qtest_start(m);
     if (!o->paused) {
         vm_start();

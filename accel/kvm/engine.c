@@ -2,8 +2,9 @@
  * The engine "kvm": options, and the life of the VM and its vCPUs in the kernel.
  *
  * KVM_CREATE_VM comes with the machine, so that a host that cannot do it says so at once. All else
- * waits until the first vCPU is about to run: by then the board is built and all memory is where it
- * belongs, so that the kernel sees one plain sequence: slots, interrupt controllers, vCPUs, run.
+ * waits until the board is built and all memory is where it belongs, so that the kernel sees one plain
+ * sequence: slots, interrupt controllers, vCPUs, run. What the kernel refuses of that ends the start,
+ * or the switch to KVM, before any vCPU runs (kvm_ready).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -202,7 +203,6 @@ bool kvm_vm_up(KvmVm *vm, Error **errp)
     }
     vm->ready = true;
     kvm_doorbells_fill(vm);
-    kvm_clock_start(vm);
     return true;
 }
 
@@ -285,6 +285,39 @@ static bool kvm_engines_changed(Machine *m, Error **errp)
     return !on || vm->fd >= 0 || create_vm(vm, errp);
 }
 
+typedef struct Creation {
+    Error *err;
+    bool ok;
+} Creation;
+
+static void create_vcpu(Vcpu *v, void *arg)
+{
+    Creation *c = arg;
+    c->ok = kvm_vcpu_up(kvm_vcpu(v), &c->err);
+}
+
+/* The vCPUs by their own threads (api.rst 2). */
+static bool kvm_ready(Machine *m, Error **errp)
+{
+    KvmVm *vm = m->kvm;
+    if (!kvm_vm_up(vm, errp)) {
+        kvm_clock_stop(vm);
+        vm_down(vm); /* there may be half of it */
+        return false;
+    }
+    for (unsigned i = 0; i < m->nr_cpus; i++) {
+        Creation c = { .ok = true };
+        if (m->vcpu[i]->engine->run == kvm_vcpu_run) {
+            vcpu_call_parked(m->vcpu[i], create_vcpu, &c);
+        }
+        if (!c.ok) {
+            *errp = c.err;
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool open_machine(KvmVm *vm, const Dict *opts, Error **errp)
 {
     Machine *m = vm->machine;
@@ -351,7 +384,12 @@ bool kvm_vcpu_up(KvmVcpu *k, Error **errp)
     k->run = run;
     k->v->halts_inside = kvm_halts_in_kernel(k);
     k->ready_for_interrupt = false;
-    return kvm_ring_open(k, errp) && kvm_set_cpuid(k, errp) && kvm_state_init(k, errp);
+    if (kvm_ring_open(k, errp) && kvm_set_cpuid(k, errp) && kvm_state_init(k, errp)) {
+        return true;
+    }
+    vcpu_down(k);
+    vm->stale = true;
+    return false;
 }
 
 static bool kvm_vcpu_init(Vcpu *v, Error **errp)
@@ -451,6 +489,7 @@ ENGINE(kvm) = {
     .describe_cpus = kvm_describe_cpus,
     .can_run = kvm_can_run,
     .engines_changed = kvm_engines_changed,
+    .ready = kvm_ready,
     .vcpu_init = kvm_vcpu_init,
     .load_state = kvm_vcpu_load,
     .run = kvm_vcpu_run,

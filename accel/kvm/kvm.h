@@ -124,8 +124,8 @@ void kvm_msr_exits(const KvmVm *vm);
 bool kvm_get_msr(const KvmVcpu *k, uint32_t msr, uint64_t *val);
 bool kvm_set_msr(const KvmVcpu *k, uint32_t msr, uint64_t val);
 
-/* engine.c. The VM with its slots and irqchip, and the vCPU in it: made when the first vCPU is about
- * to run. vm_lock held. */
+/* engine.c. The VM with its slots and irqchip, and the vCPU in it: made before the guest first runs
+ * and when a vCPU comes. vm_lock held. */
 bool kvm_vm_up(KvmVm *vm, Error **errp) MUST_USE;
 bool kvm_vcpu_up(KvmVcpu *k, Error **errp) MUST_USE;
 

@@ -230,9 +230,10 @@ static bool load(KvmVcpu *k)
     if (k->in_kernel) {
         return true;
     }
-    if (k->fd < 0) {
+    if (k->fd < 0) { /* nobody called Engine.ready: a bare machine of a test */
         vm_lock();
         bool ok = kvm_vm_up(k->vm, &err) && kvm_vcpu_up(k, &err);
+        kvm_clock_start(k->vm);
         vm_unlock();
         if (!ok) {
             error_report(err);
