@@ -32,9 +32,10 @@ static void run_stop(Monitor *mon, const Dict *args)
 
 static void run_cont(Monitor *mon, const Dict *args)
 {
+    Error *err = NULL;
     (void)args;
     if (mon->m && mon->m->run_ops) {
-        mon->m->run_ops->cont(mon->m);
+        report(mon, mon->m->run_ops->cont(mon->m, &err), &err);
     }
 }
 

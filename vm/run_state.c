@@ -176,10 +176,16 @@ static void ops_stop(Machine *m)
     }
 }
 
-static void ops_cont(Machine *m)
+static bool ops_cont(Machine *m, Error **errp)
 {
     (void)m;
+    if (run.state == RUN_INTERNAL_ERROR || run.state == RUN_SHUTDOWN) {
+        return error_set(errp, "the guest %s: give system_reset, then cont",
+                         run.state == RUN_SHUTDOWN ? "has powered off"
+                                                   : "was stopped by an internal error");
+    }
     vm_start();
+    return true;
 }
 
 static const char *ops_status(const Machine *m)

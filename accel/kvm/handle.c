@@ -176,8 +176,8 @@ static void log_registers(KvmVcpu *k)
 
 static bool give_up(KvmVcpu *k, const char *what, uint64_t number)
 {
-    warn_report("vCPU %u: KVM stopped: %s (0x%llx); the machine is stopped", k->v->cpu.index, what,
-                (unsigned long long)number);
+    warn_report("vCPU %u: KVM stopped: %s (0x%llx); the machine is stopped: system_reset, then cont in "
+                "the monitor start it again", k->v->cpu.index, what, (unsigned long long)number);
     log_registers(k);
     kvm_internal_error(k);
     return false;

@@ -83,7 +83,7 @@ typedef enum ShutdownCause { SHUTDOWN_GUEST, SHUTDOWN_USER, SHUTDOWN_SIGNAL, SHU
  * Main loop, vm_lock held. status: QEMU's words: "running", "paused", "prelaunch", ... */
 typedef struct RunOps {
     void (*stop)(Machine *m);
-    void (*cont)(Machine *m);
+    bool (*cont)(Machine *m, Error **errp); /* false: only a reset brings it back */
     const char *(*status)(const Machine *m);
 } RunOps;
 

@@ -5,7 +5,7 @@
  * for: test_faked.py
  *
  *   FAKED_CALL=12:KVM_CREATE_VCPU   that call fails with errno 12
- *   FAKED_WHILE=PATH                only while there is such a file
+ *   FAKED_FILE=PATH                 the same, for as long as the file says so
  *   FAKED_EXIT=5:17:1               KVM_RUN's fifth entry ends with exit reason 17, 1 behind it
  *   FAKED_ERROR=5:12                and so it fails with errno 12
  *
@@ -22,7 +22,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 enum { MOST_FDS = 1024 };
 
@@ -48,6 +47,9 @@ void *mmap64(void *addr, size_t size, int prot, int flags, int fd, off_t offset)
 
 static int refused(unsigned long request)
 {
+    if (request == KVM_RUN) {
+        return 0;
+    }
     static const struct {
         const char *name;
         unsigned long request;
@@ -58,11 +60,16 @@ static int refused(unsigned long request)
         { "KVM_SET_USER_MEMORY_REGION", KVM_SET_USER_MEMORY_REGION },
         { "KVM_SET_CPUID2", KVM_SET_CPUID2 },
     };
-    const char *what = getenv("FAKED_CALL"), *file = getenv("FAKED_WHILE");
+    const char *what = getenv("FAKED_CALL");
+    char line[80] = "";
+    FILE *f = what || !getenv("FAKED_FILE") ? NULL : fopen(getenv("FAKED_FILE"), "r");
+    if (f) {
+        what = fgets(line, sizeof(line), f);
+        fclose(f);
+    }
     const char *name = what ? strchr(what, ':') : NULL;
     for (unsigned i = 0; name && i < sizeof(calls) / sizeof(calls[0]); i++) {
-        if (calls[i].request == request && !strcmp(name + 1, calls[i].name) &&
-            (!file || !access(file, F_OK))) {
+        if (calls[i].request == request && !strcmp(name + 1, calls[i].name)) {
             return atoi(what);
         }
     }

@@ -52,6 +52,7 @@ class Vm:
                 os.unlink(f)
         cmd = run.command(VIREO, run.build(guest, DIR.name, 32), self.log, ["-accel", accel], 1,
                           ["-monitor", "unix:%s,server,nowait" % path] + list(args))
+        cmd.remove("-no-reboot")
         self.err = tempfile.TemporaryFile()
         self.proc = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stderr=self.err, env=environment(**faked))
         self.hmp = Hmp(path)
@@ -98,74 +99,103 @@ REFUSALS = {
 }
 
 
-def refused(call):
-    return {"call": "%d:%s" % (errno.ENOMEM, call)}
+FILE = os.path.join(DIR.name, "refuse")
+
+
+def refuse(call):
+    """From now on, in a Vm with file=FILE; None: no more."""
+    if os.path.exists(FILE):
+        os.unlink(FILE)
+    if call:
+        with open(FILE + ".new", "w", encoding="ascii") as f:
+            f.write("%d:%s" % (errno.ENOMEM, call))
+        os.rename(FILE + ".new", FILE)
 
 
 def test_start():
     """What the kernel refuses ends the start, with the cause and a way out."""
     needs_kvm()
     for call, why in REFUSALS.items():
-        for extra in ([], ["-S"]):
-            done = subprocess.run([VIREO, "-nodefaults", "-display", "none", "-accel", "kvm"] + extra,
-                                  env=environment(**refused(call)), stdin=subprocess.DEVNULL, timeout=TIMEOUT,
-                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-            said = done.stderr.decode(errors="replace")
-            check(call + ": exit status", 1, done.returncode)
-            want(r"^vireo: -accel kvm: .*%s; -accel jit, the translator, does without$" % re.escape(why), said)
-
-
-def moved_away(vm, flag):
-    """On the interpreter, from KVM, and from now on the kernel refuses."""
-    check("to the interpreter", "", vm.hmp("accel all interp"))
-    with open(flag, "w", encoding="ascii"):
-        pass
+        done = subprocess.run([VIREO, "-nodefaults", "-display", "none", "-accel", "kvm", "-S"],
+                              env=environment(call="%d:%s" % (errno.ENOMEM, call)), stdin=subprocess.DEVNULL,
+                              timeout=TIMEOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        said = done.stderr.decode(errors="replace")
+        check(call + ": exit status", 1, done.returncode)
+        want(r"^vireo: -accel kvm: .*%s; -accel jit, the translator, does without$" % re.escape(why), said)
 
 
 def test_switch():
     """A move to KVM that is refused leaves all as it was, and can be tried again."""
-    needs_kvm()
-    flag = os.path.join(DIR.name, "refuse")
-    for call, why in REFUSALS.items():
-        with Vm("kvm", **{"while": flag}, **refused(call)) as vm:
-            vm.wait(vm.runs, "start")
-            moved_away(vm, flag)
+    refuse(None)
+    with Vm("kvm", file=FILE) as vm:
+        vm.wait(vm.runs, "start")
+        check("to the interpreter", "", vm.hmp("accel all interp"))
+        for call, why in REFUSALS.items():
+            refuse(call)
             want("^Error: -accel kvm: .*" + re.escape(why), vm.hmp("accel all kvm"))
             check(call, "VM status: running", vm.status())
             want("CPU #0: interp", vm.hmp("accel"))
-            os.unlink(flag)
-            check(call + ", tried again", "", vm.hmp("accel all kvm"))
-            want("CPU #0: kvm", vm.hmp("accel"))
-            check(call + ", tried again", "VM status: running", vm.status())
-
-
-def test_switch_paused():
-    flag = os.path.join(DIR.name, "refuse")
-    with Vm("kvm", "-S", **{"while": flag}, **refused("KVM_CREATE_VCPU")) as vm:
-        moved_away(vm, flag)
-        want("^Error: -accel kvm: the kernel did not create vCPU 0", vm.hmp("accel all kvm"))
-        vm.hmp("cont")
-        check("cont", "VM status: running", vm.status())
-        vm.wait(vm.runs, "start")
-        os.unlink(flag)
+        refuse(None)
+        check("tried again", "", vm.hmp("accel all kvm"))
+        want("CPU #0: kvm", vm.hmp("accel"))
+        check("tried again", "VM status: running", vm.status())
 
 
 def test_no_way_back():
     """Two CPUs: one goes, and the VM without it is refused, too: the guest stands until another
     engine takes its CPUs."""
-    flag = os.path.join(DIR.name, "refuse")
-    with Vm("kvm", "-smp", "2", **{"while": flag}, **refused("KVM_CREATE_VCPU")) as vm:
-        vm.wait(vm.runs, "start")
-        with open(flag, "w", encoding="ascii"):
-            pass
+    refuse(None)
+    with Vm("kvm", "-S", "-smp", "2", file=FILE) as vm:
+        refuse("KVM_CREATE_VCPU")
         want("^Error: the guest stands still.*'accel all interp' may wake it.*did not create vCPU 0",
              vm.hmp("accel 1 interp"))
         want("CPU #0: none", vm.hmp("accel"))
+        check("cont", "", vm.hmp("cont"))
         check("to the interpreter", "", vm.hmp("accel all interp"))
         want("CPU #0: interp", vm.hmp("accel"))
-        os.unlink(flag)
-        check("back", "", vm.hmp("accel all kvm"))
-        check("status", "VM status: running", vm.status())
+        vm.wait(vm.runs, "start")
+        refuse(None)
+
+
+GAVE_UP = r"^(vireo: )?(warning: )?vCPU 0: KVM stopped: %s; the machine is stopped: system_reset, then cont in the "
+
+
+def gives_up(said, **faked):
+    with Vm("kvm", **faked) as vm:
+        vm.wait(lambda: "internal-error" in vm.status(), "end")
+        check("cont", "Error: the guest was stopped by an internal error: give system_reset, then cont\n",
+              vm.hmp("cont"))
+        vm.hmp("system_reset")
+        vm.wait(lambda: vm.status() == "VM status: paused", "reset")
+        check("cont", "", vm.hmp("cont"))
+        vm.wait(vm.runs, "second start")
+        text = vm.stderr()
+        want(said.join(GAVE_UP.split("%s")), text)
+        for part in ("RAX=[0-9a-f]{16} RCX=[0-9a-f]{16} ", "RIP=[0-9a-f]{16} RFLAGS=", "CR0=[0-9a-f]{8} ",
+                     r"bytes at RIP:( [0-9a-f]{2}){16}$"):
+            want(part, text)
+
+
+def test_gives_up():
+    """Exits beyond repair are reported with registers and the bytes at RIP, and stop the machine."""
+    for exit_, said in (("4:9:0", r"the processor refused the guest's state \(0x0\)"),
+                        ("4:17:3", r"internal error \(0x3\)"),
+                        ("4:27:0", r"unknown exit \(0x1b\)"),
+                        ("4:99:0", r"unknown exit \(0x63\)")):
+        gives_up(said, exit=exit_)
+    gives_up(r"Cannot allocate memory \(0xc\)", error="4:%d" % errno.ENOMEM)
+
+
+def test_rescue():
+    """An instruction that KVM cannot emulate, and one that fails at a guarded page: the interpreter
+    executes it, `info exits` counts it, the guest goes on."""
+    for faked, counts in (({"exit": "4:17:1"}, "1 (1 KVM could not emulate, 0 wrote to guarded pages)"),
+                          ({"error": "4:%d" % errno.EFAULT},
+                           "1 (0 KVM could not emulate, 1 wrote to guarded pages)")):
+        with Vm("kvm", **faked) as vm:
+            vm.wait(vm.runs, "start")
+            want("^  instructions left to the interpreter: " + re.escape(counts), vm.hmp("info exits"))
+            check("status", "VM status: running", vm.status())
 
 
 if __name__ == "__main__":

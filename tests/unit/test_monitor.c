@@ -400,10 +400,14 @@ static void fake_stop(Machine *m)
     (void)m;
     stops++;
 }
-static void fake_cont(Machine *m)
+static bool fake_cont(Machine *m, Error **errp)
 {
     (void)m;
+    if (stops > 1) {
+        return error_set(errp, "only a reset helps");
+    }
     conts++;
+    return true;
 }
 static const char *fake_status(const Machine *m)
 {
@@ -421,6 +425,8 @@ static void test_run_state(void **state)
     expect("info status", "VM status: running\n");
     expect("stop", "");
     expect("info status", "VM status: paused\n");
+    expect("stop", "");
+    expect("cont", "Error: only a reset helps\n");
     machine.run_ops = NULL;
 }
 
