@@ -209,6 +209,7 @@ bool kvm_vm_up(KvmVm *vm, Error **errp)
 static void vcpu_down(KvmVcpu *k)
 {
     if (k->fd >= 0) {
+        kvm_exits_keep(k);
         kvm_ring_close(k);
         munmap(k->run, k->vm->run_size);
         close(k->fd);
@@ -257,6 +258,7 @@ static void kvm_machine_fini(Machine *m)
     }
     pthread_mutex_destroy(&vm->gate_lock);
     pthread_cond_destroy(&vm->gate_cond);
+    kvm_exits_free(vm);
     free(vm);
     m->kvm = NULL;
 }
@@ -399,7 +401,7 @@ static bool kvm_vcpu_init(Vcpu *v, Error **errp)
     k->v = v;
     k->vm = v->machine->kvm;
     k->fd = -1;
-    kvm_exits_new(k);
+    kvm_exits_attach(k);
     /* For instructions that KVM leaves to us; other threads look at its caches from the start. */
     interp_cpu_init(&v->cpu);
     v->kvm = k;
@@ -418,7 +420,6 @@ static void kvm_vcpu_fini(Vcpu *v)
     v->halts_inside = false;
     v->kvm = NULL;
     interp_cpu_fini(&v->cpu);
-    kvm_exits_free(k);
     free(k->debug);
     free(k);
 }

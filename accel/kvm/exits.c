@@ -26,6 +26,8 @@ typedef struct KvmExits {
     uint64_t count[EXIT_REASONS], ns[EXIT_REASONS];
     uint64_t guest_ns;
     uint64_t rescued[NR_RESCUES];
+    uint64_t before;    /* the kernel's count, of vCPUs in the kernel that have gone */
+    bool told;          /* it has one */
     Place place[PLACES];
     Place *last;        /* of the exit being handled */
     uint64_t no_room;
@@ -47,15 +49,19 @@ const char *kvm_exit_name(unsigned reason)
 
 /* ---- counting ---- */
 
-void kvm_exits_new(KvmVcpu *k)
+void kvm_exits_attach(KvmVcpu *k)
 {
-    k->exits = xcalloc(1, sizeof(KvmExits));
+    KvmExits **x = &k->vm->exits[k->v->cpu.index];
+    *x = *x ? *x : xcalloc(1, sizeof(**x));
+    k->exits = *x;
 }
 
-void kvm_exits_free(KvmVcpu *k)
+void kvm_exits_free(KvmVm *vm)
 {
-    free(k->exits);
-    k->exits = NULL;
+    for (unsigned i = 0; i < ARRAY_SIZE(vm->exits); i++) {
+        free(vm->exits[i]);
+        vm->exits[i] = NULL;
+    }
 }
 
 void kvm_exits_count(KvmVcpu *k, unsigned reason, uint64_t entered, uint64_t back, uint64_t done)
@@ -141,6 +147,15 @@ static bool all_exits(const KvmVcpu *k, uint64_t *out)
         close(fd);
     }
     return ok;
+}
+
+void kvm_exits_keep(KvmVcpu *k)
+{
+    uint64_t all;
+    if (all_exits(k, &all)) {
+        k->exits->before += all;
+        k->exits->told = true;
+    }
 }
 
 /* ---- info exits ---- */
@@ -232,7 +247,7 @@ static void print_places(KvmExits *x, const Out *o)
 static void print_vcpu(const KvmVcpu *k, const Out *o)
 {
     KvmExits *x = k->exits;
-    uint64_t heavy = 0, handled = 0, all;
+    uint64_t heavy = 0, handled = 0, all = 0;
     for (unsigned i = 0; i < EXIT_REASONS; i++) {
         heavy += x->count[i];
         handled += x->ns[i];
@@ -240,7 +255,8 @@ static void print_vcpu(const KvmVcpu *k, const Out *o)
     out(o, "CPU #%u: %llu exits to user space, %.1f ms in KVM_RUN, %.1f ms handling them (%.1f%%)",
         k->v->cpu.index, (unsigned long long)heavy, (double)x->guest_ns / 1e6,
         (double)handled / 1e6, share(handled, handled + x->guest_ns));
-    if (all_exits(k, &all)) {
+    if (all_exits(k, &all) || x->told) {
+        all += x->before;
         out(o, "  of %llu exits in all the kernel dealt with %llu by itself (light)",
             (unsigned long long)all, (unsigned long long)(all > heavy ? all - heavy : 0));
     } else {

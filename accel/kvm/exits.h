@@ -12,8 +12,11 @@ enum { EXIT_REASONS = 64, EXIT_EFAULT = EXIT_REASONS - 2, EXIT_ERROR = EXIT_REAS
 
 typedef enum ExitRescue { RESCUE_EMULATION, RESCUE_GUARD, NR_RESCUES } ExitRescue;
 
-void kvm_exits_new(KvmVcpu *k);
-void kvm_exits_free(KvmVcpu *k);
+/* A vCPU comes: its counters go on where it has been here before. They go with the machine. */
+void kvm_exits_attach(KvmVcpu *k);
+void kvm_exits_free(KvmVm *vm);
+/* The vCPU in the kernel is about to go, and the kernel's count with it. */
+void kvm_exits_keep(KvmVcpu *k);
 /* One KVM_RUN, by the host clock: entered, back, handled. */
 void kvm_exits_count(KvmVcpu *k, unsigned reason, uint64_t entered, uint64_t back, uint64_t done);
 /* Whom a port or register access met; of count accesses. */

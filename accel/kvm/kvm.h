@@ -59,6 +59,7 @@ typedef struct KvmVm {
     unsigned pauses;         /* atomic: of guest time, so long that a guest may find its CPUs stuck */
     bool alone;              /* KVM has vCPUs and no software engine has: nothing is guarded */
     bool stale;              /* the VM has a vCPU that is on another engine now */
+    struct KvmExits *exits[MAX_CPUS]; /* exits.c, of each vCPU that was ever here */
 } KvmVm;
 
 /* Vcpu.kvm, while KVM runs it. CpuState.engine_data is the interpreter's, which executes what KVM
@@ -71,7 +72,7 @@ typedef struct KvmVcpu {
     struct kvm_dirty_gfn *ring; /* dirty.c; NULL: the dirty log is used */
     uint32_t ring_next;         /* entries ever taken from it; vm_lock */
     struct KvmState *state; /* state.c: MSR list, xsave buffer */
-    struct KvmExits *exits; /* exits.c: counters */
+    struct KvmExits *exits; /* exits.c: counters, the VM's */
     struct KvmDebug *debug; /* debug.c; NULL: nobody debugs */
     bool debug_on;          /* the kernel knows of it */
     uint32_t settled_count; /* irqchip.c: of the LAPIC timer, when the vCPU came out */

@@ -198,5 +198,30 @@ def test_rescue():
             check("status", "VM status: running", vm.status())
 
 
+def counts_of(text):
+    """Exits to user space, all the kernel tells of (None: it does not), rescues."""
+    heavy = re.search(r"^CPU #0: (\d+) exits to user space", text, re.M)
+    light = re.search(r"^  of (\d+) exits in all", text, re.M)
+    rescued = re.search(r"^  instructions left to the interpreter: (\d+) ", text, re.M)
+    return int(heavy[1]), int(light[1]) if light else None, int(rescued[1])
+
+
+def test_counts_stay():
+    """What info exits has counted survives moves to another engine and back."""
+    with Vm("kvm", exit="4:17:1") as vm:
+        vm.wait(vm.runs, "start")
+        vm.hmp("stop")
+        before = counts_of(vm.hmp("info exits"))
+        check("rescued", 1, before[2])
+        for _ in range(2):
+            check("to the interpreter", "", vm.hmp("accel all interp"))
+            check("to KVM", "", vm.hmp("accel all kvm"))
+            check("over a move", before, counts_of(vm.hmp("info exits")))
+        vm.hmp("cont")
+        vm.wait(lambda: counts_of(vm.hmp("info exits"))[0] > before[0], "exit more")
+        if before[1] is not None:
+            vm.wait(lambda: counts_of(vm.hmp("info exits"))[1] > before[1], "exit more by the kernel's count")
+
+
 if __name__ == "__main__":
     main()
