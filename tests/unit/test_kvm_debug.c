@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Guest debug on /dev/kvm: single steps, breakpoints, INT3, on a few instructions in real mode.
+ * Guest debug on /dev/kvm: single steps, breakpoints, watchpoints, INT3, on a few instructions in real mode.
  * Without /dev/kvm everything is skipped; and what concerns INT3 where
  * nobody tells of it.
  */
@@ -9,11 +9,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "accel/kvm/debug.h"
+#include "accel/kvm/kvm.h"
 #include "util/alloc.h"
 #include "util/timer.h"
 #include "util/vm_lock.h"
@@ -26,7 +29,8 @@ static const uint8_t code[] = {
     0xcc,                         /* 1002 int3 */
     0xc7, 0x06, 0x00, 0x20, 7, 0, /* 1003 movw $7, 0x2000 */
     0x43,                         /* 1009 inc %bx */
-    0xeb, 0xf4,                   /* 100a jmp 1000 */
+    0x8b, 0x16, 0x02, 0x20,       /* 100a mov 0x2002, %dx */
+    0xeb, 0xf0,                   /* 100e jmp 1000 */
 };
 static const uint8_t handler[] = { 0x41, 0xcf }; /* inc %cx; iret */
 
@@ -197,6 +201,100 @@ static void test_exec_breakpoint(void **state)
     assert_int_equal(m.cpu[0]->rip, CODE + 9);
 }
 
+/* ---- watchpoints ---- */
+
+static struct kvm_guest_debug told; /* the last KVM_SET_GUEST_DEBUG */
+static uint32_t fake_dr6;           /* the next KVM_RUN comes back with this; 0: as it does */
+
+/* In front of libc's: what the kernel is told, and a hit from a kernel that has none. */
+int ioctl(int fd, unsigned long request, ...)
+{
+    va_list ap;
+    va_start(ap, request);
+    void *arg = va_arg(ap, void *);
+    va_end(ap);
+    if (request == KVM_SET_GUEST_DEBUG) {
+        memcpy(&told, arg, sizeof(told));
+    }
+    if (request == KVM_RUN && __atomic_load_n(&fake_dr6, __ATOMIC_SEQ_CST)) {
+        struct kvm_run *run = kvm_vcpu(m.vcpu[0])->run;
+        run->exit_reason = KVM_EXIT_DEBUG;
+        run->debug.arch = (struct kvm_debug_exit_arch){ .exception = 1, .pc = CODE + 9,
+                                                        .dr6 = fake_dr6 };
+        __atomic_store_n(&fake_dr6, 0, __ATOMIC_SEQ_CST);
+        return 0;
+    }
+    return (int)syscall(SYS_ioctl, fd, request, arg);
+}
+
+/* DR7: R/Wn at bits 16 + 4n, LENn above, Gn at 2n + 1 (SDM 3B 17.2.4). */
+static void test_watchpoints_told(void **state)
+{
+    KvmDebug d = { .hw = { { DATA, KVM_BREAK_WRITE, 2 },
+                           { DATA + 8, KVM_BREAK_ACCESS, 8 },
+                           { DATA + 4, KVM_BREAK_ACCESS, 4 },
+                           { DATA + 3, KVM_BREAK_WRITE, 1 } },
+                   .nr_hw = 4, .hit = on_hit };
+    (void)state;
+    start();
+    fake_dr6 = 0xffff0ff0 | 1 << 2;
+    run_to_hit(&d);
+    assert_true(told.control & KVM_GUESTDBG_USE_HW_BP);
+    assert_false(told.control & KVM_GUESTDBG_SINGLESTEP);
+    assert_int_equal(told.arch.debugreg[0], DATA);
+    assert_int_equal(told.arch.debugreg[3], DATA + 3);
+    assert_int_equal(told.arch.debugreg[7] & 0xffff00aa, 0x1fb500aa);
+    assert_int_equal(last.what, KVM_HIT_BREAK);
+    assert_int_equal(last.which, 2);
+    assert_int_equal(last.lin, CODE + 9);
+}
+
+/* Where the kernel emulates all code nobody looks at data. */
+static bool watches_data = true;
+
+static void run_to_data_hit(const KvmDebug *d)
+{
+    start();
+    watches_data = watches_data && !is_tcg() && run_to_hits(d, 1);
+    if (!watches_data) {
+        skip();
+    }
+}
+
+/* #DB comes behind the instruction. */
+static void test_write_watchpoint(void **state)
+{
+    KvmDebug d = { .hw = { { DATA, KVM_BREAK_WRITE, 2 } }, .nr_hw = 1, .hit = on_hit };
+    (void)state;
+    run_to_data_hit(&d);
+    assert_int_equal(last.what, KVM_HIT_BREAK);
+    assert_int_equal(last.which, 0);
+    assert_int_equal(last.lin, CODE + 9);
+    assert_int_equal(m.cpu[0]->rip, CODE + 9);
+    m.cpu[0]->gpr[REG_RBX] = 0;
+    run_to_hit(&d); /* once round */
+    assert_int_equal(m.cpu[0]->rip, CODE + 9);
+    assert_int_equal(m.cpu[0]->gpr[REG_RBX], 1);
+}
+
+/* A read is no write; nor is one beside it an access. */
+static void test_access_watchpoint(void **state)
+{
+    KvmDebug d = { .hw = { { DATA + 4, KVM_BREAK_ACCESS, 4 },
+                           { DATA + 2, KVM_BREAK_WRITE, 2 },
+                           { DATA + 3, KVM_BREAK_ACCESS, 1 } },
+                   .nr_hw = 3, .hit = on_hit };
+    (void)state;
+    run_to_data_hit(&d);
+    assert_int_equal(last.what, KVM_HIT_BREAK);
+    assert_int_equal(last.which, 2);
+    assert_int_equal(m.cpu[0]->rip, CODE + 14);
+    d.hw[0] = (KvmBreak){ DATA + 1, KVM_BREAK_ACCESS, 1 }; /* of two bytes that are written */
+    run_to_hit(&d);
+    assert_int_equal(last.which, 0);
+    assert_int_equal(m.cpu[0]->rip, CODE + 9);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,6 +302,9 @@ int main(void)
         cmocka_unit_test(test_int3),
         cmocka_unit_test(test_int3_of_the_guest),
         cmocka_unit_test(test_exec_breakpoint),
+        cmocka_unit_test(test_watchpoints_told),
+        cmocka_unit_test(test_write_watchpoint),
+        cmocka_unit_test(test_access_watchpoint),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
