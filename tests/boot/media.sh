@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Makes guests of Debian packages alone: media.sh DIR PART...
-# Parts: grub ipxe memtest isolinux installer kernels-i386 busybox network iperf storage debian. On failure
+# Parts: grub ipxe memtest isolinux installer kernels-i386 busybox network iperf storage install debian. On failure
 # the last line on stderr says why. Only 'debian' needs root; all need apt-get and a mirror.
 set -e
 here=$(cd "$(dirname "$0")" && pwd)
@@ -168,6 +168,32 @@ storage() {
     python3 "$scripts/initramfs" "$root" "$out/storage-amd64.initrd.gz"
 }
 
+# What a guest installs itself with: network, disks, mke2fs and extlinux; its kernel and RAM disk, too,
+# are what it installs, so the init knows how to go on from a disk.
+install() {
+    need readelf binutils
+    need gcc gcc
+    package=$(newest amd64 linux-image-amd64)
+    [ -n "$package" ] || fail "no package linux-image-amd64"
+    unpack amd64 "$work/linux-amd64" "$package"
+    unpack amd64 "$work/busybox-amd64" busybox-static
+    unpack amd64 "$work/install-amd64" libc6 e2fsprogs libext2fs2 libcom-err2 libblkid1 libuuid1 extlinux
+    cp "$work"/linux-amd64/boot/vmlinuz-* "$out/linux-amd64"
+    root=$work/initrd-install
+    rm -rf "$root"
+    mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/mnt" "$root/modules" "$root/etc"
+    cp "$work/busybox-amd64/bin/busybox" "$root/bin/"
+    "$scripts/copy-programs" "$work/install-amd64" "$root" mke2fs e2fsck extlinux
+    mv "$root/bin/mke2fs" "$root/bin/mkfs.ext4" # busybox has the other name
+    cp "$(find "$work/install-amd64/usr/lib" -iname mbr.bin | head -n 1)" "$root/mbr.bin"
+    "$scripts/kernel-modules" "$work/linux-amd64/lib/modules" "$root/modules" \
+        crc32c_generic virtio_pci virtio_blk virtio_net ext4
+    cp "$here/install-init" "$root/init"
+    chmod 755 "$root/init"
+    python3 "$scripts/initramfs" "$root" "$out/install-amd64.initrd.gz"
+    cp "$work/busybox-amd64/bin/busybox" "$out/busybox-amd64"
+}
+
 # Debian on a disk: GRUB in the MBR, ext4, systemd, a login on the serial port.
 debian() {
     [ "$(id -u)" = 0 ] || fail "needs root, for debootstrap"
@@ -234,7 +260,7 @@ X
 
 for part; do
     case $part in
-    grub | ipxe | memtest | isolinux | installer | busybox | network | iperf | storage | debian) $part ;;
+    grub | ipxe | memtest | isolinux | installer | busybox | network | iperf | storage | install | debian) $part ;;
     kernels-i386) kernels_i386 ;;
     *) fail "no part '$part'" ;;
     esac
