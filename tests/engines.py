@@ -15,6 +15,8 @@ SETTINGS = {
     "jit-noshare": ("jit", "jit,threshold=0,share=off"),
     # Every operand that can looks into the translation cache itself.
     "jit-roam": ("jit", "jit,threshold=0,roam=all"),
+    # No operand looks into it, nor into a span: slots alone.
+    "jit-noroam": ("jit", "jit,threshold=0,roam=off,span=off"),
     # CPUs take turns: only guests for several of them.
     "jit-single": ("jit", "jit,threshold=2,thread=single"),
     # As many blocks as there can be, in a cache that is soon full.

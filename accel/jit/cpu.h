@@ -116,8 +116,13 @@ typedef struct JitCpu {
     RoamCount roam_count[64];
     uint64_t roam_since; /* host TSC */
     JitSpans spans[2]; /* for reads, for writes */
-    uint64_t entries, lookups, execs, interp_blocks;
-    uint64_t slow_fills, slow_tracked, slow_io, share_lost; /* for info jit */
+    /* For info jit, as all below. What generated code counts down, JW_SAMPLE and JW_SPAN, from what it
+     * began, and what was counted before. */
+    uint64_t sample_from, tlb_hits, span_from, span_misses;
+    uint64_t entries, execs, interp_blocks;
+    uint64_t cache_misses, link_misses; /* a block was not in the jump cache; an exit led nowhere yet */
+    uint64_t code_stores, code_dropped; /* stores of this vCPU that dropped blocks, and how many */
+    uint64_t slow_fills, slow_tracked, slow_io, share_lost;
     uint32_t exec_of[NR_OPS];
 } JitCpu;
 

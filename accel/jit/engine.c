@@ -24,6 +24,7 @@
 #include "cpu/simd_host.h"
 #include "util/alloc.h"
 #include "util/log.h"
+#include "util/vm_lock.h"
 
 /* ---- entering and leaving generated code ---- */
 
@@ -106,6 +107,7 @@ static void jit_flush(CpuState *cpu)
         }
     }
     pthread_mutex_lock(&j->lock);
+    j->stats.full++;
     jit_feel_pressure(j);
     jit_empty(j);
     pthread_mutex_unlock(&j->lock);
@@ -117,7 +119,6 @@ static void jit_flush(CpuState *cpu)
 
 static Tb *find_block(CpuState *cpu, uint64_t lin, const ItlbEntry **page)
 {
-    cpu->jit->lookups++;
     cpu->insn_rip = cpu->rip;
     const ItlbEntry *p = mmu_fetch_page(cpu, lin);
     *page = p;
@@ -206,6 +207,8 @@ static void *code_at_rip(CpuState *cpu, bool translate)
     if (!tb) {
         return NULL;
     }
+    jc->cache_misses += !host;
+    jc->link_misses += link != NULL;
     if (link && leads_here(cpu, link, tb)) {
         pthread_mutex_lock(&jc->jit->lock);
         if (jc->epoch == jc->jit->epoch && link->tag) {
@@ -227,7 +230,7 @@ void jit_unshare(CpuState *cpu, Tb *tb)
     }
     pthread_mutex_lock(&j->lock);
     if (!tb->stale) {
-        tb_drop(j, tb);
+        tb_drop(j, tb, DROP_SHARE);
     }
     pthread_mutex_unlock(&j->lock);
 }
@@ -406,10 +409,16 @@ static uint64_t code_kept(const uint32_t *stamp, uint64_t written, uint64_t *tic
 
 static void code_changed(const uint32_t *stamp, uint64_t written, uint64_t ticket)
 {
+    /* Devices write with the lock held, whoever's thread it is; vCPUs do not hold it. */
+    CpuState *cpu = vm_locked() ? NULL : cpu_current();
     for (unsigned i = 0; i < ARRAY_SIZE(jits); i++) {
         Jit *j = __atomic_load_n(&jits[i], __ATOMIC_ACQUIRE);
         if (j) {
-            jit_page_written(j, stamp, written, ticket);
+            unsigned n = jit_page_written(j, stamp, written, ticket, cpu ? DROP_STORE : DROP_DEVICE);
+            if (n && cpu && cpu->jit) {
+                cpu->jit->code_stores++;
+                cpu->jit->code_dropped += n;
+            }
         }
     }
 }

@@ -34,22 +34,37 @@ static void print_cache(const Printer *p, Jit *j)
     pthread_mutex_lock(&j->lock);
     JitStats s = j->stats;
     size_t used = (size_t)(j->e.p - j->rw);
+    size_t held = j->nr_by_host;
     unsigned pressure = j->pressure;
     pthread_mutex_unlock(&j->lock);
-    line(p, "code cache        %zu of %zu KiB", used >> 10, j->size >> 10);
+    uint64_t dropped = 0;
+    for (unsigned i = 0; i < NR_DROPS; i++) {
+        dropped += s.dropped[i];
+    }
+    line(p, "code cache        %zu of %zu KiB, %zu blocks", used >> 10, j->size >> 10, held);
     line(p, "blocks made       %lu: %.1f instructions each, %.1f host bytes a guest byte",
          (unsigned long)s.blocks, per(s.guest_insns, s.blocks), per(s.host_bytes, s.guest_bytes));
-    line(p, "translation       %.1f ms, %.0f ns an instruction; given up: %lu",
-         (double)s.translate_ns / 1e6, per(s.translate_ns, s.guest_insns),
-         (unsigned long)s.given_up);
+    line(p, "translation       %.1f ms, %.2f %% of all processor time, %.0f ns an instruction; "
+         "given up: %lu", (double)s.translate_ns / 1e6,
+         100 * per(s.translate_ns, cpu_time_ns(CLOCK_PROCESS_CPUTIME_ID)),
+         per(s.translate_ns, s.guest_insns), (unsigned long)s.given_up);
     line(p, "operands          %lu look into the Tlb themselves: no slot served them",
          (unsigned long)s.roaming);
     line(p, "jumps chained     %lu", (unsigned long)s.links);
-    line(p, "dropped           %lu blocks, for %lu writes to code that left %lu others; "
-         "%lu flushes of all", (unsigned long)s.dropped_blocks, (unsigned long)s.dropped_pages,
-         (unsigned long)s.kept_blocks, (unsigned long)s.flushes);
-    line(p, "threshold         %u runs in the interpreter",
-         MIN(j->threshold << pressure, MAX_THRESHOLD));
+    line(p, "dropped           %lu blocks: %lu stores of CPUs, %lu devices and host, %lu shared checks, "
+         "%lu roaming, %lu spans", (unsigned long)dropped, (unsigned long)s.dropped[DROP_STORE],
+         (unsigned long)s.dropped[DROP_DEVICE], (unsigned long)s.dropped[DROP_SHARE],
+         (unsigned long)s.dropped[DROP_ROAM], (unsigned long)s.dropped[DROP_SPAN]);
+    line(p, "writes to code    %lu, which left %lu other blocks", (unsigned long)s.dropped_pages,
+         (unsigned long)s.kept_blocks);
+    line(p, "emptied           %lu flushes, %lu of them as the cache was full", (unsigned long)s.flushes,
+         (unsigned long)s.full);
+    if (j->check) {
+        line(p, "threshold         none: check=interp translates all at once");
+    } else {
+        line(p, "threshold         %u runs in the interpreter",
+             MIN(j->threshold << pressure, MAX_THRESHOLD));
+    }
 }
 
 typedef struct Count {
@@ -81,17 +96,28 @@ static READS_LIVE_COUNTERS void print_cpu(const Printer *p, const CpuState *cpu)
 {
     const JitCpu *jc = cpu->jit;
     const Mmu *m = cpu->mmu;
-    line(p, "CPU #%u: code entered %lu times, %lu blocks interpreted, %lu jumps looked up",
-         cpu->index, (unsigned long)jc->entries, (unsigned long)jc->interp_blocks,
-         (unsigned long)jc->lookups);
+    uint64_t hits = jc->tlb_hits + jc->sample_from - cpu->jit_word[JW_SAMPLE];
+    uint64_t spans = jc->span_misses + jc->span_from - cpu->jit_word[JW_SPAN];
+    line(p, "CPU #%u: code entered %lu times, %lu blocks interpreted", cpu->index,
+         (unsigned long)jc->entries, (unsigned long)jc->interp_blocks);
+    line(p, "  jump cache      %lu misses, %.1f for 1000 entries of code",
+         (unsigned long)jc->cache_misses, 1000 * per(jc->cache_misses, jc->entries));
+    line(p, "  chaining        %lu misses, %.1f for 1000 entries of code",
+         (unsigned long)jc->link_misses, 1000 * per(jc->link_misses, jc->entries));
+    line(p, "  slots           %lu misses, of which the Tlb had %.1f %%; spans: %lu misses",
+         (unsigned long)(hits + jc->slow_fills), 100 * per(hits, hits + jc->slow_fills),
+         (unsigned long)spans);
     line(p, "  memory by C     %lu: %lu to look it up, %lu writes that somebody wants to hear of, "
          "%lu to devices or across pages",
          (unsigned long)(jc->slow_fills + jc->slow_tracked + jc->slow_io),
          (unsigned long)jc->slow_fills, (unsigned long)jc->slow_tracked,
          (unsigned long)jc->slow_io);
-    line(p, "  stores          %lu beside code", (unsigned long)cpu->jit_word[JW_BESIDE]);
+    line(p, "  stores          %lu beside code; %lu into code, which dropped %lu blocks",
+         (unsigned long)cpu->jit_word[JW_BESIDE], (unsigned long)jc->code_stores,
+         (unsigned long)jc->code_dropped);
     line(p, "  shared checks   %lu lost: not in one page of RAM", (unsigned long)jc->share_lost);
-    line(p, "  page walks      %lu; flushes %lu", (unsigned long)m->fills,
+    line(p, "  page walks      %lu, %.1f for 1000 misses of slots; flushes %lu",
+         (unsigned long)m->fills, 1000 * per(m->fills, hits + jc->slow_fills),
          (unsigned long)m->flushes);
     if (jc->check) {
         line(p, "  compared        %lu blocks, %lu instructions; %lu in the interpreter only",

@@ -77,7 +77,7 @@ static void drop_block(Jit *j, uint64_t gpa, uint32_t mode, const uint32_t *stam
 {
     Tb *tb = tb_find(j, gpa, mode, stamp, TB_ANY);
     if (tb) {
-        tb_drop(j, tb);
+        tb_drop(j, tb, DROP_ROAM);
     }
 }
 
@@ -123,7 +123,9 @@ void jit_sample(CpuState *cpu, uint64_t lin, uint32_t desc, const void *pc)
     const TlbSlots *s = desc & MEM_WRITE ? &cpu->write_slots : &cpu->read_slots;
     uint64_t was = s->tag[desc >> MEM_SLOT_SHIFT & (NR_SLOTS - 1)];
     uint64_t moved = TLB_PAGE(lin) - was, now = __builtin_ia32_rdtsc();
-    cpu->jit_word[JW_SAMPLE] = j->roaming == ROAM_AUTO ? ROAM_EVERY : INT64_MAX;
+    jc->tlb_hits += jc->sample_from; /* this one is still to be counted */
+    jc->sample_from = j->roaming == ROAM_AUTO ? ROAM_EVERY : INT64_MAX;
+    cpu->jit_word[JW_SAMPLE] = jc->sample_from;
     bool ends = __atomic_load_n(&j->trial.cpu, __ATOMIC_RELAXED) == cpu;
     bool starts = j->roaming == ROAM_AUTO && was != SLOT_NONE && moved != PAGE_SIZE &&
                   moved != -(uint64_t)PAGE_SIZE && is_suspect(jc, pc, now);

@@ -110,7 +110,7 @@ static void change_site(Jit *j, const void *pc, uint32_t desc, unsigned span, bo
         uint8_t *site = site_of(j, TLB_PAGE(tb->gpa) | (desc & (PAGE_SIZE - 1)), desc & MEM_WRITE);
         unsigned moves = never ? SPAN_MOVES : MIN((*site >> 4) + 1u, (unsigned)SPAN_MOVES);
         __atomic_store_n(site, (uint8_t)(moves << 4 | span), __ATOMIC_RELAXED);
-        tb_drop(j, tb);
+        tb_drop(j, tb, DROP_SPAN);
     }
     pthread_mutex_unlock(&j->lock);
 }
@@ -122,6 +122,8 @@ void jit_span(CpuState *cpu, uint64_t lin, uint32_t desc, const void *pc)
     JitSpans *js = &jc->spans[write];
     uint64_t page = TLB_PAGE(lin);
     unsigned had = desc >> MEM_SLOT_SHIFT & (NR_SPANS - 1);
+    jc->span_misses += jc->span_from + 1;
+    jc->span_from = SPAN_EVERY;
     cpu->jit_word[JW_SPAN] = SPAN_EVERY;
     /* Not with EFLAGS.AC, which allows more than is so without it. */
     if (cpu->tlb->kind != TLB_KERNEL) {

@@ -415,7 +415,7 @@ static void unhash(Jit *j, Tb *tb)
     }
 }
 
-void tb_drop(Jit *j, Tb *tb)
+void tb_drop(Jit *j, Tb *tb, DropCause cause)
 {
     __atomic_store_n(&tb->stale, true, __ATOMIC_RELEASE);
     unhash(j, tb);
@@ -430,7 +430,7 @@ void tb_drop(Jit *j, Tb *tb)
             forget_exit(&tb->exits[i]);
         }
     }
-    j->stats.dropped_blocks++;
+    j->stats.dropped[cause]++;
 }
 
 /* Where in the page with that stamp the block's bytes lie. */
@@ -457,15 +457,17 @@ uint64_t jit_page_keep(Jit *j, const uint32_t *stamp, uint64_t written, uint64_t
     return keep;
 }
 
-void jit_page_written(Jit *j, const uint32_t *stamp, uint64_t written, uint64_t ticket)
+unsigned jit_page_written(Jit *j, const uint32_t *stamp, uint64_t written, uint64_t ticket,
+                          DropCause cause)
 {
     pthread_mutex_lock(&j->lock);
     CodePageTbs *p = page_of(j, stamp);
-    uint64_t before = j->stats.dropped_blocks;
+    unsigned dropped = 0;
     for (TbNode **link = p ? &p->first : NULL, *n; link && (n = *link) != NULL;) {
         /* Its other page's list may have had it. */
         if (!n->tb->stale && (n->tb->serial > ticket || (tb_granules(n->tb, stamp) & written))) {
-            tb_drop(j, n->tb);
+            tb_drop(j, n->tb, cause);
+            dropped++;
         }
         if (n->tb->stale) {
             *link = n->next;
@@ -474,9 +476,10 @@ void jit_page_written(Jit *j, const uint32_t *stamp, uint64_t written, uint64_t 
             j->stats.kept_blocks++;
         }
     }
-    if (j->stats.dropped_blocks != before) {
+    if (dropped) {
         j->stats.dropped_pages++;
         p->drops++;
     }
     pthread_mutex_unlock(&j->lock);
+    return dropped;
 }

@@ -92,9 +92,18 @@ typedef struct CodePageTbs {
     uint32_t drops; /* how often its blocks were dropped: such pages are translated later */
 } CodePageTbs;
 
+/* Why a block is dropped. */
+typedef enum DropCause {
+    DROP_STORE,  /* a vCPU stored to its bytes */
+    DROP_DEVICE, /* a device or the host did */
+    DROP_SHARE, DROP_ROAM, DROP_SPAN, /* share.c, roam.c, span.c: to be made anew in another way */
+    NR_DROPS,
+} DropCause;
+
 typedef struct JitStats {
     uint64_t blocks, guest_insns, guest_bytes, host_bytes, translate_ns;
-    uint64_t links, dropped_blocks, dropped_pages, kept_blocks, flushes, given_up, roaming;
+    uint64_t links, dropped_pages, kept_blocks, flushes, full, given_up, roaming;
+    uint64_t dropped[NR_DROPS];
 } JitStats;
 
 /* roam.c: an operand whose misses are counted. */
@@ -193,12 +202,14 @@ void tb_insert(Jit *j, Tb *tb);
 void tb_link(Jit *j, TbExit *x, Tb *to);
 /* The same for an exit to another page: while JW_PAGE and jump_tag are these. */
 void tb_link_far(Jit *j, TbExit *x, Tb *to, uint64_t page, uint64_t tag);
-void tb_drop(Jit *j, Tb *tb); /* not a stale one */
+void tb_drop(Jit *j, Tb *tb, DropCause cause); /* not a stale one */
 /* A vCPU goes: the next one counts its address spaces from the start again. */
 void jit_forget_spaces(Jit *j);
-/* memory/ram.h, ram_code_keep_hook and ram_code_hook. Take the lock. */
+/* memory/ram.h, ram_code_keep_hook and ram_code_hook. Take the lock. The latter returns how many blocks
+ * it dropped; cause: DROP_STORE or DROP_DEVICE. */
 uint64_t jit_page_keep(Jit *j, const uint32_t *stamp, uint64_t written, uint64_t *ticket);
-void jit_page_written(Jit *j, const uint32_t *stamp, uint64_t written, uint64_t ticket);
+unsigned jit_page_written(Jit *j, const uint32_t *stamp, uint64_t written, uint64_t ticket,
+                          DropCause cause);
 uint32_t jit_page_drops(const Jit *j, const uint32_t *stamp);
 /* A SIGSEGV whose cause was at pc in generated code: true and the instruction's distance from its
  * block's start, to be raised by stubs.raise_gp. Takes the lock. */

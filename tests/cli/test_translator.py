@@ -212,6 +212,49 @@ def test_log_while_it_runs():
         run.kill()
 
 
+def test_info_jit():
+    """A block at 2000:0 that is called and stored to over and over."""
+    code = bytes.fromhex("".join(row.split("  ")[0] for row in (
+        "b8 00 20 8e c0 31 ff  mov ax, 2000h; mov es, ax; xor di, di",
+        "b0 43 aa b0 cb aa  inc bx: stored; retf: stored",
+        "9a 00 00 00 20  again: call 2000:0",
+        "26 c6 06 00 00 43 eb f3  mov byte ptr es:[0], 43h; jmp again")))
+    path = os.path.join(DIR.name, "m3")
+    run = Run("-accel", "jit,threshold=0", "-monitor", "unix:%s,server=on,wait=off" % path, code=code)
+    try:
+        monitor = hmp.Hmp(path)
+
+        def number(pattern):
+            text = monitor("info jit")
+            m = re.search(pattern, text, re.M)
+            check("'%s' in\n%s" % (pattern, text), True, m is not None)
+            return int(m[1])
+        stores = r"^dropped +\d+ blocks: (\d+) stores of CPUs, 0 devices and host, 0 shared checks, "
+        check("dropped by stores", True, wait_until(lambda: number(stores) > 2))
+        for pattern, least in ((r"^code cache +\d+ of 65536 KiB, (\d+) blocks$", 2),
+                               (r"^blocks made +(\d+): ", 2), (r"^writes to code +(\d+), which left ", 3),
+                               (r"^CPU #0: code entered (\d+) times, ", 3),
+                               (r"^  jump cache +(\d+) misses, [0-9.]+ for 1000 entries of code$", 1),
+                               (r"^  chaining +(\d+) misses, [0-9.]+ for 1000 entries of code$", 0),
+                               (r"^  slots +(\d+) misses, of which the Tlb had [0-9.]+ %; spans: \d+ misses$", 0),
+                               (r"^  stores .* (\d+) into code, which dropped \d+ blocks$", 3),
+                               (r"^emptied +(\d+) flushes, 0 of them as the cache was full$", 0),
+                               (r"^translation .* ([0-9]+)\.[0-9]+ % of all processor time, ", 0)):
+            check("'%s'" % pattern, True, number(pattern) >= least)
+        monitor("log nochain")
+        check("emptied", True, number(r"^emptied +(\d+) flushes") == 1)
+        monitor.close()
+    finally:
+        run.kill()
+    run = Run("-accel", "jit,check=interp", "-monitor", "unix:%s2,server=on,wait=off" % path, "-S", code=code)
+    try:
+        monitor = hmp.Hmp(path + "2")
+        check("threshold", True, "threshold         none: check=interp" in monitor("info jit"))
+        monitor.close()
+    finally:
+        run.kill()
+
+
 def test_two_mappings():
     """Code is written by one mapping and executed by another; nothing is both."""
     run = Run(*JIT, code=SAY_A + SPIN)
@@ -250,6 +293,7 @@ def test_small_cache():
         monitor.close()
         check("the cache was full (%d) more than 5 times" % flushes, True, flushes >= 5)
         check("the threshold (%d) has grown" % threshold, True, threshold > 16)
+        check("all of them as it was full", flushes, int(re.search(r"(\d+) of them as the cache was full", text)[1]))
         check("no block was left out", "", run.stdout())
     finally:
         run.kill()
