@@ -64,7 +64,60 @@ typedef struct BlkDebug {
     size_t nr;
 } BlkDebug;
 
+/* All that ever pass: the node's own ("none" always has), copy-on-read's, qcow2's. */
+static const char *const events[] = {
+    "none",
+    "read_aio",
+    "write_aio",
+    "pwritev_zero",
+    "discard",
+    "flush_to_disk",
+    "cor_write",
+    "read_backing_aio",
+    "read_compressed",
+    "write_compressed",
+    "cow_read",
+    "cow_write",
+    "l1_update",
+    "l1_grow_alloc_table",
+    "l1_grow_write_table",
+    "l1_grow_activate_table",
+    "l1_shrink_free_l2_clusters",
+    "l2_load",
+    "l2_update",
+    "l2_alloc_write",
+    "l2_alloc_cow_read",
+    "refblock_load",
+    "refblock_update",
+    "refblock_alloc",
+    "refblock_alloc_write_blocks",
+    "refblock_alloc_write_table",
+    "refblock_alloc_switch_table",
+    "reftable_load",
+    "reftable_update",
+    "reftable_grow",
+    "cluster_alloc",
+    "cluster_alloc_bytes",
+    "cluster_free",
+    "vmstate_load",
+    "vmstate_save",
+    "empty_image_prepare",
+    NULL,
+};
+
 /* ---- options ---- */
+
+static bool check_event(const char *event, Error **errp)
+{
+    const char *const *e = events;
+    while (*e && strcmp(*e, event)) {
+        e++;
+    }
+    const char *near = *e ? NULL : suggest(event, events);
+    return *e || error_set(errp, "event=%s never comes here; %s%s%s", event,
+                           near ? "did you mean '" : "docs/drives.md lists those that do",
+                           near ? near : "", near ? "'?" : "");
+}
 
 static bool get_io_type(const Dict *d, Rule *r, Error **errp)
 {
@@ -87,6 +140,9 @@ static bool parse_rule(const Dict *d, Rule *r, Error **errp)
     r->sector = UINT64_MAX;
     if (!event) {
         return error_set(errp, "event= is missing");
+    }
+    if (!check_event(event, errp)) {
+        return false;
     }
     r->event = xstrdup(event);
     r->armed = !strcmp(event, "none");

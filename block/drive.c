@@ -201,6 +201,8 @@ Drive *drive_create(const Dict *opts, Error **errp)
 {
     static unsigned next;
     const char *id = dict_get(opts, "id"), *file = dict_get(opts, "file");
+    const char *kind = dict_get(opts, "if");
+    bool may_be_empty = kind && !strcmp(kind, "none"); /* what its device says to that counts */
     char generated[32];
     if (!id) {
         snprintf(generated, sizeof(generated), "drive%u", next++);
@@ -215,8 +217,8 @@ Drive *drive_create(const Dict *opts, Error **errp)
     if (ok && names_image(d, file)) {
         ok = open_medium(d, file && *file ? file : NULL, d->node_opts, errp);
         take_node(d);
-    } else if (ok && !d->cdrom && !d->floppy) {
-        ok = error_set(errp, "a disk needs file=IMAGE");
+    } else if (ok && !d->cdrom && !d->floppy && !may_be_empty) {
+        ok = error_set(errp, "a disk needs file=IMAGE; a CD drive (media=cdrom) may be empty");
     }
     if (!ok) {
         error_prefix(errp, "drive '%s': ", id);

@@ -21,6 +21,12 @@ bool drive_resize(Drive *d, uint64_t size, Error **errp)
         return error_set(errp, "a disk's size is a multiple of 512 bytes, %" PRIu64 " is not",
                          size);
     }
+    if (size < d->node->size) {
+        return error_set(errp,
+                         "drive '%s' has %" PRIu64 " bytes; a smaller disk would lose what lies behind "
+                         "%" PRIu64 ": stop Vireo, then vireo-img resize --shrink does it",
+                         d->id, d->node->size, size);
+    }
     blk_quiesce(d);
     bool ok = block_resize(d->node, size, NULL, errp) || error_prefix(errp, "drive '%s': ", d->id);
     if (ok && d->user && d->user->resized) {

@@ -44,9 +44,12 @@ static const char *const node_keys[] = {
 
 /* Others that users of this kind of program know; a key "throttling.X" is found by its begin. */
 static const char *const unbuilt_keys[] = {
-    "encrypt",
     "addr",
     "share-rw",
+    "cyls",
+    "heads",
+    "secs",
+    "trans",
     NULL,
 };
 
@@ -106,8 +109,12 @@ static bool check_key(const char *key, Error **errp)
     if (s.known || is_in(drive_keys, key) || throttle_is_key(key) || begins_in(node_keys, key)) {
         return true;
     }
-    if (begins_in(unbuilt_keys, key)) {
-        return error_set(errp, "the option '%s' is not built yet", key);
+    if (begins_in(unbuilt_keys, key) || block_option_is_unbuilt(key)) {
+        return error_set(errp, "the option '%s' is not built yet; leave it away", key);
+    }
+    if (strpbrk(key, "{\"")) { /* a piece of file=json:{"a":1,"b":2} */
+        return error_set(errp, "'%s' is no option; a comma inside a value, json:{...} too, is written "
+                               "twice: ,,", key);
     }
     const char *near = suggest(key, s.words);
     if (!near && strpbrk(key, "./")) {
@@ -151,13 +158,15 @@ static bool parse_on_error(const char *key, const char *text, OnError *out, Erro
     if (!text) {
         return true;
     }
-    for (unsigned i = 0; on_error_names[i]; i++) {
+    bool read = !strcmp(key, "rerror"); /* which wants no room */
+    for (unsigned i = 0; on_error_names[i] && !(read && i == ON_ERROR_ENOSPC); i++) {
         if (!strcmp(text, on_error_names[i])) {
             *out = (OnError)i;
             return true;
         }
     }
-    return error_set(errp, "%s=%s: it is one of report, ignore, stop, enospc", key, text);
+    return error_set(errp, "%s=%s: it is one of report, ignore, stop%s", key, text,
+                     read ? "" : ", enospc");
 }
 
 static bool get_on_error(const Dict *opts, const char *key, OnError def, OnError *out, Error **errp)

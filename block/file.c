@@ -411,7 +411,7 @@ static void say_open_failed(const char *filename, bool readonly, int err, Error 
     bool may_read = (err == EACCES || err == EROFS || err == EPERM) && !readonly &&
                     access(filename, R_OK) == 0;
     if (err == ENOENT) {
-        error_set(errp, "image '%s' does not exist", filename);
+        error_set(errp, "image '%s' does not exist; vireo-img create makes one", filename);
     } else if (err == EISDIR) {
         error_set(errp, "'%s' is a directory, not an image", filename);
     } else if (err == ETXTBSY) {

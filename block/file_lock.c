@@ -146,6 +146,24 @@ void file_unlock(int fd)
     fcntl(fd, F_OFD_SETLK, &l);
 }
 
+static bool in_tool;
+
+void file_lock_for_tools(void)
+{
+    in_tool = true;
+}
+
+static bool say_in_use(const char *filename, const char *holder, bool readonly, Error **errp)
+{
+    if (in_tool) {
+        return error_set(errp, "image '%s' is in use by %s; end that first%s", filename, holder,
+                         readonly ? ", or look at it all the same with -U" : "");
+    }
+    return error_set(errp,
+                     "image '%s' is in use by %s; give each %s its own copy, or read-only=on to all",
+                     filename, holder, strstr(holder, "this guest") ? "drive" : "guest");
+}
+
 /* What a process that was killed had in an io_uring keeps its files, and their locks, for some
  * milliseconds after its end: so long as no holder can be seen, it is tried again for a second. */
 bool file_lock(int fd, const char *filename, bool readonly, Error **errp)
@@ -163,8 +181,5 @@ bool file_lock(int fd, const char *filename, bool readonly, Error **errp)
         }
         usleep(10000);
     }
-    const char *who = strstr(holder, "this guest") ? "drive" : "guest";
-    return error_set(errp,
-                     "image '%s' is in use by %s; give each %s its own copy, or readonly=on to all",
-                     filename, holder, who);
+    return say_in_use(filename, holder, readonly, errp);
 }

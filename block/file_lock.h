@@ -11,5 +11,7 @@
  * if another has it; a file system without locks is no failure. */
 bool file_lock(int fd, const char *filename, bool readonly, Error **errp) MUST_USE;
 void file_unlock(int fd);
+/* The image tools have other options: from now on messages name theirs. Before the first file_lock. */
+void file_lock_for_tools(void);
 
 #endif

@@ -165,6 +165,25 @@ static bool get_detect_zeroes(BlockNode *n, const Dict *opts, Error **errp)
     return !text || error_set(errp, "detect-zeroes=%s: it is off, on or unmap", text);
 }
 
+/* Options of QEMU's nodes that wait to be built. */
+bool block_option_is_unbuilt(const char *key)
+{
+    static const char *const unbuilt[] = {
+        "overlap-check",        "pass-discard-request",  "pass-discard-snapshot",
+        "pass-discard-other",   "discard-no-unref",      "cache-clean-interval",
+        "aio-max-batch",        "pr-manager",            "drop-cache",
+        "x-check-cache-dropped", NULL,
+    };
+    return is_in(unbuilt, key) || !strncmp(key, "overlap-check.", 14) || !strcmp(key, "encrypt") ||
+           !strncmp(key, "encrypt.", 8);
+}
+
+static void join(char *list, size_t size, const char *word)
+{
+    size_t len = strlen(list);
+    snprintf(list + len, size - len, "%s%s", len ? ", " : "", word);
+}
+
 static bool check_keys(const BlockDriver *d, const Dict *opts, Error **errp)
 {
     for (size_t i = 0; i < ARRAY_SIZE(node_keys); i++) {
@@ -174,7 +193,12 @@ static bool check_keys(const BlockDriver *d, const Dict *opts, Error **errp)
     if (!unused) {
         return true;
     }
+    if (block_option_is_unbuilt(unused)) {
+        return error_set(errp, "the option '%s' of %s nodes is not built yet; leave it away", unused,
+                         d->name);
+    }
     const char *words[64];
+    char list[512] = "";
     size_t nr = 0;
     for (const BlockOption *o = d->options; o && o->name && nr < 40; o++) {
         words[nr++] = o->name;
@@ -184,8 +208,11 @@ static bool check_keys(const BlockDriver *d, const Dict *opts, Error **errp)
     }
     words[nr] = NULL;
     const char *near = suggest(unused, words);
-    return error_set(errp, "a %s node has no option '%s'%s%s%s", d->name, unused,
-                     near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    for (size_t i = 0; i < nr && !near; i++) {
+        join(list, sizeof(list), words[i]);
+    }
+    return error_set(errp, "a %s node has no option '%s'; %s%s%s", d->name, unused,
+                     near ? "did you mean '" : "it takes ", near ? near : list, near ? "'?" : "");
 }
 
 static void free_node(BlockNode *n)

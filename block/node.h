@@ -205,6 +205,7 @@ bool block_flags_parse(BlockFlags *f, const Dict *opts, Error **errp) MUST_USE;
 BlockNode *block_open_driver(const BlockDriver *d, const Dict *opts, const BlockFlags *flags,
                              Error **errp);
 extern const char *const block_unbuilt_protocols[]; /* ends with NULL */
+bool block_option_is_unbuilt(const char *key);
 /* For open: the child of that key ("file"), a reference to a node by name or nested options. false
  * with *errp unless it is there; *child NULL if absent and optional. */
 bool block_open_child(BlockNode *n, const Dict *opts, const char *key, const BlockFlags *flags,

@@ -67,10 +67,10 @@ static void run_drive_add(Monitor *mon, const Dict *args)
     if (ok && arg_bool(args, "node")) {
         ok = blockdev_add(d, &err);
     } else if (ok && (!kind || strcmp(kind, "none"))) {
-        ok = error_set(&err, "only a drive with if=none can come while the machine runs; a "
-                             "device_add plugs it in");
+        ok = error_set(&err, "only a drive with if=none can come while the machine runs; disks "
+                             "cannot be plugged in then, so give -drive at the start");
     } else if (ok && !dict_has(d, "id")) {
-        ok = error_set(&err, "id= is missing, by which a device_add finds the drive");
+        ok = error_set(&err, "id= is missing, by which a device finds the drive");
     } else if (ok) {
         ok = drive_create(d, &err) != NULL;
     }
@@ -204,19 +204,19 @@ MONITOR_COMMANDS(block_commands) = {
     { .name = "drive_add",
       .args = "node:-n,pci_addr:s,opts:S",
       .params = "[-n] 0 if=none,id=id,file=file[,...]",
-      .help = "make a drive for a device_add (-n: a node, as -blockdev does)",
+      .help = "make a drive with if=none (-n: a node, as -blockdev does)",
       .run = run_drive_add },
     { .name = "drive_del",
       .args = "id:B",
       .params = "id",
       .help = "take a drive away; a device that has it sees an empty one",
       .run = run_drive_del },
-    { .name = "blockdev_add",
+    { .name = "blockdev_add|blockdev-add",
       .args = "options:S",
       .params = "driver=driver,node-name=name[,...]|JSON",
       .help = "make a block node, as -blockdev does",
       .run = run_blockdev_add },
-    { .name = "blockdev_del",
+    { .name = "blockdev_del|blockdev-del",
       .args = "node-name:s",
       .params = "node-name",
       .help = "take a block node of blockdev_add or -blockdev away",
@@ -224,7 +224,7 @@ MONITOR_COMMANDS(block_commands) = {
     { .name = "block_resize",
       .args = "device:B,size:o",
       .params = "device size",
-      .help = "give a disk another size, in MiB or with a suffix",
+      .help = "make a disk larger, to that size in MiB or with a suffix",
       .run = run_block_resize },
     { .name = "block_set_io_throttle",
       .args = "device:B,bps:l,bps_rd:l,bps_wr:l,iops:l,iops_rd:l,iops_wr:l",

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <unistd.h>
 
+#include "block/file_lock.h"
 #include "util/alloc.h"
 #include "util/version.h"
 
@@ -249,6 +250,7 @@ static int end(int status)
 int main(int argc, char **argv)
 {
     error_set_program("vireo-img");
+    file_lock_for_tools();
     signal(SIGPIPE, SIG_DFL);
     if (argc < 2) {
         info_report("a command is missing (vireo-img --help lists them)");

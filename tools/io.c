@@ -9,6 +9,7 @@
 #include <signal.h>
 
 #include "block/blkdebug.h"
+#include "block/file_lock.h"
 #include "tools/img.h"
 #include "util/alloc.h"
 #include "util/version.h"
@@ -239,6 +240,7 @@ static void parse_option(Line *l, int c)
 int main(int argc, char **argv)
 {
     error_set_program("vireo-io");
+    file_lock_for_tools();
     signal(SIGPIPE, SIG_DFL);
     Line l = { .how.flags.discard = true, .status = -1 };
     static const char letters[] = ":c:f:rsnt:d:i:kmCUT:hV";

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Drives of the command line: which plug each one has, and what it is called.
  */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "block/block.h"
+#include "block/node.h"
 #include "util/alloc.h"
 #include "vm/host_devices.h"
 
@@ -168,12 +173,97 @@ static bool open_nodes(const Options *o, Error **errp)
     return true;
 }
 
+/* ---- lists ---- */
+
+static bool is_help(const char *text)
+{
+    return text && (!strcmp(text, "help") || !strcmp(text, "?"));
+}
+
+static void print_driver(const BlockDriver *d, void *opaque)
+{
+    static const char *const kinds[] = { [BLOCK_PROTOCOL] = "protocol", [BLOCK_FORMAT] = "format",
+                                         [BLOCK_FILTER] = "filter" };
+    const bool *formats_only = opaque;
+    if (*formats_only && d->kind == BLOCK_FORMAT) {
+        printf("%-14s %s\n", d->name, d->desc);
+    } else if (!*formats_only) {
+        printf("%-14s %-9s %s\n", d->name, kinds[d->kind], d->desc);
+    }
+}
+
+/* "qcow2,help" */
+static bool print_options(const char *text, Error **errp)
+{
+    const char *comma = strchr(text, ',');
+    if (!comma || !is_help(comma + 1)) {
+        return false;
+    }
+    const char *begin = strncmp(text, "driver=", 7) ? text : text + 7;
+    char *name = xstrndup(begin, (size_t)(comma - begin));
+    const BlockDriver *d = block_driver_need(name, errp);
+    free(name);
+    for (const BlockOption *o = d ? d->options : NULL; o && o->name; o++) {
+        printf("%-20s %s\n", o->name, o->help);
+    }
+    return true;
+}
+
+bool drives_help(const Options *o, Error **errp)
+{
+    bool formats_only = false;
+    for (size_t i = 0; i < o->blockdev.nr; i++) {
+        if (is_help(o->blockdev.str[i]) || !strcmp(o->blockdev.str[i], "driver=help")) {
+            block_drivers_each(print_driver, &formats_only);
+            return true;
+        }
+        if (print_options(o->blockdev.str[i], errp)) {
+            return true;
+        }
+    }
+    formats_only = true;
+    for (size_t i = 0; i < o->nr_drives; i++) {
+        const Dict *d = o->drive[i].opts;
+        if (is_help(dict_get(d, "format")) || is_help(dict_get(d, "driver"))) {
+            block_drivers_each(print_driver, &formats_only);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- opening ---- */
+
+/* The first node that would change something on the host. */
+static void find_writable(BlockNode *n, void *opaque)
+{
+    const BlockNode **found = opaque;
+    bool stores = n->driver->kind == BLOCK_PROTOCOL && strcmp(n->driver->name, "null-co");
+    if (!*found && stores && !n->readonly) {
+        *found = n;
+    }
+}
+
+/* -snapshot is a promise about all images: better no start than one that is written. */
+static bool check_snapshot(const Options *o, Error **errp)
+{
+    const BlockNode *n = NULL;
+    if (o->snapshot) {
+        block_nodes_each(find_writable, &n);
+    }
+    return !n || error_set(errp,
+                           "-snapshot keeps the images of -drive only, -blockdev would write to '%s'; "
+                           "give that node read-only=on and put driver=overlay above it, or use "
+                           "-drive",
+                           n->filename);
+}
+
 bool drives_open(MachineConfig *c, const Options *o, Error **errp)
 {
     static const char *const floppy_types[] = { "floppy", "isa-fdc", NULL };
     static const char *const fdc_types[] = { "isa-fdc", NULL };
     static const char *const cd_types[] = { "ide-cd", "ide-drive", "scsi-cd", NULL };
-    if (!open_nodes(o, errp)) {
+    if (!open_nodes(o, errp) || !check_snapshot(o, errp)) {
         return false;
     }
     for (size_t i = 0; i < o->nr_drives; i++) {

@@ -15,6 +15,8 @@ bool streams_open(MachineConfig *c, const Options *o, Error **errp) MUST_USE;
 bool monitors_start(Machine *m, Error **errp) MUST_USE;
 /* -drive, -hda.., -cdrom and bare images; leaves IDE drives' ids in c. */
 bool drives_open(MachineConfig *c, const Options *o, Error **errp) MUST_USE;
+/* Did one of them, or -blockdev, ask for a list? Then it has been printed. */
+bool drives_help(const Options *o, Error **errp);
 /* -netdev, -nic, -net, or the default network: back ends now, their NICs once there is a machine. */
 bool networks_open(const Options *o, bool has_default, Error **errp) MUST_USE;
 bool networks_attach(Machine *m, Error **errp) MUST_USE;

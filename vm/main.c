@@ -100,7 +100,7 @@ static bool print_and_exit(const Options *o, Error **errp)
         log_list(print_line, NULL);
     } else {
         return machine_help(machine, errp) || accel_print_help(&o->accel, errp) || device_help(o, errp) || networks_help(o, errp) ||
-               objects_help(o, errp);
+               drives_help(o, errp) || objects_help(o, errp);
     }
     return true;
 }

@@ -192,9 +192,9 @@ static const OptionRow table[] = {
 
     SECTION("Disks"),
     { "drive", NULL, "file=FILE[,if=ide|virtio|floppy|none][,format=raw][,media=disk|cdrom][,...]",
-      "a disk or CD and its image", do_drive, 0, NULL },
+      "a disk or CD and its image; format=help lists formats", do_drive, 0, NULL },
     LIST("blockdev", "driver=DRIVER,node-name=NAME[,...]", blockdev,
-         "a block node for -device X,drive=NAME; also as JSON"),
+         "a block node for -device X,drive=NAME; also as JSON; 'help' lists drivers"),
     { "fda", NULL, "FILE", "the floppy disk in drive A", do_floppy, 0, "0" },
     { "fdb", NULL, "FILE", "in drive B", do_floppy, 0, "1" },
     { "hda", NULL, "FILE", "the first IDE disk", do_disk, 0, "0" },
@@ -202,7 +202,7 @@ static const OptionRow table[] = {
     { "hdc", NULL, "FILE", "the third (not with -cdrom)", do_disk, 0, "2" },
     { "hdd", NULL, "FILE", "the fourth", do_disk, 0, "3" },
     { "cdrom", NULL, "FILE", "the CD in the drive", do_disk, 0, "2" },
-    FLAG("snapshot", snapshot, "images stay as they are; writes are forgotten at the end"),
+    FLAG("snapshot", snapshot, "images of -drive, -hda... stay as they are; writes are forgotten"),
 
     SECTION("Screen"),
     TEXT("display", "sdl|none", display, "where the screen is shown"),

@@ -116,6 +116,11 @@ static bool hd_realize(Device *dev, Error **errp)
     if (drive_is_cdrom(d->drive)) {
         return error_set(errp, "drive '%s' is a CD-ROM; give it to an ide-cd", d->drive_id);
     }
+    if (!drive_has_media(d->drive)) {
+        return error_set(errp, "drive '%s' has no image; a disk needs one: -drive if=none,id=%s,file=IMAGE; "
+                               "an ide-cd may be empty",
+                         d->drive_id, d->drive_id);
+    }
     if (drive_size(d->drive) < BLOCK_SECTOR) {
         return error_set(errp, "drive '%s' is empty: a disk needs at least one sector; vireo-img create "
                                "makes an image",

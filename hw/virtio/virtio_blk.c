@@ -434,7 +434,8 @@ static bool find_drive(VirtioBlk *s, Error **errp)
         return false;
     }
     if (!drive_has_media(s->drive)) {
-        return error_set(errp, "drive '%s' is empty: this disk needs an image", s->drive_id);
+        return error_set(errp, "drive '%s' has no image; a disk needs one: -drive if=none,id=%s,file=IMAGE",
+                         s->drive_id, s->drive_id);
     }
     if (!s->serial) {
         s->serial = xstrdup(drive_serial(s->drive));

@@ -98,6 +98,53 @@ def test_blockdev():
             pass
 
 
+def test_empty():
+    """A drive of if=none may wait for its medium; a disk may not."""
+    path = image("later.img", size=1474560)
+    for device in ("ide-cd", "floppy"):
+        with QTest("-M", "pc", "-drive", "if=none,id=e", "-device", device + ",drive=e") as vm:
+            vm.inb(0x1f7)
+            check("stderr", "", vm.stderr())
+    for device in ("ide-hd", "virtio-blk-pci"):
+        fails("-M", "pc", "-drive", "if=none,id=e", "-device", device + ",drive=e",
+              wants=["drive 'e' has no image", "-drive if=none,id=e,file=IMAGE"])
+    for drive in ("if=ide", "if=virtio", "id=e"):
+        fails("-drive", drive, wants=["a disk needs file=IMAGE"])
+    fails("-drive", "rerror=enospc,file=" + path, wants=["one of report, ignore, stop"])
+
+
+def test_snapshot_and_nodes():
+    path = image("s.img")
+    node = "file,node-name=f,filename=" + path
+    fails("-snapshot", "-blockdev", node, wants=["-snapshot", path, "read-only=on"])
+    fails("-snapshot", "-blockdev", "raw,node-name=r,file.driver=file,file.filename=" + path,
+          wants=["-snapshot", "read-only=on"])
+    for words in (["-blockdev", node + ",read-only=on", "-blockdev", "overlay,node-name=o,file=f"],
+                  ["-blockdev", "null-co,node-name=o"]):
+        with QTest("-M", "pc", "-snapshot", *words, "-device", "virtio-blk-pci,drive=o") as vm:
+            vm.inb(0x1f7)
+
+
+def test_words():
+    path = image("w.img")
+    for key in ("cyls=3", "overlap-check=none", "pass-discard-request=on", "encrypt.key=x"):
+        fails("-drive", "format=raw,%s,file=%s" % (key, path), wants=["'%s'" % key.split("=")[0],
+                                                                      "not built yet"])
+    node = "file,node-name=f,filename=" + path
+    fails("-blockdev", node + ",overlap-check=none", wants=["not built yet"])
+    fails("-blockdev", node + ",xyzzy=1", wants=["it takes filename, ", "node-name"])
+    fails("-drive", 'file=json:{"driver":"raw","file":{"filename":"x"}}', wants=["twice: ,,"])
+    for words, wants, absent in (
+            (["-blockdev", "help"], ["raw", "qcow2", "blkdebug", "filter"], "l2-cache"),
+            (["-blockdev", "qcow2,help"], ["l2-cache-size", "backing"], "blkdebug"),
+            (["-drive", "format=help"], ["raw", "qcow2"], "blkdebug")):
+        done = subprocess.run([VIREO, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=60, check=False)
+        text = done.stdout.decode()
+        check("status of " + " ".join(words), 0, done.returncode)
+        check(text, ([], False), ([w for w in wants if w not in text], absent in text))
+
+
 GUESS = "nobody said the format of '%s', it is taken for raw"
 
 

@@ -107,6 +107,11 @@ def test_ours():
                 names("a second Vireo", holder, image.ours())
                 names("a reader", holder, image.ours(",readonly=on"))
                 names("vireo-img resize", holder, said(IMG, "resize", "-f", fmt, image.path, "8M"))
+                for words, want in ((["info", image.path], "-U"),
+                                    (["resize", "-f", fmt, image.path, "8M"], "end that first\n")):
+                    text = said(IMG, *words)[1]
+                    if want not in text or "read-only" in text:
+                        raise Failure("%s: want '%s' in '%s'" % (words[0], want, text))
                 check("a look by force", 0, said(IMG, "info", "-U", image.path)[0])
             check("afterwards", (0, ""), image.ours())
             with QTest("-M", "none", *image.drive(",readonly=on")) as vm:

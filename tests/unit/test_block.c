@@ -571,12 +571,14 @@ static void test_busy(void **state)
             iov[k] = (struct iovec){ buf[k], 512 };
         }
         start_busy(d, req, iov);
-        assert_true(drive_resize(d, 2 << 20, &err));
+        assert_true(drive_resize(d, (i + 2) << 20, &err));
         assert_in_range(nr_busy, 1, 2 * BUSY_REQUESTS);
         blk_cancel(&req[0]); /* while it waits its turn, or after */
         blk_drain(d);        /* the others go on to the end */
         assert_int_equal(nr_busy, BUSY_ENOUGH + BUSY_REQUESTS - 2);
-        assert_true(drive_resize(d, 1 << 20, &err));
+        assert_false(drive_resize(d, 1 << 20, &err));
+        assert_non_null(strstr(error_text(err), "--shrink"));
+        error_free(err);
         drive_delete(d);
     }
     free(path);
@@ -829,6 +831,9 @@ static void test_bad_images(void **state)
     free(opts);
     opts = xasprintf("file=%s,werror=maybe", path);
     open_fails(opts, "one of report, ignore, stop, enospc");
+    free(opts);
+    opts = xasprintf("file=%s,rerror=enospc", path);
+    open_fails(opts, "rerror=enospc: it is one of report, ignore, stop");
     free(opts);
     FILE *f = fopen(path, "r+");
     fwrite("KDMV\1\0\0\0", 1, 8, f);

@@ -272,9 +272,11 @@ static void test_mistakes(void **state)
         { "file=blkdebug:/nonexistent/x.conf:IMG", "the rules in '/nonexistent/x.conf'" },
         { "file=blkdebug:IMG", "blkdebug:CONFIG:IMAGE" },
         { "file=blkdebug::IMG,file.inject-error.0.errno=5", "inject-error.0: event= is missing" },
-        { "file=blkdebug::IMG,file.inject-error.0.event=x,file.inject-error.0.iotype=y",
+        { "file=blkdebug::IMG,file.inject-error.0.event=wirte_aio", "did you mean 'write_aio'?" },
+        { "file=blkdebug::IMG,file.set-state.0.event=xyzzyxyzzy", "docs/drives.md lists" },
+        { "file=blkdebug::IMG,file.inject-error.0.event=none,file.inject-error.0.iotype=y",
           "iotype=y" },
-        { "file=blkdebug::IMG,file.inject-error.0.event=x,file.inject-error.0.one=on", "'one'" },
+        { "file=blkdebug::IMG,file.inject-error.0.event=none,file.inject-error.0.one=on", "'one'" },
         { "driver=blkdebug,id=a", "needs image=" },
         { "file=null-co://x", "null-co://" },
     };
