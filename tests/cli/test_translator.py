@@ -4,13 +4,14 @@
 
 import os
 import re
+import struct
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import hmp  # pylint: disable=wrong-import-position
-from test_start import DIR, HALT, SAY_A, SPIN, TIMEOUT, Run, check, fails, main, outb  # pylint: disable=wrong-import-position
+from test_start import DIR, HALT, SAY_A, SPIN, TIMEOUT, Run, check, fails, main, outb, outl  # pylint: disable=wrong-import-position
 
 JIT = ["-accel", "jit,threshold=0", "-debugcon", "stdio"]
 RESET_CS = 0xffff0000
@@ -250,6 +251,33 @@ def test_info_jit():
     try:
         monitor = hmp.Hmp(path + "2")
         check("threshold", True, "threshold         none: check=interp" in monitor("info jit"))
+        monitor.close()
+    finally:
+        run.kill()
+
+
+def test_info_jit_dma():
+    """A block at 2000:0 that is called, and fw_cfg's DMA to the byte behind it, over and over."""
+    again = (bytes.fromhex("9a 00 00 00 20") +             # call 2000:0
+             bytes.fromhex("66 c7 06 00 06 00 00 00 0a") +  # mov dword [600h]: select 0, read
+             outl(0x514, 0) + outl(0x518, 0x60000))         # big-endian: 600h
+    code = bytes.fromhex("".join(row.split("  ")[0] for row in (
+        "b8 00 20 8e c0 31 ff  mov ax, 2000h; mov es, ax; xor di, di",
+        "b0 43 aa b0 cb aa  inc bx: stored; retf: stored",
+        "66 c7 06 04 06 00 00 00 01  mov dword [604h]: 1 byte",
+        "66 c7 06 08 06 00 00 00 00  mov dword [608h]: to ...",
+        "66 c7 06 0c 06 00 02 00 02  mov dword [60ch]: ... 20002h"))) + again
+    code += b"\xe9" + struct.pack("<h", -len(again) - 3)
+    path = os.path.join(DIR.name, "m4")
+    run = Run("-accel", "jit,threshold=0", "-monitor", "unix:%s,server=on,wait=off" % path, code=code)
+    try:
+        monitor = hmp.Hmp(path)
+
+        def dropped():
+            m = re.search(r"(\d+) stores of CPUs, (\d+) devices and host", monitor("info jit"))
+            return [int(m[1]), int(m[2])]
+        check("dropped by a device", True, wait_until(lambda: dropped()[1] > 2))
+        check("and by no CPU's store", 0, dropped()[0])
         monitor.close()
     finally:
         run.kill()
