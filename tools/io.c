@@ -44,6 +44,23 @@ void io_forget(IoOpen *how)
     how->file = how->format = NULL;
 }
 
+/* A copy-on-read node above n, whose reference it takes, also on failure. */
+static BlockNode *copy_on_read(BlockNode *n, Error **errp)
+{
+    Dict *opts = dict_new();
+    BlockFlags flags = n->flags;
+    bool readonly = n->readonly;
+    dict_set(opts, "driver", "copy-on-read");
+    dict_set(opts, "file", n->name);
+    BlockNode *above = readonly ? NULL : block_open(opts, &flags, errp);
+    if (readonly) {
+        error_set(errp, "-C (copy-on-read) writes to the image: not with -r");
+    }
+    dict_free(opts);
+    block_unref(n);
+    return above;
+}
+
 /* Takes how's strings on success. */
 bool io_open(Io *io, const IoOpen *how, Error **errp)
 {
@@ -53,10 +70,14 @@ bool io_open(Io *io, const IoOpen *how, Error **errp)
     if (n && how->snapshot) {
         n = block_overlay_open(n, errp);
     }
+    io->image = n;
+    if (n && how->copy_on_read) {
+        n = copy_on_read(n, errp);
+    }
     if (!n) {
         return false;
     }
-    if (n->probed && !n->readonly && !strcmp(n->driver->name, "raw")) {
+    if (io->image->probed && !n->readonly && !strcmp(io->image->driver->name, "raw")) {
         warn_report(
             "'%s' is taken for a raw image because it looks like nothing else; -f raw says so",
             how->file);
@@ -171,6 +192,7 @@ static void help(void)
            "  -t, --cache=MODE     writeback, none, writethrough, directsync, unsafe [writeback]\n"
            "  -d, --discard=MODE   unmap or ignore [unmap]\n"
            "  -i, --aio=threads    there are no others\n"
+           "  -C, --copy-on-read   what is read from behind the image is written into it\n"
            "  -m, --misalign       buffers at odd addresses\n"
            "  -U, --force-share    although another program may be writing to it\n"
            "      --image-opts     FILE is driver=...,file.filename=...\n"
@@ -222,7 +244,7 @@ static void parse_option(Line *l, int c)
     case 'U': l->how.flags.no_lock = true; break;
     case LONG_IMAGE_OPTS: l->how.image_opts = true; break;
     case 'k': l->status = wrong("-k: this tool has threads only"); break;
-    case 'C': l->status = wrong("-C (copy-on-read) is not built yet"); break;
+    case 'C': l->how.copy_on_read = true; break;
     case 'T': l->status = wrong("-T (tracing) is not built yet"); break;
     case LONG_OBJECT: l->status = wrong("--object is not built yet"); break;
     case 'h':

@@ -14,13 +14,14 @@
 /* How the image was opened, for reopen. */
 typedef struct IoOpen {
     char *file, *format;
-    bool image_opts, snapshot;
+    bool image_opts, snapshot, copy_on_read;
     BlockFlags flags;
     bool through; /* a flush after each write */
 } IoOpen;
 
 typedef struct Io {
-    BlockNode *n; /* NULL: nothing is open */
+    BlockNode *n;     /* NULL: nothing is open */
+    BlockNode *image; /* n, or below its copy-on-read: knows of formats */
     IoOpen how;
     bool misalign; /* -m: buffers at odd addresses */
     bool quit;

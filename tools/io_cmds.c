@@ -56,8 +56,8 @@ static bool cmd_open(Io *io, const IoCommand *c, int argc, char **argv)
         case 'U': how.flags.no_lock = true; break;
         case 'd': how.flags.discard = !strcmp(optarg, "unmap") || !strcmp(optarg, "on"); break;
         case 'o': opts = optarg; break;
-        case 'C':
-        case 'k': printf("open -%c: copy-on-read and native AIO are not built\n", o); return false;
+        case 'C': how.copy_on_read = true; break;
+        case 'k': printf("open -k: this tool has threads only\n"); return false;
         default: return io_usage(c);
         }
     }
@@ -174,16 +174,16 @@ static bool cmd_length(Io *io, const IoCommand *c, int argc, char **argv)
 static bool cmd_info(Io *io, const IoCommand *c, int argc, char **argv)
 {
     (void)c, (void)argc, (void)argv;
-    const BlockDriver *d = io->n->driver;
+    const BlockDriver *d = io->image->driver;
     printf("format name: %s\n", d->name);
-    if (io->n->cluster_size) {
-        printf("cluster size: %s\n", io_size(io->n->cluster_size).text);
+    if (io->image->cluster_size) {
+        printf("cluster size: %s\n", io_size(io->image->cluster_size).text);
     }
     if (!d->info) {
         return true;
     }
     Dict *own = dict_new();
-    d->info(io->n, own);
+    d->info(io->image, own);
     if (dict_count(own)) {
         printf("Format specific information:\n");
     }
@@ -406,8 +406,10 @@ const IoCommand io_commands[] = {
     { "info", "i", 0, 0, true, "", "what the image is", cmd_info },
     { "length", "l", 0, 0, true, "", "the image's virtual size", cmd_length },
     { "map", NULL, 0, 0, true, "", "which ranges this image holds", cmd_map },
-    { "open", "o", 0, -1, false, "[-rsnU] [-t CACHE] [-d DISCARD] [-o OPTIONS] [FILE]",
-      "opens an image: -r read-only, -s all writes are thrown away, -n cache none, -U shared",
+    { "open", "o", 0, -1, false, "[-rsnCU] [-t CACHE] [-d DISCARD] [-o OPTIONS] [FILE]",
+      "opens an image: -r read-only, -s all writes are thrown away, -n cache none, -C "
+      "copy-on-read, "
+      "-U shared",
       cmd_open },
     { "quit", "q", 0, 0, false, "", "ends", cmd_quit },
     { "read", "r", 2, -1, true, "[-bCqv] [-P PATTERN [-s OFF] [-l LEN]] OFF LEN",

@@ -100,7 +100,7 @@ static void report(const Request *r)
 /* Compressed data go cluster by cluster. */
 static int write_compressed(Request *r)
 {
-    BlockNode *n = r->io->n;
+    BlockNode *n = r->io->image;
     if (!n->driver->write_compressed || !n->cluster_size) {
         return ENOTSUP;
     }
@@ -118,11 +118,12 @@ static int write_compressed(Request *r)
 
 static int transfer_vm_state(Request *r)
 {
-    const BlockDriver *d = r->io->n->driver;
+    BlockNode *n = r->io->image;
+    const BlockDriver *d = n->driver;
     if (r->verb == VERB_READ) {
-        return d->vmstate_pread ? d->vmstate_pread(r->io->n, r->offset, r->buf, r->len) : ENOTSUP;
+        return d->vmstate_pread ? d->vmstate_pread(n, r->offset, r->buf, r->len) : ENOTSUP;
     }
-    return d->vmstate_pwrite ? d->vmstate_pwrite(r->io->n, r->offset, r->buf, r->len) : ENOTSUP;
+    return d->vmstate_pwrite ? d->vmstate_pwrite(n, r->offset, r->buf, r->len) : ENOTSUP;
 }
 
 static int transfer(Request *r)

@@ -116,9 +116,27 @@ def test_options():
     check("-d ignore", True, contents("p.raw") == before)
     io("--image-opts", "-c", "read -P 1 0 1k", "driver=raw,file.filename=p.raw")
     for words, want in ((["-f", "rwa", "p.raw"], "did you mean 'raw'"), (["-t", "x", "p.raw"], "cache mode"),
-                        (["-i", "io_uring"], "threads only"), (["-C"], "not built"), (["a", "b"], "one image"),
+                        (["-i", "io_uring"], "threads only"), (["-C", "-r", "-f", "raw", "p.raw"], "not with -r"), (["a", "b"], "one image"),
                         (["--object", "x"], "not built"), (["gone.raw"], "does not exist"), (["--nonsense"], "no such")):
         fails(*words, wants=[want], tool=IO)
+
+
+def test_copy_on_read():
+    """-C, open -C: what was read from behind is in the image; others read what they did."""
+    need_qcow2()
+    img("create", "-q", "behind.raw", "1M")
+    io("-f", "raw", "-c", "write -q -P 1 0 1M", "behind.raw")
+    lines = ["read -q -P 1 64k 64k", "map", "write -q -P 2 0 4k", "read -q -P 2 0 4k", "read -q -P 1 4k 60k", "info"]
+    for tool in [IO] + (["qemu-io"] if shutil.which("qemu-io") else []):
+        img("create", "-q", "-f", "qcow2", "-b", "behind.raw", "-F", "raw", "over.qcow2")
+        p = run(tool, "-C", "-f", "qcow2", *commands(lines), "over.qcow2")
+        check(tool, (0, True), (p.returncode, b"64 KiB (0x10000) bytes     allocated at offset 64 KiB" in p.stdout))
+        check("format", True, b"format name: qcow2" in p.stdout)
+        img("check", "over.qcow2")
+    io("-f", "qcow2", *commands(["close", "open -C -o driver=qcow2 over.qcow2", "read -q -P 1 512k 64k", "write -q -c 768k 64k",
+                                 "write -q -b 0 1k", "reopen -c none", "read -q -P 1 640k 64k"]), "over.qcow2")
+    offsets = [e["start"] for e in img_json("map", "over.qcow2") if e["depth"] == 0]
+    check("copied", [0, 512 << 10, 640 << 10, 768 << 10], [at for at in offsets if at != 64 << 10])
 
 
 def test_source_file():
