@@ -395,7 +395,7 @@ static BlkDebug *need_below(BlockNode *n, Error **errp)
 bool blkdebug_break(BlockNode *n, const char *event, const char *tag, Error **errp)
 {
     BlkDebug *s = need_below(n, errp);
-    if (!s) {
+    if (!s || !check_event(event, errp)) {
         return false;
     }
     Break *b = xcalloc(1, sizeof(*b));

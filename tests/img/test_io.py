@@ -177,7 +177,8 @@ def test_breakpoints_wrong():
     for line in ("break write_aio A", "wait_break A", "resume A", "remove_break A"):
         p = run(IO, "-f", "raw", "-c", line, "b.raw")
         check(line, (1, True), (p.returncode, b"blkdebug" in p.stderr or b"no request" in p.stdout))
-    for line, want in (("resume A", "no request is stopped at 'A'"), ("remove_break A", "no breakpoint 'A'")):
+    for line, want in (("resume A", "no request is stopped at 'A'"), ("break write_ai A", "did you mean 'write_aio'"),
+                       ("remove_break A", "no breakpoint 'A'")):
         fails("-f", "raw", "-c", line, "blkdebug::b.raw", wants=[want], tool=IO)
     # nobody is left to resume these: a request of the foreground does not stop, the rest is refused or let go
     out = io("-f", "raw", *commands(["break write_aio A", "write -q 0 4k", "aio_write -q 0 4k", "wait_break A",
