@@ -9,8 +9,8 @@
  * the node itself: read_aio, write_aio, pwritev_zero, discard, flush_to_disk before every such
  * request, whereas "none" is always armed. partial=on, our own, does the first half of a read or
  * write before it fails, as a full disk does. set-state.N changes the state when an event passes.
- * config= names a file of such rules (block/blkdebug_config.c). A breakpoint (block/blkdebug.h) stops
- * the request that passes an event. Left out: limits of size and alignment.
+ * config= names a file of such rules (block/blkdebug_config.c). A breakpoint (block/blkdebug.h)
+ * stops the request that passes an event. Left out: limits of size and alignment.
  */
 #include <errno.h>
 #include <inttypes.h>

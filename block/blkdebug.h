@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Breakpoints of blkdebug: a request that passes an event with one stops there, in its thread, until
- * somebody resumes it. The node is the first blkdebug below n; all say if there is none.
+ * Breakpoints of blkdebug: a request that passes an event with one stops there, in its thread,
+ * until somebody resumes it. The node is the first blkdebug below n; all say if there is none.
  *
  * Requests of the thread that set the breakpoint do not stop: nobody would be left to resume them.
  */

@@ -373,8 +373,8 @@ void qcow2_unclaim(Qcow2 *s, Qcow2Claim *c);
 int qcow2_clear_clusters(Qcow2 *s, uint64_t first, uint64_t nr, bool unmap, bool fall_through);
 /* Makes room for so many L1 entries. */
 int qcow2_grow_l1(Qcow2 *s, uint64_t nr);
-/* Guest clusters without a place get one, whose bytes read as zeroes. how: preallocation=. -1: *errp
- * says why the file cannot have the room. */
+/* Guest clusters without a place get one, whose bytes read as zeroes. how: preallocation=. -1:
+ * *errp says why the file cannot have the room. */
 int qcow2_preallocate_range(Qcow2 *s, uint64_t offset, uint64_t len, const char *how, Error **errp);
 /* A new active L1 table (taken), whose clusters have their refcounts on disk, and a new disk size:
  * both at once or neither. The old table's clusters become free. */

@@ -133,7 +133,8 @@ def test_copy_on_read():
         check(tool, (0, True), (p.returncode, b"64 KiB (0x10000) bytes     allocated at offset 64 KiB" in p.stdout))
         check("format", True, b"format name: qcow2" in p.stdout)
         img("check", "over.qcow2")
-    io("-f", "qcow2", *commands(["close", "open -C -o driver=qcow2 over.qcow2", "read -q -P 1 512k 64k", "write -q -c 768k 64k",
+    io("-f", "qcow2", *commands(["close", "open -C -o driver=qcow2 over.qcow2", "read -q -P 1 512k 64k",
+                                 "write -q -c 768k 64k",
                                  "write -q -b 0 1k", "reopen -c none", "read -q -P 1 640k 64k"]), "over.qcow2")
     offsets = [e["start"] for e in img_json("map", "over.qcow2") if e["depth"] == 0]
     check("copied", [0, 512 << 10, 640 << 10, 768 << 10], [at for at in offsets if at != 64 << 10])
