@@ -89,7 +89,8 @@ def test_blockdev():
         pass
     for name in ('json:{"driver":"raw","file":{"driver":"file","filename":"%s"}}',
                  'json:{"file":{"filename":"%s"}}', "file:%s", "file://%s"):
-        with QTest("-M", "pc", "-hda", name % path):
+        with QTest("-M", "pc", "-hda", name % path) as vm:
+            vm.cmd_ok("clock_step 0")  # it has the image
             fails("-hda", name % path, wants=["in use by process"])
     fails("-hda", 'json:{"driver":"raw"', wants=["bad JSON"])
     with QTest("-M", "pc", "-blockdev", json, "-device", "ide-hd,drive=j"):
@@ -187,6 +188,7 @@ def test_guessed_format():
 def test_locked():
     path = image("b.img")
     with QTest("-M", "pc", "-hda", path) as vm:
+        vm.cmd_ok("clock_step 0")
         fails("-hda", path, wants=["in use by process %d (" % vm.proc.pid])
         fails("-hda", path, "-snapshot", wants=["in use by process %d (" % vm.proc.pid])
     with QTest("-M", "pc", "-drive", "readonly=on,format=raw,file=" + path):
@@ -206,10 +208,12 @@ def test_locks_are_qemus():
         raise Skip("no qemu-io: install qemu-utils")
     path = image("c.img")
     reader = "readonly=on,format=raw,file=" + path
-    with QTest("-M", "pc", "-hda", path):
+    with QTest("-M", "pc", "-hda", path) as vm:
+        vm.cmd_ok("clock_step 0")
         check("qemu-io writes", 1, qemu_io(path).returncode)
         check("qemu-io looks only", 0, qemu_io(path, "-r").returncode)
-    with QTest("-M", "pc", "-drive", reader):
+    with QTest("-M", "pc", "-drive", reader) as vm:
+        vm.cmd_ok("clock_step 0")
         check("qemu-io writes under a reader", 1, qemu_io(path).returncode)
         check("qemu-io reads under a reader", 0, qemu_io(path, "-r").returncode)
     with subprocess.Popen(["qemu-io", "-f", "raw", path], stdin=subprocess.PIPE,
