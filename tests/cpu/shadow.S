@@ -75,13 +75,22 @@ main32:
     CHECK32("goes on behind it", [trap_ip], offset 1b)
     call done
 
-    mov eax, 20
+    /* Again if it came too late for that, as on a busy host. */
+    mov ebx, 200
+5:  mov eax, 20
     call arm
     mov ecx, 0x80000
     mov esi, 0x10000
     mov edi, esi
     TRY32(sti; 1: repe cmpsb; nop)
-    EXPECT32("rep cmpsb", 0x20)
+6:  cmp dword ptr [trap_vec], -1
+    je 6b
+    cmp dword ptr [trap_ip], offset 1b
+    je 7f
+    call done
+    dec ebx
+    jnz 5b
+7:  EXPECT32("rep cmpsb", 0x20)
     CHECK32("is interrupted", [trap_ip], offset 1b)
     mov eax, esi
     sub eax, 0x10000
