@@ -21,11 +21,12 @@ SETTINGS = {
     "jit-single": ("jit", "jit,threshold=2,thread=single"),
     # As many blocks as there can be, in a cache that is soon full.
     "jit-odd": ("jit", "jit,threshold=0,one-insn-per-tb=on,tb-size=1"),
+    # Every block compared with the interpreter: guests that do not say "lockstep: no".
+    "jit-check": ("jit", "jit,check=interp"),
 }
 # For guests that run longer: tests/boot/guests.json names them.
 LONG = {
     "jit": ("jit", "jit"),
-    "jit-check": ("jit", "jit,check=interp"),
     # A kernel compared block by block is slow enough to find its CPU stuck.
     "jit-check64": ("jit", "jit,check=interp,check-every=64"),
     "jit-1m": ("jit", "jit,tb-size=1"),

@@ -9,6 +9,7 @@
  * It stores what does fit before it faults:
  * qemu: operands across pages
  * bits: 64 32
+ * lockstep: no (half a minute)
  */
 #include "guest.h"
 

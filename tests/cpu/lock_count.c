@@ -4,6 +4,7 @@
  *
  * smp: 1 2 4
  * bits: 64 32
+ * lockstep: no (a quarter of a minute)
  */
 #include "guest.h"
 

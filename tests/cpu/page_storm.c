@@ -13,6 +13,7 @@
  * qemu: PAE paging
  * smp: 1 2 4
  * bits: 64 32
+ * lockstep: no (minutes)
  */
 #include "guest.h"
 

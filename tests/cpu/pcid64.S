@@ -4,6 +4,7 @@
  *
  * Keeping is a processor's right, not its duty; one check wants it of Vireo because its speed
  * hangs on it.
+ * lockstep: no (it looks at translations that are out of date; see docs/translator.md)
  */
 #include "lib.inc"
 

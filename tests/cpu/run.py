@@ -8,7 +8,8 @@ guest's opening comment,
     qemu: skip (REASON)     a guest that it cannot run at all,
     ends: reset             a guest whose last deed resets the machine, after its plan,
     smp: 1 2 4              numbers of CPUs it is run with, once each,
-    bits: 64 32             a guest in C: what it is compiled as, and run once each.
+    bits: 64 32             a guest in C: what it is compiled as, and run once each,
+    lockstep: no (REASON)   a guest that is not among those of jit-check: too long, mostly.
 
     run.py [-v VIREO] [-a ACCEL] [-c CPU] [--qemu] [--switch ENGINES] [GUEST...]
 
@@ -199,8 +200,12 @@ def main():
     parser.add_argument("--keep", help="directory to leave images and logs in")
     parser.add_argument("--list", action="store_true", help="names of the guests")
     parser.add_argument("--list-smp", action="store_true", help="of those for several CPUs")
+    parser.add_argument("--list-lockstep", action="store_true", help="of those for jit-check")
     parser.add_argument("guest", nargs="*")
     args = parser.parse_args()
+    if args.list_lockstep:
+        print("\n".join(n for n in guests() if not head(n, "lockstep")))
+        return 0
     if args.list or args.list_smp:
         print("\n".join(n for n in guests() if args.list or len(numbers(n, "smp", "1")) > 1))
         return 0

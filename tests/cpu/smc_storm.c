@@ -9,6 +9,7 @@
  * qemu: modified while it runs
  * smp: 1 2 4
  * bits: 64 32
+ * lockstep: no (minutes)
  */
 #include "guest.h"
 

@@ -3,6 +3,7 @@
  * host that detects split locks must not notice: see lin_splits_line() in cpu/mem.h.
  * smp: 1 2
  * bits: 64 32
+ * lockstep: no (up to ten seconds)
  */
 #include "guest.h"
 

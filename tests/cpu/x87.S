@@ -37,6 +37,7 @@
  * qemu: the error's: fop
  * qemu: masked again
  * qemu: makes it pending: vector
+ * lockstep: no (half a minute)
  */
 #include "lib.inc"
 
