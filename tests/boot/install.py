@@ -48,9 +48,9 @@ def media():
     why = run.lacks_netdev("user")
     if why:
         skip(why)
-    problems = run.make_media(["install"])
+    problems = run.make_media(["self-install"])
     if problems:
-        skip(problems["install"])
+        skip(problems["self-install"])
     return [os.path.join(run.MEDIA, n) for n in ("linux-amd64", "install-amd64.initrd.gz")]
 
 

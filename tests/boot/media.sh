@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Makes guests of Debian packages alone: media.sh DIR PART...
-# Parts: grub ipxe memtest isolinux installer kernels-i386 busybox network iperf storage install debian. On failure
+# Parts: grub ipxe memtest isolinux installer kernels-i386 busybox network iperf storage debian self-install. On failure
 # the last line on stderr says why. Only 'debian' needs root; all need apt-get and a mirror.
 set -e
 here=$(cd "$(dirname "$0")" && pwd)
@@ -170,7 +170,7 @@ storage() {
 
 # What a guest installs itself with: network, disks, mke2fs and extlinux; its kernel and RAM disk, too,
 # are what it installs, so the init knows how to go on from a disk.
-install() {
+self_install() {
     need readelf binutils
     need gcc gcc
     package=$(newest amd64 linux-image-amd64)
@@ -260,7 +260,8 @@ X
 
 for part; do
     case $part in
-    grub | ipxe | memtest | isolinux | installer | busybox | network | iperf | storage | install | debian) $part ;;
+    grub | ipxe | memtest | isolinux | installer | busybox | network | iperf | storage | debian) $part ;;
+    self-install) self_install ;;
     kernels-i386) kernels_i386 ;;
     *) fail "no part '$part'" ;;
     esac
