@@ -48,7 +48,7 @@ bool check_may_try(const Insn *in)
  * is not loaded first by the translator. */
 static uint32_t leaves_undefined(const Insn *in)
 {
-    const Operand *last = &in->opd[in->nr_opd - 1];
+    const Operand *last = &in->opd[MAX(in->nr_opd, 1) - 1];
     switch (in->op) {
     case OP_DIV: case OP_IDIV: case OP_MUL: case OP_IMUL: case OP_BT: case OP_BTS: case OP_BTR:
     case OP_BTC: case OP_BSF: case OP_BSR: case OP_LZCNT: case OP_TZCNT:
