@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * A guest that runs random bytes at privilege level 0, for ever: wild.py builds it with a mode and
- * a seed. Everything it needs to go on lies in the ROM, where the bytes cannot spoil it: GDT, IDT,
+ * A guest that runs random bytes, for ever, at privilege level 0 or, in virtual 8086 mode and those
+ * called user, at level 3: wild.py builds it with a mode and a seed. Everything it needs to go on lies in the ROM, where the bytes cannot spoil it: GDT, IDT,
  * page tables, TSS, code. Every vector leads back here and to the next bytes; so does a reset. The
  * PIT sends NMIs, which end loops and HLTs with interrupts off.
  *
@@ -12,14 +12,21 @@
 
 #define REAL 0
 #define PM16 1
-#define PM32 2
-#define PAGED32 3
-#define COMPAT 4
-#define LONG 5
+#define V86 2
+#define PM32 3
+#define PAGED32 4
+#define PAE32 5
+#define USER32 6
+#define COMPAT 7
+#define LONG 8
+#define USER64 9
 
 #define CS16 0x20
 #define DS16 0x28
 #define TSS 0x30
+#define UCS32 0x43
+#define UDS 0x4b
+#define UCS64 0x53
 #define STATE 0x500
 #define AREA 0x10000
 #define AREA_BYTES 0x10000
@@ -58,6 +65,9 @@ pd_high:
     .quad at + 0xe7
     .set at, at + 0x200000
     .endr
+pae_pdpt:
+    .quad pd + 1, pd + 1, pd + 1, pd_high + 1
+    .balign 4096
 pd32:
     .set at, 0
     .rept 1024
@@ -78,13 +88,21 @@ gdt:
 #else
     .quad 0x00009b0f0000ffff /* 38h: the 16-bit code of this ROM */
 #endif
+    .quad 0x00cffb000000ffff /* UCS32 */
+    .quad 0x00cff3000000ffff /* UDS */
+    .quad 0x00affb000000ffff /* UCS64 */
 gdt_end:
 gdt_ptr:
     .word gdt_end - gdt - 1
     .long gdt
     .long 0
     .balign 16
-tss: /* 64-bit: RSP0-2, IST1-7. 32-bit: it is never switched to */
+tss:
+#if MODE < COMPAT /* ESP0, SS0 */
+    .long 0, 0x8000, DS32
+    .fill 0x58, 1, 0
+    .word 0, 0x68
+#else /* RSP0-2, IST1-7 */
     .long 0
     .quad 0x8000, 0x8000, 0x8000, 0
     .rept 7
@@ -92,6 +110,7 @@ tss: /* 64-bit: RSP0-2, IST1-7. 32-bit: it is never switched to */
     .endr
     .quad 0
     .word 0, 0x68
+#endif
 
     .balign 16
 idt:
@@ -115,6 +134,18 @@ idt_ptr:
     .long idt
     .long 0
 
+/* While the next bytes are made, in 32-bit code. */
+    .balign 16
+own_idt:
+    .rept 256
+    .word next - ROM, CS32
+    .byte 0, 0x8e
+    .word 0xf
+    .endr
+own_idt_ptr:
+    .word own_idt_ptr - own_idt - 1
+    .long own_idt
+
 /* ---- from reset ---- */
     .code16
 start:
@@ -132,12 +163,11 @@ start:
     jnz 1f
     mov eax, SEED | 1
 1:  mov [STATE], eax
-    /* Watchdog: PIT channel 0 through LINT0, as NMI. In the modes whose vectors are not for this
-     * code, the one that may come at once means another reset. */
+    /* Watchdog: PIT channel 0 through LINT0, as NMI. */
     mov eax, DS32
     mov ss, eax
     mov esp, 0x7000
-    lidt [idt_ptr]
+    lidt [own_idt_ptr]
     mov al, 0x34
     out 0x43, al
     mov al, 0xff
@@ -199,7 +229,7 @@ next:
     mov dr7, eax
     mov esp, 0x7000
     lgdt [gdt_ptr]
-    lidt [idt_ptr]
+    lidt [own_idt_ptr]
     mov eax, 0x40610 /* PSE, OSFXSR, OSXMMEXCPT, OSXSAVE */
     mov cr4, eax
     xor ecx, ecx
@@ -258,6 +288,8 @@ next:
     jnz 1b
     mov [STATE], ebp
 
+    /* An NMI from here to where these vectors are right, a few instructions, means a reset. */
+    lidt [idt_ptr]
 #if MODE == REAL
     mov [0x4f0], si
     mov word ptr [0x4f2], AREA >> 4
@@ -305,20 +337,45 @@ next:
     mov cr0, eax
     mov eax, TSS
     ltr ax
-#elif MODE == PAGED32
+#elif MODE == PAE32
+    mov eax, 0x40630
+    mov cr4, eax
+    mov eax, offset pae_pdpt
+    mov cr3, eax
+    mov eax, 0x80000031
+    mov cr0, eax
+#elif MODE == PAGED32 || MODE == USER32
     mov eax, offset pd32
     mov cr3, eax
     mov eax, 0x80000031
     mov cr0, eax
 #endif
+#if MODE == USER32 || MODE == V86
+    mov eax, TSS
+    ltr ax
+#endif
     lea eax, [esi + AREA]
     mov [0x4f0], eax
-#if MODE == LONG
+#if MODE == LONG || MODE == USER64
     .byte 0xea
     .long 1f
     .word CS64
     .code64
-1:  mov esp, [0x420]
+1:
+#if MODE == LONG
+    mov esp, [0x420]
+#else
+    mov eax, UDS
+    mov ds, eax
+    mov es, eax
+    mov ecx, [0x440]
+    and ecx, 0x3000 /* IOPL */
+    push rax
+    push [0x420]
+    push rcx
+    push UCS64
+    push [0x4f0]
+#endif
     mov rax, [0x400]
     mov rcx, [0x408]
     mov rdx, [0x410]
@@ -334,7 +391,39 @@ next:
     mov r13, [0x468]
     mov r14, [0x470]
     mov r15, [0x478]
+#if MODE == LONG
     jmp [0x4f0]
+#else
+    iretq
+#endif
+#elif MODE == V86
+    mov ecx, [0x440]
+    and ecx, 0x3000
+    or ecx, 0x20000
+    push AREA >> 4 /* GS, FS */
+    push AREA >> 4
+    push 0 /* DS, ES */
+    push AREA >> 4
+    push AREA >> 4 /* SS, ESP */
+    push [0x420]
+    push ecx
+    push AREA >> 4
+    push esi
+    LOAD_REGISTERS
+    iretd
+#elif MODE == USER32
+    mov eax, UDS
+    mov ds, eax
+    mov es, eax
+    mov ecx, [0x440]
+    and ecx, 0x3000
+    push eax
+    push [0x420]
+    push ecx
+    push UCS32
+    push [0x4f0]
+    LOAD_REGISTERS
+    iretd
 #else
     mov esp, [0x420]
     LOAD_REGISTERS

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Random bytes as guest code, at privilege level 0 in every mode of the processor (wild.S), on any
-engine: whatever they do, the process goes on, answers its monitor, and ends when told to.
+"""Random bytes as guest code, in every mode of the processor (wild.S), on any engine: whatever they do,
+the process goes on, answers its monitor, and ends when told to.
 
-    wild.py [--seed N] [--seconds S] [--accel A] [--mode real]     one mode after the other
+    wild.py [--seed N] [--seconds S] [--accel A] [--smp N] [--mode real]     one mode after the other
 """
 
 import argparse
@@ -19,7 +19,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 VIREO = os.environ.get("VIREO", os.path.join(ROOT, "build", "vireo"))
 SLOW = float(os.environ.get("SLOW", "1"))
-MODES = ["real", "pm16", "pm32", "paged32", "compat", "long"]
+MODES = ["real", "pm16", "v86", "pm32", "paged32", "pae32", "user32", "compat", "long", "user64"]
 sys.path.insert(0, os.path.dirname(HERE))
 import engines  # pylint: disable=wrong-import-position
 
@@ -116,8 +116,8 @@ def fuzz(mode, seed, accel, seconds, smp=1):
         run = Run(out, build(out, mode, seed), accel, smp)
         rounds, resets = run.finish(seconds)
         if run.problem:
-            return "%s\nagain: VIREO=%s python3 %s --mode %s --seed %d --accel %s" % (
-                run.problem, VIREO, os.path.join(HERE, "wild.py"), mode, seed, accel), rounds, resets
+            return "%s\nagain: VIREO=%s python3 %s --mode %s --seed %d --accel %s --smp %d" % (
+                run.problem, VIREO, os.path.join(HERE, "wild.py"), mode, seed, accel, smp), rounds, resets
         return None, rounds, resets
 
 
@@ -128,11 +128,12 @@ def main():
     parser.add_argument("--each", type=float, default=3, help="seconds of one process [3]")
     parser.add_argument("--accel", default="interp")
     parser.add_argument("--mode", choices=MODES)
+    parser.add_argument("--smp", type=int, default=1)
     args = parser.parse_args()
     seed, end = args.seed, time.monotonic() + args.seconds
     while time.monotonic() < end:
         for mode in [args.mode] if args.mode else MODES:
-            problem, rounds, resets = fuzz(mode, seed, args.accel, args.each)
+            problem, rounds, resets = fuzz(mode, seed, args.accel, args.each, args.smp)
             print("%s, seed %d: %d rounds, %d resets: %s" % (mode, seed, rounds, resets,
                                                             problem or "survived"), flush=True)
             if problem:
