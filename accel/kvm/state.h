@@ -19,6 +19,7 @@ typedef struct KvmState {
     size_t xsave_size;
     bool has_xsave, has_xsave2, has_xcrs, has_sregs2, has_mp_state, has_debugregs;
     bool has_triple_fault, has_smm, has_tsc_offset;
+    bool tsc_moves; /* the kernel takes offsets and changes them */
     uint64_t xfeatures; /* what KVM_SET_XSAVE takes */
     size_t ymm_offset;
     bool fresh;         /* not loaded yet into this VM's vCPU */

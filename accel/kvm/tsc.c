@@ -128,6 +128,7 @@ bool kvm_tsc_init(KvmVcpu *k, Error **errp)
     } else {
         bool tried = s->has_tsc_offset;
         s->has_tsc_offset = tried && !m->tsc.is_host && keeps_offset(k);
+        s->tsc_moves = tried && !s->has_tsc_offset;
         if (s->has_tsc_offset) {
             cpu_tsc_follow_host(m);
         } else if (tried && shows_host_tsc(k)) {
@@ -135,6 +136,16 @@ bool kvm_tsc_init(KvmVcpu *k, Error **errp)
         }
     }
     return true;
+}
+
+/* Where the host's TSC is unstable the kernel takes a value near that of another vCPU for the
+ * firmware's, which writes the same to all, and adds the time between the two writes: a vCPU that comes
+ * seconds later, because it was halted, would be ahead by as much, its kvmclock jump, and the guest
+ * count the seconds for ever. Behind a value that is near to none the next one stands as it is. */
+static int write_far_off(KvmVcpu *k)
+{
+    uint64_t far_off = cpu_tsc(&k->v->cpu) ^ 1ull << 62;
+    return tsc_msr(k, KVM_SET_MSRS, &far_off);
 }
 
 void kvm_tsc_load(KvmVcpu *k)
@@ -150,8 +161,9 @@ void kvm_tsc_load(KvmVcpu *k)
         s->tsc_loaded = cpu_tsc_host_offset(cpu);
         r = tsc_attr(k, KVM_SET_DEVICE_ATTR, &s->tsc_loaded);
     } else {
+        r = s->tsc_moves ? write_far_off(k) : 0;
         uint64_t now = cpu_tsc(cpu);
-        r = tsc_msr(k, KVM_SET_MSRS, &now);
+        r = r < 0 ? r : tsc_msr(k, KVM_SET_MSRS, &now);
     }
     if (r < 0) {
         kvm_state_warn(k, "setting the TSC", r);
