@@ -480,25 +480,13 @@ bool blkdebug_resume(BlockNode *n, const char *tag, Error **errp)
     return b || error_set(errp, "no request is stopped at '%s'", tag);
 }
 
-bool blkdebug_is_suspended(BlockNode *n, const char *tag)
+unsigned blkdebug_nr_suspended(BlockNode *n, const char *tag)
 {
     BlkDebug *s = find_below(n);
     unsigned nr = 0;
     if (s) {
         pthread_mutex_lock(&s->lock);
         (void)find_suspended(s, tag, &nr);
-        pthread_mutex_unlock(&s->lock);
-    }
-    return nr;
-}
-
-unsigned blkdebug_nr_suspended(BlockNode *n)
-{
-    BlkDebug *s = find_below(n);
-    unsigned nr = 0;
-    if (s) {
-        pthread_mutex_lock(&s->lock);
-        (void)find_suspended(s, NULL, &nr);
         pthread_mutex_unlock(&s->lock);
     }
     return nr;

@@ -15,11 +15,10 @@ bool blkdebug_break(BlockNode *n, const char *event, const char *tag, Error **er
 bool blkdebug_remove_break(BlockNode *n, const char *tag, Error **errp) MUST_USE;
 /* One request of that tag goes on. */
 bool blkdebug_resume(BlockNode *n, const char *tag, Error **errp) MUST_USE;
-bool blkdebug_is_suspended(BlockNode *n, const char *tag);
 /* Every one, and no breakpoint stays; nothing if there is no blkdebug. */
 void blkdebug_resume_all(BlockNode *n);
-/* How many requests stand still. */
-unsigned blkdebug_nr_suspended(BlockNode *n);
+/* How many requests of that tag stand still; NULL: of any. */
+unsigned blkdebug_nr_suspended(BlockNode *n, const char *tag);
 
 /* For block/blkdebug.c: a file of rules as options, "inject-error.0.event" and so on; NULL with
  * *errp. A new Dict. */

@@ -30,7 +30,7 @@ static void sleep_ms(uint64_t ms)
 static bool drain(Io *io, const char *name)
 {
     while (nr_in_flight(io)) {
-        if (blkdebug_nr_suspended(io->n)) {
+        if (blkdebug_nr_suspended(io->n, NULL)) {
             printf("%s: a request is stopped at a breakpoint; resume it first\n", name);
             return false;
         }
@@ -300,10 +300,10 @@ static bool cmd_wait_break(Io *io, const IoCommand *c, int argc, char **argv)
     (void)c, (void)argc;
     for (;;) {
         unsigned left = nr_in_flight(io);
-        if (blkdebug_is_suspended(io->n, argv[1])) {
+        if (blkdebug_nr_suspended(io->n, argv[1])) {
             return true;
         }
-        if (left <= blkdebug_nr_suspended(io->n)) {
+        if (left <= blkdebug_nr_suspended(io->n, NULL)) {
             printf("wait_break: no request on its way can come to '%s' any more\n", argv[1]);
             return false;
         }
