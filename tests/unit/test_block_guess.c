@@ -1,41 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Images that are raw by a guess: no write makes them look like another format, however it comes.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/block_box.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "block/block.h"
-#include "block/node.h"
-#include "util/alloc.h"
-#include "util/main_loop.h"
-#include "util/vm_lock.h"
-
-enum { IMAGE_SIZE = 1 << 20 };
 static const char qcow2[] = "QFI\xfb\0\0\0\3";
-static char dir[] = "/tmp/vireo-guess-XXXXXX";
 
 /* ---- helpers ---- */
-
-static char *make_image(void)
-{
-    char *path = xasprintf("%s/disk.img", dir);
-    int fd = open(path, O_CREAT | O_TRUNC | O_RDWR, 0600);
-    assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, IMAGE_SIZE), 0);
-    close(fd);
-    return path;
-}
 
 /* What the next start would take the file for; NULL: raw. */
 static const char *looks_like(const char *path)
@@ -48,71 +18,9 @@ static const char *looks_like(const char *path)
     return block_guess(head, n);
 }
 
-static Drive *open_drive(const char *path, const char *more)
-{
-    Error *err = NULL;
-    char *text = xasprintf("file=%s,id=a%s", path, more);
-    Dict *opts = dict_parse(text, "file", &err);
-    Drive *d = drive_create(opts, &err);
-    if (!d) {
-        fail_msg("%s: %s", text, error_text(err));
-    }
-    dict_free(opts);
-    free(text);
-    return d;
-}
-
-static void on_done(BlkRequest *req)
-{
-    (void)req;
-}
-
-static int submit(Drive *d, uint64_t offset, struct iovec *iov, int niov)
-{
-    BlkRequest req = { .drive = d,
-                       .op = BLK_WRITE,
-                       .offset = offset,
-                       .iov = iov,
-                       .niov = niov,
-                       .done = on_done,
-                       .error = -1 };
-    blk_submit(&req);
-    blk_drain(d);
-    return req.error;
-}
-
 static int write_at(Drive *d, uint64_t offset, void *buf, size_t len)
 {
-    struct iovec iov = { buf, len };
-    return submit(d, offset, &iov, 1);
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    Error *err = NULL;
-    assert_non_null(mkdtemp(dir));
-    assert_true(main_loop_init(&err));
-    setenv("TMPDIR", dir, 1);
-    vm_lock();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    char *cmd = xasprintf("rm -rf %s", dir);
-    vm_unlock();
-    int r = system(cmd);
-    free(cmd);
-    return r;
-}
-
-static int close_all(void **state)
-{
-    (void)state;
-    drives_close();
-    return 0;
+    return request(d, BLK_WRITE, offset, buf, len);
 }
 
 /* ---- tests ---- */
@@ -121,17 +29,17 @@ static int close_all(void **state)
 static void test_ways(void **state)
 {
     (void)state;
-    static const char *const ways[] = { "",
-                                        ",aio=threads",
-                                        ",aio=io_uring",
-                                        ",cache=none",
-                                        ",cache=writethrough",
-                                        ",copy-on-read=on",
-                                        ",detect-zeroes=on" };
+    static const char *const ways[] = { "id=a",
+                                        "id=a,aio=threads",
+                                        "id=a,aio=io_uring",
+                                        "id=a,cache=none",
+                                        "id=a,cache=writethrough",
+                                        "id=a,copy-on-read=on",
+                                        "id=a,detect-zeroes=on" };
     uint8_t *buf = aligned_alloc(4096, 256 * 1024);
     for (size_t w = 0; w < ARRAY_SIZE(ways); w++) {
-        char *path = make_image();
-        Drive *d = open_drive(path, ways[w]);
+        char *path = make_image("disk.img", 1 << 20);
+        Drive *d = open_ok(ways[w], path);
         for (size_t len = 512; len <= 256 * 1024; len *= 2) {
             memset(buf, (int)w + 1, len);
             assert_int_equal(write_at(d, 0, buf, len), 0);
@@ -168,8 +76,8 @@ static void test_formats(void **state)
         { "<<< Oracle VM VirtualBox", 24 },
         { "WithoutFreeSpace", 16 },
     };
-    char *path = make_image();
-    Drive *d = open_drive(path, "");
+    char *path = make_image("disk.img", 1 << 20);
+    Drive *d = open_ok("id=a", path);
     for (size_t i = 0; i < ARRAY_SIZE(heads); i++) {
         uint8_t sector[512] = { 0 };
         memcpy(sector, heads[i].magic, heads[i].len);
@@ -190,12 +98,17 @@ static void test_pieces(void **state)
     for (unsigned i = 0; i < PIECES; i++) { /* 1, 7, 1, 7, ... */
         iov[i] = (struct iovec){ buf + i / 2 * 8 + i % 2, i % 2 ? 7 : 1 };
     }
-    char *path = make_image();
-    Drive *d = open_drive(path, "");
-    assert_int_equal(submit(d, 0, iov, PIECES), EPERM);
+    char *path = make_image("disk.img", 1 << 20);
+    Drive *d = open_ok("id=a", path);
+    BlkRequest req = { .drive = d, .op = BLK_WRITE, .iov = iov, .niov = PIECES, .done = on_done };
+    blk_submit(&req);
+    blk_drain(d);
+    assert_int_equal(req.error, EPERM);
     assert_null(looks_like(path));
     buf[3] = 0;
-    assert_int_equal(submit(d, 0, iov, PIECES), 0);
+    blk_submit(&req);
+    blk_drain(d);
+    assert_int_equal(req.error, 0);
     free(path);
 }
 
@@ -204,7 +117,7 @@ static void test_bytes(void **state)
 {
     (void)state;
     Error *err = NULL;
-    char *path = make_image();
+    char *path = make_image("disk.img", 1 << 20);
     BlockNode *n = block_open_image(path, NULL, &(BlockFlags){ 0 }, &err);
     assert_non_null(n);
     assert_true(block_is_guessed_raw(n));
@@ -224,12 +137,12 @@ static void test_said(void **state)
     (void)state;
     uint8_t sector[512] = { 0 };
     memcpy(sector, qcow2, 8);
-    char *path = make_image();
-    Drive *d = open_drive(path, ",offset=512");
+    char *path = make_image("disk.img", 1 << 20);
+    Drive *d = open_ok("id=a,offset=512", path);
     assert_int_equal(write_at(d, 0, sector, 512), 0);
     assert_null(looks_like(path));
     drives_close();
-    d = open_drive(path, ",format=raw");
+    d = open_ok("id=a,format=raw", path);
     assert_int_equal(write_at(d, 0, sector, 512), 0);
     assert_string_equal(looks_like(path), "qcow2");
     free(path);
@@ -242,14 +155,16 @@ static void test_commit(void **state)
     uint8_t sector[512] = { 0 };
     Error *err = NULL;
     memcpy(sector, qcow2, 8);
-    char *path = make_image();
-    Drive *d = open_drive(path, ",snapshot=on");
+    setenv("TMPDIR", dir, 1);
+    char *path = make_image("disk.img", 1 << 20);
+    Drive *d = open_ok("id=a,snapshot=on", path);
     assert_int_equal(write_at(d, 0, sector, 512), 0);
     assert_false(drive_commit(d, &err));
     assert_non_null(strstr(error_text(err), "the overlay still holds everything"));
     error_free(err);
     drives_close();
     assert_null(looks_like(path));
+    unsetenv("TMPDIR");
     free(path);
 }
 
@@ -268,8 +183,8 @@ static void test_race(void **state)
     (void)state;
     uint8_t sector[512] = { 0 };
     memcpy(sector, qcow2, 8);
-    char *path = make_image();
-    Drive *d = open_drive(path, ",aio=threads");
+    char *path = make_image("disk.img", 1 << 20);
+    Drive *d = open_ok("id=a,aio=threads", path);
     pthread_t other;
     assert_int_equal(pthread_create(&other, NULL, flip, sector), 0);
     for (unsigned i = 0; i < 500; i++) {
@@ -281,8 +196,6 @@ static void test_race(void **state)
     pthread_join(other, NULL);
     free(path);
 }
-
-#define TEST(fn) cmocka_unit_test_teardown(fn, close_all)
 
 int main(void)
 {
