@@ -1,55 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  * Process-context identifiers and global pages (SDM 3A 4.10): what MOV to CR3, INVLPG and INVPCID
- * must drop, in which context, and what bit 63 of CR3 keeps.
- *
- * Keeping is a processor's right, not its duty; one check wants it of Vireo because its speed
- * hangs on it.
- * lockstep: no (it looks at translations that are out of date; see docs/translator.md)
+ * must drop, and in which context. What bit 63 of CR3 keeps: pcid_kept64.S.
  */
-#include "lib.inc"
+#include "pcid.inc"
 
-#define PTE(n) test_pt + 8 * (n)
 #define MAP(n, val) mov qword ptr [PTE(n)], val
-/* CR3: without and with bit 63 */
-#define LOAD(pcid) lea rax, [r13 + pcid]; mov cr3, rax
-#define KEEP(pcid) lea rax, [r13 + pcid]; bts rax, 63; mov cr3, rax
 #define READ(name, want) mov eax, [rbx]; CHECK(name, rax, want)
 #define INVPCID(type, pcid, lin)                                                               \
     mov qword ptr [descriptor], pcid;                                                          \
     mov qword ptr [descriptor + 8], lin;                                                       \
     mov ecx, type;                                                                             \
     invpcid rcx, [descriptor]
-
-#define W0 0x11111111
-#define W1 0x22222222
-#define F0 FRAME0 + (P | W)
-#define F1 FRAME1 + (P | W)
-
-    .text
-    .code32
-    .global main32
-main32:
-    call enter_long64
-    .code64
-    mov eax, 1
-    cpuid
-    mov esi, ecx
-    mov eax, 7
-    xor ecx, ecx
-    cpuid
-    mov r12d, ebx
-    bt esi, 17
-    jnc 1f
-    bt r12d, 10
-    jc 2f
-1:  SKIP_ALL("no PCID or no INVPCID")
-2:  mov rbx, TEST_VA
-    mov r13, cr3
-    mov rax, cr4
-    or eax, CR4_PCIDE | CR4_PGE
-    mov cr4, rax
-    mov dword ptr [FRAME0], W0
-    mov dword ptr [FRAME1], W1
 
     /* ---- MOV to CR3 ---- */
     LOAD(5)
@@ -245,28 +206,20 @@ no_smap:
 
     /* ---- a supervisor with many pages of its own ---- */
     LOAD(5)
-    xor edi, edi
-1:  mov qword ptr [PTE(rdi)], F0
-    inc edi
-    cmp edi, 512
-    jb 1b
+    mov edx, F0
+    call fill_all
     call read_all
     KEEP(6)
     KEEP(5)
     call read_all
     CHECK("512 pages", rdx, W0)
-    xor edi, edi
-1:  mov qword ptr [PTE(rdi)], F1
-    inc edi
-    cmp edi, 512
-    jb 1b
+    mov edx, F1
+    call fill_all
     KEEP(6)
     invlpg [rbx] /* nothing of pcid 5's */
     call read_all
     CHECK("512 pages under another pcid", rdx, W1)
     KEEP(5)
-    mov edx, [rbx + 0x7000]
-    CHECK("kept by the pcid with pages of its own", rdx, W0)
     invlpg [rbx + 0x7000]
     mov edx, [rbx + 0x7000]
     CHECK("invlpg there", rdx, W1)
@@ -317,18 +270,6 @@ no_smap:
     jnz 1b
     CHECK("invpcid 3 drops all of them", r14, 0)
     FINISH
-
-/* EDX: what every page of the 512 begins with, or-ed */
-read_all:
-    xor edx, edx
-    xor edi, edi
-1:  mov eax, edi
-    shl eax, 12
-    or edx, [rbx + rax]
-    inc edi
-    cmp edi, 512
-    jb 1b
-    ret
 
     .section .data
     .balign 16
