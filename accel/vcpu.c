@@ -22,6 +22,7 @@
 #include "cpu/kvm_pv.h"
 #include "cpu/mem.h"
 #include "cpu/tlb.h"
+#include "cpu/window.h"
 #include "util/timer.h"
 #include "util/vm_lock.h"
 
@@ -349,11 +350,10 @@ const Engine engine_none = { .name = "none", .desc = "no engine", .thread_name =
 
 static bool vcpu_create(Machine *m, unsigned i, Error **errp)
 {
-    Vcpu *v = aligned_alloc(64, ROUND_UP(sizeof(Vcpu), 64));
+    Vcpu *v = window_pages_new(sizeof(Vcpu)); /* which starts with the CpuState */
     if (!v) {
         return error_set(errp, "no memory for vCPU %u", i);
     }
-    memset(v, 0, sizeof(*v));
     v->engine = &engine_none;
     v->machine = m;
     v->stop = true;
@@ -548,7 +548,7 @@ void vcpus_destroy(Machine *m)
             vm_lock();
         }
         vcpu_run_queue(&v->cpu);
-        free(v);
+        window_pages_free(v, sizeof(*v));
     }
     engines_fini(m);
     free(m->features);

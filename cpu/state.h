@@ -212,6 +212,7 @@ struct CpuState {
     TlbSlots read_slots, write_slots;
     TlbSpans read_spans, write_spans;
     struct Tlb *slots_tlb[2]; /* what they were filled from */
+    struct Window *window; /* NULL: none; cpu/window.h */
 
     Segment seg[NR_SEGS], ldtr, tr;
     TableReg gdtr, idtr;

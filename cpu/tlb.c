@@ -13,6 +13,7 @@
 #include "cpu/exception.h"
 #include "cpu/mem.h"
 #include "cpu/paging.h"
+#include "cpu/window.h"
 #include "hw/core/machine.h"
 #include "util/log.h"
 
@@ -595,6 +596,9 @@ void mmu_refresh_view(CpuState *cpu)
     cpu->mmu->view = address_space_view(&cpu->machine->memory);
     cpu->mmu->walk_range = cpu->mmu->fill_range = NULL;
     flat_view_unref(old);
+    if (cpu->window) {
+        window_outdate(cpu->window);
+    }
     tlb_flush(cpu);
 }
 
@@ -640,6 +644,10 @@ bool tlb_revoke_write(CpuState *cpu, const uint8_t *page, uint16_t writers, bool
     if (cpu->jit) {
         found |= slots_revoke_write(&cpu->write_slots, page);
         found |= spans_revoke_write(&cpu->write_spans, page);
+    }
+    Window *w = __atomic_load_n(&cpu->window, __ATOMIC_ACQUIRE);
+    if (w) {
+        window_revoke_write(w, page);
     }
     return found;
 }

@@ -8,6 +8,7 @@
 
 #include "accel/jit/tb.h"
 #include "cpu/exec.h"
+#include "cpu/window.h"
 
 enum { MAX_SHARES = 8 }; /* shared checks in force at once */
 
@@ -41,7 +42,8 @@ enum {
 };
 _Static_assert((int)JW_END <= (int)JIT_NR_WORDS, "");
 
-#define OFF(field) ((int32_t)offsetof(CpuState, field))
+/* A field from the gs base: WINDOW_ABOVE behind the CpuState. */
+#define OFF(field) ((int32_t)offsetof(CpuState, field) - (int32_t)WINDOW_ABOVE)
 #define OFF_WORD(w) (OFF(jit_word) + 8 * (int32_t)(w))
 #define OFF_GPR(n) (OFF(gpr) + 8 * (int32_t)(n))
 
@@ -123,6 +125,7 @@ typedef struct JitCpu {
     uint64_t cache_misses, link_misses; /* a block was not in the jump cache; an exit led nowhere yet */
     uint64_t code_stores, code_dropped; /* stores of this vCPU that dropped blocks, and how many */
     uint64_t slow_fills, slow_tracked, slow_io, share_lost;
+    uint64_t window_faults, window_healed;
     uint32_t exec_of[NR_OPS];
 } JitCpu;
 
@@ -137,6 +140,8 @@ void jit_sample(CpuState *cpu, uint64_t lin, uint32_t desc, const void *pc);
 /* An operand was not in its span. desc: its span for a slot. span.c */
 void jit_span(CpuState *cpu, uint64_t lin, uint32_t desc, const void *pc);
 void jit_share_lost(CpuState *cpu, uint32_t desc, Tb *tb);
+/* An access through the window faulted, at JW_LIN; off: of the instruction. window.c */
+void jit_window_lost(CpuState *cpu, uint32_t off, Tb *tb);
 void jit_raise_gp(CpuState *cpu, uint32_t desc) __attribute__((noreturn));
 uint64_t jit_exec(CpuState *cpu, const JitExec *x); /* 1: leave */
 /* Returns the code to go on at, or NULL: leave. */

@@ -32,6 +32,16 @@ void emit_rm(Emit *e, unsigned reg, Rm rm)
     }
 }
 
+static void emit_address_prefixes(Emit *e, const Rm *rm)
+{
+    if (rm->gs) {
+        emit8(e, 0x65);
+    }
+    if (rm->narrow) {
+        emit8(e, 0x67);
+    }
+}
+
 static unsigned high(unsigned reg)
 {
     return reg != NO_REG && reg >= 8;
@@ -39,9 +49,7 @@ static unsigned high(unsigned reg)
 
 void emit_op(Emit *e, unsigned op, unsigned reg, Rm rm)
 {
-    if (rm.gs) {
-        emit8(e, 0x65);
-    }
+    emit_address_prefixes(e, &rm);
     if (op & EM_LOCK) {
         emit8(e, 0xf0);
     }
@@ -75,9 +83,7 @@ void emit_op(Emit *e, unsigned op, unsigned reg, Rm rm)
 void emit_vex(Emit *e, unsigned pp, unsigned map, bool w, bool l, unsigned vvvv, unsigned opcode,
               unsigned reg, Rm rm)
 {
-    if (rm.gs) {
-        emit8(e, 0x65);
-    }
+    emit_address_prefixes(e, &rm);
     bool is_reg = rm.reg != NO_REG;
     unsigned x = is_reg ? 0 : high(rm.index), b = high(is_reg ? rm.reg : rm.base);
     unsigned last = (~vvvv & 15) << 3 | l << 2 | pp;

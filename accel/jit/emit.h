@@ -19,12 +19,13 @@ typedef struct Emit {
     ptrdiff_t to_rx;
 } Emit;
 
-/* An r/m operand: a register, or memory. gs: relative to the vCPU's state. */
+/* An r/m operand: a register, or memory. gs: relative to the vCPU's state. narrow: by 32-bit
+ * address arithmetic, so that the sum wraps at 4 GiB. */
 typedef struct Rm {
     uint8_t reg;         /* NO_REG: memory */
     uint8_t base, index; /* NO_REG: absent */
     uint8_t scale;       /* 0 to 3 */
-    bool gs;
+    bool gs, narrow;
     int32_t disp;
 } Rm;
 

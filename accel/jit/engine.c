@@ -28,9 +28,18 @@
 
 /* ---- entering and leaving generated code ---- */
 
-static void set_gs(const void *base)
+static void set_gs(const CpuState *cpu)
 {
-    syscall(SYS_arch_prctl, ARCH_SET_GS, base);
+    syscall(SYS_arch_prctl, ARCH_SET_GS,
+            cpu->window ? window_base(cpu->window) : (const uint8_t *)cpu + WINDOW_ABOVE);
+}
+
+/* In generated code and the signal handlers above it. */
+static CpuState *cpu_by_gs(void)
+{
+    CpuState *cpu;
+    __asm__ volatile("movq %%gs:%c1, %0" : "=r"(cpu) : "i"(OFF_WORD(JW_SELF)));
+    return cpu;
 }
 
 /* How often a block runs in the interpreter before it is translated. */
@@ -266,6 +275,9 @@ bool jit_ready(CpuState *cpu)
     if (!(cpu->mode & MODE_CS64)) {
         set_limits(cpu);
     }
+    if (!(cpu->mode & MODE_PG) && cpu->window) {
+        window_refresh(cpu);
+    }
     cpu->jit_word[JW_PAGE] = cpu->rip - (cpu_code_lin(cpu) & (PAGE_SIZE - 1));
     cpu->mmu->store_hit_code = false;
     __atomic_store_n(&cpu->jump_tag, jit_current_tag(cpu), __ATOMIC_SEQ_CST);
@@ -423,17 +435,26 @@ static void code_changed(const uint32_t *stamp, uint64_t written, uint64_t ticke
     }
 }
 
-/* ---- non-canonical addresses that an empty slot let through; see gen_mem.c ---- */
+/* ---- faults in generated code ---- */
 
-/* The stub that raises the guest's fault wants the registers as they are, and r11. */
-static bool fault_in_code(const void *pc, FaultFix *fix)
+/* Non-canonical addresses that an empty slot let through (gen_mem.c), and what the window does not
+ * allow. The stubs want the registers as they are, and r10 and r11. */
+static bool fault_in_code(const void *pc, const void *addr, FaultFix *fix)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(jits); i++) {
         Jit *j = __atomic_load_n(&jits[i], __ATOMIC_ACQUIRE);
-        if (j && jit_fault_at(j, pc, &fix->r11)) {
-            fix->rip = (uintptr_t)(j->stubs.raise_gp + j->e.to_rx);
+        Tb *tb = j ? jit_fault_at(j, pc, &fix->r11) : NULL;
+        if (!tb) {
+            continue;
+        }
+        const uint8_t *stub = addr ? j->stubs.window_lost : j->stubs.raise_gp;
+        fix->rip = (uintptr_t)(stub + j->e.to_rx);
+        fix->r10 = (uintptr_t)tb;
+        if (!addr) {
             return true;
         }
+        CpuState *cpu = cpu_by_gs();
+        return cpu->window && window_find(cpu->window, addr, &cpu->jit_word[JW_LIN]);
     }
     return false;
 }
@@ -478,8 +499,13 @@ void jit_destroy(Jit *j)
     jit_free(j);
 }
 
-void jit_cpu_init(CpuState *cpu, Jit *j)
+bool jit_cpu_init(CpuState *cpu, Jit *j, Error **errp)
 {
+    Window *window = j->window ? window_new(cpu, errp) : NULL;
+    if (j->window && !window) {
+        error_prefix(errp, "-accel jit,window=off does without: ");
+        return false;
+    }
     JitCpu *jc = aligned_alloc(64, ROUND_UP(sizeof(*jc), 64));
     if (!jc) {
         abort(); /* a quarter of a megabyte, at start */
@@ -495,9 +521,11 @@ void jit_cpu_init(CpuState *cpu, Jit *j)
     memset(cpu->jit_word, 0, sizeof(cpu->jit_word));
     cpu->jit_word[JW_SELF] = (uintptr_t)cpu;
     cpu->jit_word[JW_JUMPS] = (uintptr_t)jc->jump;
+    __atomic_store_n(&cpu->window, window, __ATOMIC_RELEASE);
     __atomic_store_n(&cpu->jit, jc, __ATOMIC_RELEASE);
     interp_cpu_init(cpu);
     interp_set_heat(cpu, heat_for_page);
+    return true;
 }
 
 void jit_cpu_fini(CpuState *cpu)
@@ -507,6 +535,9 @@ void jit_cpu_fini(CpuState *cpu)
     jit_forget_spaces(j);
     pthread_mutex_unlock(&j->lock);
     interp_cpu_fini(cpu);
+    Window *window = cpu->window;
+    cpu->window = NULL;
+    window_free(window);
     check_free(cpu->jit->check, cpu);
     free(cpu->jit);
     cpu->jit = NULL;
@@ -542,9 +573,7 @@ static bool jit_machine_init(Machine *m, const Dict *opts, Error **errp)
 
 static bool jit_vcpu_init(Vcpu *v, Error **errp)
 {
-    (void)errp;
-    jit_cpu_init(&v->cpu, v->machine->jit);
-    return true;
+    return jit_cpu_init(&v->cpu, v->machine->jit, errp);
 }
 
 extern Engine engine_jit;

@@ -7,15 +7,16 @@
 #include <ucontext.h>
 
 static struct sigaction before;
-static bool (*find_fault)(const void *pc, FaultFix *fix);
+static bool (*find_fault)(const void *pc, const void *addr, FaultFix *fix);
 
 static void on_segv(int sig, siginfo_t *si, void *context)
 {
     ucontext_t *uc = context;
     greg_t *regs = uc->uc_mcontext.gregs;
     FaultFix fix;
-    if (!si->si_addr && find_fault((const void *)regs[REG_RIP], &fix)) {
+    if (find_fault((const void *)regs[REG_RIP], si->si_addr, &fix)) {
         regs[REG_RIP] = (greg_t)fix.rip;
+        regs[REG_R10] = (greg_t)fix.r10;
         regs[REG_R11] = fix.r11;
         return;
     }
@@ -28,7 +29,7 @@ static void on_segv(int sig, siginfo_t *si, void *context)
     }
 }
 
-void catch_faults(bool (*find)(const void *pc, FaultFix *fix))
+void catch_faults(bool (*find)(const void *pc, const void *addr, FaultFix *fix))
 {
     if (find_fault) {
         return;

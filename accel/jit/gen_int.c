@@ -25,6 +25,7 @@ static void body_high_byte(Translator *t, const Rm *mem)
     }
     Plan p;
     recode_plan(&in, mem, &p);
+    emit_op(t->e, EM_0F | 0xb6, S1, *mem); /* movzx: what faults does so before the register moves */
     emit_rorx(t->e, true, reg, reg, 8);
     recode_emit(t, &in, &p);
     emit_rorx(t->e, true, reg, reg, 56);

@@ -370,8 +370,36 @@ static void begin_share(Translator *t, const Share *s, const Rm *ea, uint32_t de
     emit_body(t, *ea, s, body);
 }
 
+/* The operand through the window; outside flat segments its address is computed first. */
+static void access_window(Translator *t, unsigned size, uint32_t access, uint32_t need, BodyFn *body)
+{
+    const Insn *in = t->in;
+    bool writes_code = in->seg == SEG_CS && (access & MEM_WRITE);
+    bool direct = t->flat && in->seg < SEG_FS && in->adsize == 4 && !writes_code;
+    t->way[t->i] |= WAY_WINDOW;
+    flags_save(t, need | (t->live[t->i + 1] & ~insn_flags_killed(in)));
+    Rm ea;
+    if (!guest_address(t, &ea)) {
+        t->failed = true;
+        return;
+    }
+    if (!direct) {
+        flags_clobber(t, 0);
+        uint32_t desc = describe(t, 0, size, access | (in->seg == SEG_SS ? MEM_STACK : 0));
+        compute_address(t, &ea, desc, size);
+        ea = rm_mem(S0, 0);
+    }
+    flags_restore(t, need);
+    ea = window_operand(ea);
+    body(t, &ea);
+}
+
 void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, BodyFn *body)
 {
+    if (window_serves(t, access)) {
+        access_window(t, size, access, need, body);
+        return;
+    }
     const bool write = access & MEM_WRITE;
     const bool aligned = access & (MEM_ALIGNED | MEM_LOCK);
     const Share *s = aligned ? NULL : share_covers(t, write);
@@ -419,11 +447,19 @@ void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, Bo
 void gen_access_stack(Translator *t, unsigned base, int32_t disp, unsigned size, uint32_t access,
                       BodyFn *body)
 {
-    prepare_flags(t, 0);
+    bool window = window_serves(t, access);
     share_end(t);
     unsigned slot = (base == H_RSP ? 0 : 1) + (t->user ? NR_SLOTS / 2 : 0);
     uint32_t desc = describe(t, slot, size, access | MEM_STACK);
     Rm ea = rm_mem(base, disp);
+    if (window && t->flat && (t->mode & MODE_SS32)) {
+        t->way[t->i] |= WAY_WINDOW;
+        flags_save(t, t->live[t->i + 1] & ~insn_flags_killed(t->in));
+        ea = window_operand(ea);
+        body(t, &ea);
+        return;
+    }
+    prepare_flags(t, 0);
     if (!t->cs64) {
         emit_lea32(t->e, S0, ea);
         if (!(t->mode & MODE_SS32)) {
@@ -432,6 +468,12 @@ void gen_access_stack(Translator *t, unsigned base, int32_t disp, unsigned size,
         if (!t->flat) {
             add_segment(t, SEG_SS, desc, size);
         }
+    }
+    if (window) {
+        t->way[t->i] |= WAY_WINDOW;
+        ea = window_operand(rm_mem(S0, 0));
+        body(t, &ea);
+        return;
     }
     check_slot(t, t->cs64, &ea, slot, desc, size, 0, body);
 }

@@ -52,9 +52,10 @@ static void print_cache(const Printer *p, Jit *j)
          (unsigned long)s.roaming);
     line(p, "jumps chained     %lu", (unsigned long)s.links);
     line(p, "dropped           %lu blocks: %lu stores of CPUs, %lu devices and host, %lu shared checks, "
-         "%lu roaming, %lu spans", (unsigned long)dropped, (unsigned long)s.dropped[DROP_STORE],
+         "%lu roaming, %lu spans, %lu windows", (unsigned long)dropped, (unsigned long)s.dropped[DROP_STORE],
          (unsigned long)s.dropped[DROP_DEVICE], (unsigned long)s.dropped[DROP_SHARE],
-         (unsigned long)s.dropped[DROP_ROAM], (unsigned long)s.dropped[DROP_SPAN]);
+         (unsigned long)s.dropped[DROP_ROAM], (unsigned long)s.dropped[DROP_SPAN],
+         (unsigned long)s.dropped[DROP_WINDOW]);
     line(p, "writes to code    %lu, which left %lu other blocks", (unsigned long)s.dropped_pages,
          (unsigned long)s.kept_blocks);
     line(p, "emptied           %lu flushes, %lu of them as the cache was full", (unsigned long)s.flushes,
@@ -115,6 +116,11 @@ static READS_LIVE_COUNTERS void print_cpu(const Printer *p, const CpuState *cpu)
     line(p, "  stores          %lu beside code; %lu into code, which dropped %lu blocks",
          (unsigned long)cpu->jit_word[JW_BESIDE], (unsigned long)jc->code_stores,
          (unsigned long)jc->code_dropped);
+    if (cpu->window) {
+        line(p, "  window          %lu MiB; %lu faults, of which %lu pages were made writable again",
+             (unsigned long)(window_mapped(cpu->window) >> 20), (unsigned long)jc->window_faults,
+             (unsigned long)jc->window_healed);
+    }
     line(p, "  shared checks   %lu lost: not in one page of RAM", (unsigned long)jc->share_lost);
     line(p, "  page walks      %lu, %.1f for 1000 misses of slots; flushes %lu",
          (unsigned long)m->fills, 1000 * per(m->fills, hits + jc->slow_fills),

@@ -24,6 +24,7 @@ typedef struct JitConfig {
     bool share;         /* one check for several memory operands */
     JitRoam roam;
     bool span;          /* those look into spans of several pages before */
+    bool window;        /* with paging off, memory through the vCPU's window */
     bool chain;         /* blocks jump to each other */
     bool check;         /* each block runs in the interpreter first and must do the same */
     unsigned check_every; /* the same block only so often, once it has been right many times */
@@ -33,14 +34,15 @@ typedef struct JitConfig {
 #define JIT_CONFIG_DEFAULT                                                                         \
     {                                                                                              \
         .code_size = 64u << 20, .nr_cpus = 1, .threshold = 16, .max_insns = 64, .table = true,     \
-        .share = true, .roam = ROAM_AUTO, .span = true, .chain = true                              \
+        .share = true, .roam = ROAM_AUTO, .span = true, .window = true, .chain = true                             \
     }
 
 /* One for all vCPUs of a machine. NULL with *errp: the host gives no executable memory. */
 Jit *jit_create(const JitConfig *c, Error **errp);
 void jit_destroy(Jit *j); /* after its vCPUs */
-/* Allocates and frees what one CPU needs, the interpreter's part included. */
-void jit_cpu_init(CpuState *cpu, Jit *j);
+/* Allocates and frees what one CPU needs, the interpreter's part included. False with *errp: the host
+ * has no room for its window, which only a CpuState from window_pages_new can have. */
+bool jit_cpu_init(CpuState *cpu, Jit *j, Error **errp);
 void jit_cpu_fini(CpuState *cpu);
 /* Runs until a CPU_REQ_STOP, or until the CPU is not active. The vCPU's thread, vm_lock not held. */
 void jit_run(CpuState *cpu);

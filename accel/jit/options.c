@@ -14,7 +14,7 @@ const char *const jit_options[] = {
     "check=interp|off - compare each block with the interpreter (default: off)",
     "check-every=<n> - with check=interp: compare each nth execution only (default: 1)",
     "perfmap=<bool>  - names of the translated code for perf (default: off)",
-    "window=off      - guest pages at guest addresses: not built",
+    "window=<bool>   - with paging off, memory at guest addresses without a check (default: on)",
     "table=<bool>    - memory operands without a call into C (default: on)",
     "share=<bool>    - operands with one base register share a check (default: on)",
     "roam=off|auto|all - operands that look into the translation cache in line (default: auto)",
@@ -94,23 +94,21 @@ static bool read_memory(const Dict *opts, JitConfig *c, Error **errp)
 {
     static const char *const roams[] = { "off", "auto", "all", NULL };
     unsigned roam = c->roam;
-    bool window = false;
-    if (!dict_get_bool(opts, "window", &window, errp) ||
+    if (!dict_get_bool(opts, "window", &c->window, errp) ||
         !dict_get_bool(opts, "table", &c->table, errp) ||
         !dict_get_bool(opts, "share", &c->share, errp) ||
         !dict_get_bool(opts, "span", &c->span, errp) ||
         !get_word(opts, "roam", roams, &roam, errp)) {
         return false;
     }
-    if (window) {
-        return error_set(errp, "window=on: windows are not built; docs/translator.md says why");
-    }
     c->roam = (JitRoam)roam;
     if (!c->table) {
         const char *wants = dict_has(opts, "roam") && roam        ? "roam"
                             : dict_has(opts, "share") && c->share ? "share"
                             : dict_has(opts, "span") && c->span   ? "span"
-                                                                  : NULL;
+                            : dict_has(opts, "window") && c->window ? "window"
+                                                                    : NULL;
+        c->window = false;
         return !wants || error_set(errp,
                                    "%s=%s: with table=off C looks every operand up; leave one of "
                                    "the two out",

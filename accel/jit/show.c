@@ -132,6 +132,9 @@ static void add_ways(Text *w, const Translator *t, unsigned i, uint64_t rip, uns
             *run = c->kind == COLD_RUN ? c->count : 1; /* more follows from its one-by-one form */
         }
     }
+    if (t->way[i] & WAY_WINDOW) {
+        add(w, "through the window");
+    }
     if (t->way[i] & WAY_ROAMS) {
         add(w, "looked up in the Tlb");
     }

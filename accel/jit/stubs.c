@@ -460,14 +460,16 @@ static uint8_t *make_span(Emit *e, const JitStubs *s)
     return at;
 }
 
-static uint8_t *make_share_lost(Emit *e, const uint8_t *save, const uint8_t *saved)
+/* The block is left for lost(cpu, r11d, r10). */
+static uint8_t *make_lost(Emit *e, const uint8_t *save, const uint8_t *saved,
+                          void (*lost)(CpuState *cpu, uint32_t desc, Tb *tb))
 {
     uint8_t *at = start(e);
     save_registers(e);
     vectors_to_memory(e, save);
     emit_mov32(e, RSI, R11);
     emit_mov(e, RDX, R10);
-    call_with_cpu(e, jit_share_lost);
+    call_with_cpu(e, (void *)lost);
     emit_jmp_to(e, saved);
     return at;
 }
@@ -640,7 +642,8 @@ void jit_make_stubs(Jit *j)
     s->look = make_look(e, s);
     s->share = make_share(e, s);
     s->span = make_span(e, s);
-    s->share_lost = make_share_lost(e, save, saved);
+    s->share_lost = make_lost(e, save, saved, jit_share_lost);
+    s->window_lost = make_lost(e, save, saved, jit_window_lost);
     s->commit = make_commit(e, save, s->load_vectors, saved, j);
     s->segment = make_segment(e, save, s->load_vectors);
     s->raise_gp = make_raise_gp(e, save);

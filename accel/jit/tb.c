@@ -76,6 +76,7 @@ Jit *jit_new(const JitConfig *c, Error **errp)
     j->share = c->share;
     j->roaming = c->table ? c->roam : ROAM_OFF;
     j->spans = c->span;
+    j->window = c->window;
     j->chain = c->chain && !c->check;
     j->check = c->check;
     j->check_every = c->check_every;
@@ -245,19 +246,19 @@ static void page_add(Jit *j, const uint32_t *stamp, Tb *tb)
     p->first = n;
 }
 
-bool jit_fault_at(Jit *j, const void *pc, uint32_t *off)
+Tb *jit_fault_at(Jit *j, const void *pc, uint32_t *desc)
 {
-    bool found = false;
+    Tb *found = NULL;
     if ((const uint8_t *)pc < j->rx || (const uint8_t *)pc >= j->rx + j->size) {
-        return false;
+        return NULL;
     }
     pthread_mutex_lock(&j->lock);
-    const Tb *tb = tb_of_host(j, pc);
+    Tb *tb = tb_of_host(j, pc);
     if (tb) {
         uint32_t at = (uint32_t)((const uint8_t *)pc - tb->entry);
         for (unsigned i = 0; i < tb->nr_places && tb->insns[i].host <= at; i++) {
-            *off = tb->insns[i].desc;
-            found = true;
+            *desc = tb->insns[i].desc;
+            found = tb;
         }
     }
     pthread_mutex_unlock(&j->lock);

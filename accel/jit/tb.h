@@ -75,7 +75,7 @@ struct Tb {
     TbExit exits[];
 };
 
-enum { ROAM_BITS = 1 << 16, TB_HASH = 1 << 15, PAGE_HASH = 1 << 13, CODE_MARGIN = 96 << 10,
+enum { ROAM_BITS = 1 << 16, WINDOW_BITS = 1 << 16, TB_HASH = 1 << 15, PAGE_HASH = 1 << 13, CODE_MARGIN = 96 << 10,
        TB_ENTRY = 8, /* bytes of NOP that a block begins with: tb_drop puts a jump there */
        TB_LEAST = 32, /* bytes of code of the smallest block */
        MAX_PRESSURE = 7 };
@@ -96,7 +96,8 @@ typedef struct CodePageTbs {
 typedef enum DropCause {
     DROP_STORE,  /* a vCPU stored to its bytes */
     DROP_DEVICE, /* a device or the host did */
-    DROP_SHARE, DROP_ROAM, DROP_SPAN, /* share.c, roam.c, span.c: to be made anew in another way */
+    /* To be made anew in another way: share.c, roam.c, span.c, window.c. */
+    DROP_SHARE, DROP_ROAM, DROP_SPAN, DROP_WINDOW,
     NR_DROPS,
 } DropCause;
 
@@ -132,6 +133,7 @@ typedef struct JitStubs {
     uint8_t *share;        /* the same, and asks C then */
     uint8_t *span;         /* as slow, with a span for the slot: C looks at it; comes back */
     uint8_t *share_lost;   /* r10: Tb, r11d: MEM_ bits; leaves for the interpreter to execute it */
+    uint8_t *window_lost;  /* the same; JW_LIN: the address that faulted */
     uint8_t *commit;       /* after a store on slow's buffer; r11d: offset of the next instruction */
     uint8_t *segment;      /* r10 offset, r11d MEM_ bits, JW_SEG: checks, r10 linear */
     uint8_t *raise_gp;     /* r11d: MEM_ bits; #GP(0), with MEM_STACK #SS(0) */
@@ -169,6 +171,8 @@ struct Jit {
     RoamTrial trial;
     bool spans;
     uint8_t span_site[1 << 14]; /* span.c; atomic */
+    bool window;
+    uint64_t window_not[WINDOW_BITS / 64]; /* window.c; atomic */
     unsigned check_every;
     JitStats stats;
     PerfMap *perfmap;      /* NULL: nobody asked for it */
@@ -211,9 +215,9 @@ uint64_t jit_page_keep(Jit *j, const uint32_t *stamp, uint64_t written, uint64_t
 unsigned jit_page_written(Jit *j, const uint32_t *stamp, uint64_t written, uint64_t ticket,
                           DropCause cause);
 uint32_t jit_page_drops(const Jit *j, const uint32_t *stamp);
-/* A SIGSEGV whose cause was at pc in generated code: true and the instruction's distance from its
- * block's start, to be raised by stubs.raise_gp. Takes the lock. */
-bool jit_fault_at(Jit *j, const void *pc, uint32_t *off);
+/* A SIGSEGV whose cause was at pc in generated code: its block, and the instruction's TbInsn.desc; NULL:
+ * it was not there. Takes the lock. */
+Tb *jit_fault_at(Jit *j, const void *pc, uint32_t *desc);
 /* share.c. Does the block at gpa share checks? False once share_note_lost was true for it: so often
  * was the range not in one page of RAM. Any thread. */
 bool share_pays(Jit *j, uint64_t gpa, uint32_t mode);

@@ -139,11 +139,19 @@ void emit_flags_restore(Translator *t, uint32_t need)
     emit_mov(e, RAX, S1);
 }
 
+void flags_save(Translator *t, uint32_t live)
+{
+    if (t->flags == FLAGS_HOST) {
+        if (live) {
+            emit_flags_save(t, live);
+        }
+        t->flags = FLAGS_BOTH;
+    }
+}
+
 void flags_clobber(Translator *t, uint32_t live)
 {
-    if (t->flags == FLAGS_HOST && live) {
-        emit_flags_save(t, live);
-    }
+    flags_save(t, live);
     t->flags = FLAGS_MEMORY;
 }
 

@@ -29,7 +29,7 @@ typedef enum ColdKind { COLD_MEM, COLD_MEM_OPEN, COLD_SHARE, COLD_SPAN, COLD_SEG
 
 /* What -d op tells of an instruction beyond its cold paths. */
 enum { WAY_FUNCTION = 1 << 0, WAY_JUMP_CACHE = 1 << 1, WAY_SHARED = 1 << 2,
-       WAY_ROAMS = 1 << 3 };
+       WAY_ROAMS = 1 << 3, WAY_WINDOW = 1 << 4 };
 
 /* A rarely used path. */
 typedef struct Cold {
@@ -195,11 +195,20 @@ int span_of(const Translator *t, bool write);
 uint8_t *span_compare(Translator *t, bool write, int n, unsigned bytes);
 Rm span_addend(bool write, int n);
 
+/* ---- window.c ---- */
+
+/* Does the memory operand in hand go through the window, unchecked? access: its MEM_ bits. */
+bool window_serves(const Translator *t, uint32_t access);
+/* The linear address there. */
+Rm window_operand(Rm ea);
+
 /* ---- translate.c ---- */
 
 Cold *new_cold(Translator *t, ColdKind kind, uint8_t *from);
 /* Entry n of Tb.insns: the code of the instruction in hand starts here. */
 void note_place(Translator *t, unsigned n);
+/* The block may be left here; live: the flags wanted then. They are in EFLAGS still. */
+void flags_save(Translator *t, uint32_t live);
 /* A sequence of the engine's that destroys EFLAGS follows; live: those still wanted. */
 void flags_clobber(Translator *t, uint32_t live);
 /* Makes the flags in need valid in EFLAGS (S1 is lost). */

@@ -153,7 +153,8 @@ def test_perfmap_errors():
 
 def test_options():
     """What would have no effect is refused, and says what to do."""
-    for option, words in (("window=on", ("windows are not built", "docs/translator.md")),
+    for option, words in (("table=off,window=on", ("window=on", "table=off")),
+                          ("window=some", ("window",)),
                           ("check-every=5", ("check=interp",)),
                           ("check=interp,thread=multi", ("thread=multi", "take turns")),
                           ("table=off,roam=all", ("roam=all", "table=off")),
