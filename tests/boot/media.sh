@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Makes guests of Debian packages alone: media.sh DIR PART...
-# Parts: grub ipxe memtest isolinux installer kernels-i386 busybox network iperf storage debian self-install. On failure
-# the last line on stderr says why. Only 'debian' needs root; all need apt-get and a mirror.
+# Parts: grub ipxe memtest isolinux installer kernels-i386 busybox network iperf storage debian debian-i386 self-install.
+# On failure the last line on stderr says why. Only debian and debian-i386 need root; all need apt-get and a mirror.
 set -e
 here=$(cd "$(dirname "$0")" && pwd)
 scripts=$here/../../scripts
 out=$1
 shift
-mkdir -p "$out"
+mkdir -p "$out/work"
 out=$(cd "$out" && pwd)
 work=$out/work
 
@@ -194,8 +194,9 @@ self_install() {
     cp "$work/busybox-amd64/bin/busybox" "$out/busybox-amd64"
 }
 
-# Debian on a disk: GRUB in the MBR, ext4, systemd, a login on the serial port.
-debian() {
+# Debian on a disk: GRUB in the MBR, ext4, systemd, a login on the serial port. ARCH KERNEL IMAGE
+debian_disk() {
+    arch=$1 kernel=$2 disk=$out/$3
     [ "$(id -u)" = 0 ] || fail "needs root, for debootstrap"
     need debootstrap debootstrap
     need mke2fs e2fsprogs
@@ -205,9 +206,10 @@ debian() {
     PATH=$PATH:/usr/sbin:/sbin
     mirror=$(cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null |
         awk '$1=="URIs:"{print $2; exit} $1=="deb"{for(i=2;i<=NF;i++) if($i ~ /:\/\//){print $i; exit}}')
-    r=$work/debian
+    r=$work/debian-$arch
     rm -rf "$r"
-    debootstrap --variant=minbase --include=systemd,systemd-sysv,udev,dbus,kmod,linux-image-amd64,login,passwd,util-linux,procps,python3-minimal,stress-ng \
+    debootstrap --arch="$arch" --variant=minbase \
+        --include="systemd,systemd-sysv,udev,dbus,kmod,$kernel,login,passwd,util-linux,procps,python3-minimal,stress-ng" \
         bookworm "$r" "$mirror" >"$work/debootstrap.log" 2>&1 ||
         fail "debootstrap: $(tail -n 1 "$work/debootstrap.log")"
     echo guest >"$r/etc/hostname"
@@ -233,7 +235,6 @@ menuentry "guest text" { linux /boot/vmlinuz-$v root=UUID=0a0a0a0a-1111-2222-333
  initrd /boot/initrd.img-$v }
 X
     rm -rf "$r"/var/cache/apt/archives/*.deb "$r"/var/lib/apt/lists/*
-    disk=$out/debian.img
     rm -f "$disk"
     truncate -s 1500M "$disk"
     printf 'label: dos\n2048,,83,*\n' | sfdisk -q "$disk"
@@ -258,10 +259,20 @@ X
     rm -rf "$r"
 }
 
+debian() {
+    debian_disk amd64 linux-image-amd64 debian.img
+}
+
+# Needs a host that runs 32-bit programs.
+debian_i386() {
+    debian_disk i386 linux-image-686-pae debian-i386.img
+}
+
 for part; do
     case $part in
     grub | ipxe | memtest | isolinux | installer | busybox | network | iperf | storage | debian) $part ;;
     self-install) self_install ;;
+    debian-i386) debian_i386 ;;
     kernels-i386) kernels_i386 ;;
     *) fail "no part '$part'" ;;
     esac

@@ -323,11 +323,18 @@ class Run:
                     os.unlink(os.path.join(self.dir, name))
 
 
+def with_callees(functions, name):
+    """A function's text and that of those it calls."""
+    called = re.findall(r"^ *(\w+)(?= |$)", functions[name], re.M)
+    return functions[name] + "".join(with_callees(functions, n) for n in called if n in functions)
+
+
 def recipe(part):
-    """What a part is made by, as a number that changes with it: its function in media.sh and the
-    files of ours that this takes."""
+    """What a part is made by, as a number that changes with it: its functions in media.sh and the
+    files of ours that these take."""
     with open(os.path.join(HERE, "media.sh")) as f:
-        text = re.search(r"^%s\(\) \{.*?^\}" % part.replace("-", "_"), f.read(), re.M | re.S)[0]
+        found = re.finditer(r"^(\w+)\(\) \{\n.*?^\}", f.read(), re.M | re.S)
+    text = with_callees({m[1]: m[0] for m in found}, part.replace("-", "_"))
     digest = hashlib.sha256(text.encode())
     for name in re.findall(r"\$here/([\w.-]+)", text):
         with open(os.path.join(HERE, name), "rb") as f:
