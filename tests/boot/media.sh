@@ -95,17 +95,24 @@ busybox() {
     done
 }
 
-# Debian's kernel with the drivers of network cards in its initial RAM disk, and busybox.
-network() {
+# Debian's kernel into $out, and a directory with busybox, $root, that becomes an initial RAM disk. NAME
+linux_and_busybox() {
     package=$(newest amd64 linux-image-amd64)
     [ -n "$package" ] || fail "no package linux-image-amd64"
     unpack amd64 "$work/linux-amd64" "$package"
     unpack amd64 "$work/busybox-amd64" busybox-static
     cp "$work"/linux-amd64/boot/vmlinuz-* "$out/linux-amd64"
-    root=$work/initrd-net
+    root=$work/initrd-$1
     rm -rf "$root"
-    mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/etc" "$root/tmp" "$root/modules"
+    for d in bin proc sys dev etc tmp mnt modules; do
+        mkdir -p "$root/$d"
+    done
     cp "$work/busybox-amd64/bin/busybox" "$root/bin/"
+}
+
+# Debian's kernel with the drivers of network cards in its initial RAM disk, and busybox.
+network() {
+    linux_and_busybox net
     for m in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover \
         net_failover virtio_net e1000; do
         f=$(find "$work/linux-amd64/lib/modules" -name "$m.ko*" | head -n 1)
@@ -118,17 +125,11 @@ network() {
 
 # The same with iperf3 and its libraries; the directory iperf3 has them for this host.
 iperf() {
-    package=$(newest amd64 linux-image-amd64)
-    [ -n "$package" ] || fail "no package linux-image-amd64"
-    unpack amd64 "$work/linux-amd64" "$package"
-    unpack amd64 "$work/busybox-amd64" busybox-static
     rm -rf "$work/iperf-amd64"
     unpack amd64 "$work/iperf-amd64" iperf3 libiperf0 libsctp1 libssl3 libc6
-    cp "$work"/linux-amd64/boot/vmlinuz-* "$out/linux-amd64"
-    root=$work/initrd-iperf
-    rm -rf "$root" "$out/iperf3"
-    mkdir -p "$root/bin" "$root/lib" "$root/lib64" "$root/proc" "$root/sys" "$root/dev" "$root/etc" "$root/tmp" \
-        "$root/modules" "$root/usr/bin" "$out/iperf3"
+    linux_and_busybox iperf
+    rm -rf "$out/iperf3"
+    mkdir -p "$root/lib" "$root/lib64" "$root/usr/bin" "$out/iperf3"
     for f in usr/bin/iperf3 lib64/ld-linux-x86-64.so.2; do
         cp -L "$work/iperf-amd64/$f" "$root/$f" && cp -L "$work/iperf-amd64/$f" "$out/iperf3/"
     done
@@ -137,7 +138,6 @@ iperf() {
         [ -n "$so" ] || fail "no $f in Debian's packages"
         cp -L "$so" "$root/lib/" && cp -L "$so" "$out/iperf3/"
     done
-    cp "$work/busybox-amd64/bin/busybox" "$root/bin/"
     "$scripts/kernel-modules" "$work/linux-amd64/lib/modules" "$root/modules" virtio_pci virtio_net e1000
     cp "$here/net-init" "$root/init"
     chmod 755 "$root/init"
@@ -148,17 +148,9 @@ iperf() {
 storage() {
     need readelf binutils
     need gcc gcc
-    package=$(newest amd64 linux-image-amd64)
-    [ -n "$package" ] || fail "no package linux-image-amd64"
-    unpack amd64 "$work/linux-amd64" "$package"
-    unpack amd64 "$work/busybox-amd64" busybox-static
     unpack amd64 "$work/storage-amd64" libc6 fio libaio1 libnuma1 zlib1g e2fsprogs libext2fs2 libcom-err2 \
         libblkid1 libuuid1
-    cp "$work"/linux-amd64/boot/vmlinuz-* "$out/linux-amd64"
-    root=$work/initrd-storage
-    rm -rf "$root"
-    mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/mnt" "$root/modules"
-    cp "$work/busybox-amd64/bin/busybox" "$root/bin/"
+    linux_and_busybox storage
     "$scripts/copy-programs" "$work/storage-amd64" "$root" fio mke2fs e2fsck
     mv "$root/bin/mke2fs" "$root/bin/mkfs.ext4" # busybox has the other name
     "$scripts/kernel-modules" "$work/linux-amd64/lib/modules" "$root/modules" \
@@ -173,16 +165,8 @@ storage() {
 self_install() {
     need readelf binutils
     need gcc gcc
-    package=$(newest amd64 linux-image-amd64)
-    [ -n "$package" ] || fail "no package linux-image-amd64"
-    unpack amd64 "$work/linux-amd64" "$package"
-    unpack amd64 "$work/busybox-amd64" busybox-static
     unpack amd64 "$work/install-amd64" libc6 e2fsprogs libext2fs2 libcom-err2 libblkid1 libuuid1 extlinux
-    cp "$work"/linux-amd64/boot/vmlinuz-* "$out/linux-amd64"
-    root=$work/initrd-install
-    rm -rf "$root"
-    mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/mnt" "$root/modules" "$root/etc"
-    cp "$work/busybox-amd64/bin/busybox" "$root/bin/"
+    linux_and_busybox install
     "$scripts/copy-programs" "$work/install-amd64" "$root" mke2fs e2fsck extlinux
     mv "$root/bin/mke2fs" "$root/bin/mkfs.ext4" # busybox has the other name
     cp "$(find "$work/install-amd64/usr/lib" -iname mbr.bin | head -n 1)" "$root/mbr.bin"
