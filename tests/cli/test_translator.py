@@ -96,7 +96,10 @@ def test_dfilter_exec():
 def test_op():
     # inc ax; cmp ax, bx; jnz over the next; mov ax, [500h]; cld
     code = b"\x40\x39\xd8\x75\x03\xa1\x00\x05" + b"\xfc" + SAY_A + HALT
-    text = log_of("-accel", "jit,threshold=0", "-d", "op", "-dfilter", "0x%x+1" % CODE, code=code)
+    def blocks(accel):
+        return log_of("-accel", accel, "-d", "op", "-dfilter", "0x%x+1" % CODE, code=code)
+
+    text = blocks("jit,threshold=0,window=off")
     for want in (r"^OP: real 0x%x, \d+ instructions, \d+ bytes and \d+ for rare cases; "
                  r"flags read: ------$" % CODE,
                  r"fe00:  inc ax +; ------ wanted, memory, 3 bytes: in line$",
@@ -106,6 +109,7 @@ def test_op():
                  r"fe08:  cld .*: function$"):
         check("'%s' in\n%s" % (want, text), True, bool(re.search(want, text, re.M)))
     check("blocks shown", 1, text.count("OP: "))
+    check("window", True, "segment checked, through the window\n" in blocks("jit,threshold=0"))
 
 
 # Pages of 4 MiB: the last one is the firmware's, nothing else is there. Then address 5000h is read.
