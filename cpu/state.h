@@ -213,6 +213,7 @@ struct CpuState {
     TlbSpans read_spans, write_spans;
     struct Tlb *slots_tlb[2]; /* what they were filled from */
     struct Window *window; /* NULL: none; cpu/window.h */
+    struct CheckedWindow *checked_window; /* the same; cpu/window_checked.h */
 
     Segment seg[NR_SEGS], ldtr, tr;
     TableReg gdtr, idtr;

@@ -13,7 +13,7 @@
 #include "cpu/exception.h"
 #include "cpu/mem.h"
 #include "cpu/paging.h"
-#include "cpu/window.h"
+#include "cpu/window_checked.h"
 #include "hw/core/machine.h"
 #include "util/log.h"
 
@@ -233,6 +233,9 @@ void tlb_slots_clear_writes(CpuState *cpu)
     spans_clear(&cpu->write_spans);
     slots_clear(&cpu->write_slots, false);
     slots_clear(&cpu->write_slots, true);
+    if (cpu->checked_window) {
+        checked_window_clear_writes(cpu->checked_window);
+    }
 }
 
 void tlb_slots_clear(CpuState *cpu)
@@ -241,6 +244,9 @@ void tlb_slots_clear(CpuState *cpu)
     spans_clear(&cpu->read_spans);
     slots_clear(&cpu->read_slots, false);
     slots_clear(&cpu->read_slots, true);
+    if (cpu->checked_window) {
+        checked_window_clear(cpu->checked_window);
+    }
 }
 
 /* Keeps what t allows, too. Slots are only emptied: another thread may revoke one meanwhile. */
@@ -273,6 +279,9 @@ static void slots_select(CpuState *cpu, bool user)
     }
     slots_clear(&cpu->read_slots, user);
     slots_clear(&cpu->write_slots, user);
+    if (cpu->checked_window) {
+        checked_window_clear(cpu->checked_window);
+    }
     if (!user) {
         spans_clear(&cpu->read_spans);
         spans_clear(&cpu->write_spans);
@@ -598,6 +607,7 @@ void mmu_refresh_view(CpuState *cpu)
     flat_view_unref(old);
     if (cpu->window) {
         window_outdate(cpu->window);
+        checked_window_outdate(cpu->checked_window);
     }
     tlb_flush(cpu);
 }
@@ -648,6 +658,7 @@ bool tlb_revoke_write(CpuState *cpu, const uint8_t *page, uint16_t writers, bool
     Window *w = __atomic_load_n(&cpu->window, __ATOMIC_ACQUIRE);
     if (w) {
         window_revoke_write(w, page);
+        found |= checked_window_revoke_write(cpu->checked_window, page);
     }
     return found;
 }

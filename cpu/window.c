@@ -11,8 +11,7 @@
 #include "hw/core/machine.h"
 #include "util/alloc.h"
 
-#define WINDOW_SIZE (4 * GiB)
-#define RESERVED (WINDOW_ABOVE + WINDOW_SIZE + PAGE_SIZE)
+#define RESERVED(below) ((below) + WINDOW_ABOVE + WINDOW_SIZE + PAGE_SIZE)
 
 /* A stretch of one RAM block; whole pages. */
 typedef struct Piece {
@@ -51,14 +50,43 @@ void window_pages_free(void *pages, size_t size)
 
 static void map_or_abort(void *at, uint64_t size, int prot, int flags, int fd, uint64_t offset)
 {
-    if (mmap(at, size, prot, flags | MAP_FIXED, fd, (off_t)offset) == MAP_FAILED) {
-        abort(); /* the host has no memory left for a mapping: its tables are small */
+    if (mmap(at, size, prot, flags | MAP_FIXED | MAP_NORESERVE, fd, (off_t)offset) == MAP_FAILED) {
+        abort(); /* the host has no memory left for its own tables */
     }
 }
 
-static void unmap(Window *w, uint64_t start, uint64_t size)
+void window_map(uint8_t *at, uint64_t size, const RamBlock *ram, uint64_t ram_offset, bool writable)
 {
-    map_or_abort(w->base + start, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    map_or_abort(at, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, ram->fd,
+                 ram_offset);
+}
+
+void window_unmap(uint8_t *at, uint64_t size)
+{
+    map_or_abort(at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+uint8_t *window_reserve(CpuState *cpu, uint64_t below, Error **errp)
+{
+    uint8_t *at = mmap(NULL, RESERVED(below), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                       0);
+    if (at == MAP_FAILED) {
+        error_set_errno(errp, errno, "no 4 GiB of address space for a vCPU's window");
+        return NULL;
+    }
+    if (mremap(cpu, 0, WINDOW_ABOVE, MREMAP_MAYMOVE | MREMAP_FIXED, at + below) == MAP_FAILED ||
+        (below && mprotect(at, below, PROT_READ | PROT_WRITE))) {
+        error_set_errno(errp, errno, "could not map a vCPU's state a second time");
+        munmap(at, RESERVED(below));
+        return NULL;
+    }
+    madvise(at, RESERVED(below), MADV_DONTDUMP); /* guest memory is in a core file once */
+    return at + below + WINDOW_ABOVE;
+}
+
+void window_release(uint8_t *base, uint64_t below)
+{
+    munmap(base - WINDOW_ABOVE - below, RESERVED(below));
 }
 
 static bool is_locked(const Window *w, uint64_t lin)
@@ -72,7 +100,7 @@ static bool is_locked(const Window *w, uint64_t lin)
 static void protect(Window *w, uint64_t start, uint64_t size, int prot)
 {
     if (mprotect(w->base + start, size, prot)) {
-        unmap(w, 0, WINDOW_SIZE);
+        window_unmap(w->base, WINDOW_SIZE);
         w->nr = 0;
     }
 }
@@ -95,8 +123,7 @@ static bool is_watched(const RamBlock *b)
 static void piece_map(Window *w, Piece *p)
 {
     p->readonly |= is_watched(p->ram);
-    map_or_abort(w->base + p->start, p->size, p->readonly ? PROT_READ : PROT_READ | PROT_WRITE,
-                 MAP_SHARED | MAP_NORESERVE, p->ram->fd, p->ram_offset);
+    window_map(w->base + p->start, p->size, p->ram, p->ram_offset, !p->readonly);
     for (uint64_t at = 0; at < p->size; at += PAGE_SIZE) {
         uint64_t page = (p->start + at) >> PAGE_BITS;
         w->locked[page / 64] &= ~(1ull << page % 64);
@@ -162,7 +189,7 @@ void window_refresh(CpuState *cpu)
     }
     for (size_t i = 0; i < nr_old; i++) {
         if (!old[i].keep) {
-            unmap(w, old[i].start, old[i].size);
+            window_unmap(w->base + old[i].start, old[i].size);
         }
     }
     for (size_t i = 0; i < w->nr; i++) {
@@ -238,31 +265,20 @@ uint8_t *window_base(const Window *w)
     return w->base;
 }
 
-bool window_find(const Window *w, const void *host, uint64_t *lin)
+bool window_find(const uint8_t *base, const void *host, uint64_t *lin)
 {
-    *lin = (uint64_t)((const uint8_t *)host - w->base);
+    *lin = (uint64_t)((const uint8_t *)host - base);
     return *lin < WINDOW_SIZE + PAGE_SIZE;
 }
 
 Window *window_new(CpuState *cpu, Error **errp)
 {
-    Window *w = mmap(NULL, sizeof(*w), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (w == MAP_FAILED) {
-        error_set_errno(errp, errno, "no memory for a window");
+    Window *w = xcalloc(1, sizeof(*w));
+    w->base = window_reserve(cpu, 0, errp);
+    if (!w->base) {
+        free(w);
         return NULL;
     }
-    uint8_t *at = mmap(NULL, RESERVED, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (at == MAP_FAILED ||
-        mremap(cpu, 0, WINDOW_ABOVE, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED) {
-        error_set_errno(errp, errno, "no 4 GiB of address space for a vCPU's window");
-        if (at != MAP_FAILED) {
-            munmap(at, RESERVED);
-        }
-        munmap(w, sizeof(*w));
-        return NULL;
-    }
-    madvise(at, RESERVED, MADV_DONTDUMP); /* guest memory is in a core file once */
-    w->base = at + WINDOW_ABOVE;
     w->outdated = true;
     pthread_mutex_init(&w->lock, NULL);
     return w;
@@ -271,9 +287,9 @@ Window *window_new(CpuState *cpu, Error **errp)
 void window_free(Window *w)
 {
     if (w) {
-        munmap(w->base - WINDOW_ABOVE, RESERVED);
+        window_release(w->base, 0);
         pthread_mutex_destroy(&w->lock);
         free(w->piece);
-        munmap(w, sizeof(*w));
+        free(w);
     }
 }

@@ -28,6 +28,7 @@
 typedef struct Window Window;
 
 #define WINDOW_ABOVE ((uint64_t)ROUND_UP(sizeof(CpuState), PAGE_SIZE))
+#define WINDOW_SIZE (4 * GiB)
 
 /* Zeroed whole pages that can be mapped a second time: what a CpuState with a window must begin. NULL:
  * no memory. */
@@ -40,8 +41,6 @@ Window *window_new(CpuState *cpu, Error **errp);
 void window_free(Window *w); /* NULL: nothing */
 /* Where linear address 0 is. */
 uint8_t *window_base(const Window *w);
-/* The linear address of a host address in the window; false: it is not in the window, or behind it. */
-bool window_find(const Window *w, const void *host, uint64_t *lin);
 
 /* Brings the bare window in line with the memory map. The vCPU's thread, before code that uses it. */
 void window_refresh(CpuState *cpu);
@@ -54,5 +53,17 @@ void window_revoke_write(Window *w, const uint8_t *page);
 bool window_heal(Window *w, uint64_t lin);
 /* Linear bytes that are mapped now, for info jit. */
 uint64_t window_mapped(Window *w);
+
+/* ---- for windows of either kind ---- */
+
+/* Address space, nothing of it mapped but CpuState, and below that so many writable bytes (whole pages).
+ * NULL with *errp. Returns where linear address 0 is. */
+uint8_t *window_reserve(CpuState *cpu, uint64_t below, Error **errp);
+void window_release(uint8_t *base, uint64_t below);
+/* Whole pages of RAM; nothing. What is there is replaced. */
+void window_map(uint8_t *at, uint64_t size, const RamBlock *ram, uint64_t ram_offset, bool writable);
+void window_unmap(uint8_t *at, uint64_t size);
+/* The linear address of a host address in the window; false: it is not in it, nor just behind. */
+bool window_find(const uint8_t *base, const void *host, uint64_t *lin);
 
 #endif

@@ -8,7 +8,7 @@
 
 #include "accel/jit/tb.h"
 #include "cpu/exec.h"
-#include "cpu/window.h"
+#include "cpu/window_checked.h"
 
 enum { MAX_SHARES = 8 }; /* shared checks in force at once */
 
@@ -30,6 +30,7 @@ enum {
     JW_SEG,     /* argument of the segment stub */
     JW_SAMPLE,  /* how many slots are filled until one is looked at: roam.c */
     JW_SPAN,    /* how many misses of spans until one is looked at: span.c */
+    JW_WINDOW,  /* how many uses of pages that the checked window lacks until one is looked at: window.c */
     JW_TRIAL,   /* executions and misses of the operand on trial, against each other */
     /* Of shared checks whose operands roam: the addend. */
     JW_SHARE, JW_SHARE_END = JW_SHARE + MAX_SHARES,
@@ -125,7 +126,8 @@ typedef struct JitCpu {
     uint64_t cache_misses, link_misses; /* a block was not in the jump cache; an exit led nowhere yet */
     uint64_t code_stores, code_dropped; /* stores of this vCPU that dropped blocks, and how many */
     uint64_t slow_fills, slow_tracked, slow_io, share_lost;
-    uint64_t window_faults, window_healed;
+    uint64_t window_faults, window_healed, window_from, window_misses;
+    const uint8_t *gs; /* as it is now */
     uint32_t exec_of[NR_OPS];
 } JitCpu;
 
@@ -142,6 +144,8 @@ void jit_span(CpuState *cpu, uint64_t lin, uint32_t desc, const void *pc);
 void jit_share_lost(CpuState *cpu, uint32_t desc, Tb *tb);
 /* An access through the window faulted, at JW_LIN; off: of the instruction. window.c */
 void jit_window_lost(CpuState *cpu, uint32_t off, Tb *tb);
+/* What lies at lin could not be accessed in the checked window. window.c */
+void jit_window_use(CpuState *cpu, uint64_t lin);
 void jit_raise_gp(CpuState *cpu, uint32_t desc) __attribute__((noreturn));
 uint64_t jit_exec(CpuState *cpu, const JitExec *x); /* 1: leave */
 /* Returns the code to go on at, or NULL: leave. */

@@ -28,10 +28,18 @@
 
 /* ---- entering and leaving generated code ---- */
 
-static void set_gs(const CpuState *cpu)
+static const uint8_t *wanted_gs(const CpuState *cpu)
 {
-    syscall(SYS_arch_prctl, ARCH_SET_GS,
-            cpu->window ? window_base(cpu->window) : (const uint8_t *)cpu + WINDOW_ABOVE);
+    return !cpu->window              ? (const uint8_t *)cpu + WINDOW_ABOVE
+           : (cpu->mode & MODE_PG) ? checked_window_base(cpu->checked_window)
+                                     : window_base(cpu->window);
+}
+
+/* Another thread may have run the CPU before. */
+static void set_gs(CpuState *cpu)
+{
+    cpu->jit->gs = wanted_gs(cpu);
+    syscall(SYS_arch_prctl, ARCH_SET_GS, cpu->jit->gs);
 }
 
 /* In generated code and the signal handlers above it. */
@@ -275,6 +283,9 @@ bool jit_ready(CpuState *cpu)
     if (!(cpu->mode & MODE_CS64)) {
         set_limits(cpu);
     }
+    if (unlikely(cpu->jit->gs != wanted_gs(cpu))) {
+        set_gs(cpu);
+    }
     if (!(cpu->mode & MODE_PG) && cpu->window) {
         window_refresh(cpu);
     }
@@ -454,7 +465,7 @@ static bool fault_in_code(const void *pc, const void *addr, FaultFix *fix)
             return true;
         }
         CpuState *cpu = cpu_by_gs();
-        return cpu->window && window_find(cpu->window, addr, &cpu->jit_word[JW_LIN]);
+        return cpu->window && window_find(cpu->jit->gs, addr, &cpu->jit_word[JW_LIN]);
     }
     return false;
 }
@@ -502,7 +513,9 @@ void jit_destroy(Jit *j)
 bool jit_cpu_init(CpuState *cpu, Jit *j, Error **errp)
 {
     Window *window = j->window ? window_new(cpu, errp) : NULL;
-    if (j->window && !window) {
+    CheckedWindow *checked = window ? checked_window_new(cpu, errp) : NULL;
+    if (j->window && !checked) {
+        window_free(window);
         error_prefix(errp, "-accel jit,window=off does without: ");
         return false;
     }
@@ -521,6 +534,7 @@ bool jit_cpu_init(CpuState *cpu, Jit *j, Error **errp)
     memset(cpu->jit_word, 0, sizeof(cpu->jit_word));
     cpu->jit_word[JW_SELF] = (uintptr_t)cpu;
     cpu->jit_word[JW_JUMPS] = (uintptr_t)jc->jump;
+    cpu->checked_window = checked;
     __atomic_store_n(&cpu->window, window, __ATOMIC_RELEASE);
     __atomic_store_n(&cpu->jit, jc, __ATOMIC_RELEASE);
     interp_cpu_init(cpu);
@@ -536,8 +550,11 @@ void jit_cpu_fini(CpuState *cpu)
     pthread_mutex_unlock(&j->lock);
     interp_cpu_fini(cpu);
     Window *window = cpu->window;
+    CheckedWindow *checked = cpu->checked_window;
     cpu->window = NULL;
+    cpu->checked_window = NULL;
     window_free(window);
+    checked_window_free(checked);
     check_free(cpu->jit->check, cpu);
     free(cpu->jit);
     cpu->jit = NULL;

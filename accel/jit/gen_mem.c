@@ -370,12 +370,33 @@ static void begin_share(Translator *t, const Share *s, const Rm *ea, uint32_t de
     emit_body(t, *ea, s, body);
 }
 
-/* The operand through the window; outside flat segments its address is computed first. */
-static void access_window(Translator *t, unsigned size, uint32_t access, uint32_t need, BodyFn *body)
+/* An operand at ea, which is S0 (it holds the linear address), or still to be computed. */
+static void check_window(Translator *t, Rm ea, uint32_t desc, uint32_t need, BodyFn *body)
+{
+    emit_lea32(t->e, S1, ea);
+    Cold *c = new_cold(t, COLD_WINDOW, window_check(t, desc & MEM_WRITE));
+    c->has_address = ea.base != S0;
+    c->address = ea;
+    c->desc = desc;
+    c->restore = need;
+    c->body = body;
+    if (need) {
+        emit_flags_restore(t, need);
+    }
+    ea = window_operand(ea);
+    body(t, &ea);
+    c->after = t->e->p;
+}
+
+/* The operand through a window; outside flat segments its address is computed first. */
+static void access_window(Translator *t, WindowUse use, unsigned size, uint32_t access, uint32_t need,
+                          BodyFn *body)
 {
     const Insn *in = t->in;
     bool writes_code = in->seg == SEG_CS && (access & MEM_WRITE);
     bool direct = t->flat && in->seg < SEG_FS && in->adsize == 4 && !writes_code;
+    uint32_t desc = describe(t, slot_of(t, access & MEM_WRITE), size,
+                             access | (in->seg == SEG_SS ? MEM_STACK : 0));
     t->way[t->i] |= WAY_WINDOW;
     flags_save(t, need | (t->live[t->i + 1] & ~insn_flags_killed(in)));
     Rm ea;
@@ -385,9 +406,13 @@ static void access_window(Translator *t, unsigned size, uint32_t access, uint32_
     }
     if (!direct) {
         flags_clobber(t, 0);
-        uint32_t desc = describe(t, 0, size, access | (in->seg == SEG_SS ? MEM_STACK : 0));
         compute_address(t, &ea, desc, size);
         ea = rm_mem(S0, 0);
+    }
+    if (use == WINDOW_CHECKED) {
+        flags_clobber(t, 0);
+        check_window(t, ea, after_flags(t, desc), need, body);
+        return;
     }
     flags_restore(t, need);
     ea = window_operand(ea);
@@ -396,8 +421,9 @@ static void access_window(Translator *t, unsigned size, uint32_t access, uint32_
 
 void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, BodyFn *body)
 {
-    if (window_serves(t, access)) {
-        access_window(t, size, access, need, body);
+    WindowUse use = window_serves(t, access);
+    if (use) {
+        access_window(t, use, size, access, need, body);
         return;
     }
     const bool write = access & MEM_WRITE;
@@ -447,19 +473,24 @@ void gen_access(Translator *t, unsigned size, uint32_t access, uint32_t need, Bo
 void gen_access_stack(Translator *t, unsigned base, int32_t disp, unsigned size, uint32_t access,
                       BodyFn *body)
 {
-    bool window = window_serves(t, access);
+    WindowUse window = window_serves(t, access);
     share_end(t);
     unsigned slot = (base == H_RSP ? 0 : 1) + (t->user ? NR_SLOTS / 2 : 0);
     uint32_t desc = describe(t, slot, size, access | MEM_STACK);
     Rm ea = rm_mem(base, disp);
-    if (window && t->flat && (t->mode & MODE_SS32)) {
-        t->way[t->i] |= WAY_WINDOW;
+    t->way[t->i] |= window ? WAY_WINDOW : 0;
+    bool direct = window && t->flat && (t->mode & MODE_SS32);
+    if (direct && window == WINDOW_BARE) {
         flags_save(t, t->live[t->i + 1] & ~insn_flags_killed(t->in));
         ea = window_operand(ea);
         body(t, &ea);
         return;
     }
     prepare_flags(t, 0);
+    if (direct) {
+        check_window(t, ea, desc, 0, body);
+        return;
+    }
     if (!t->cs64) {
         emit_lea32(t->e, S0, ea);
         if (!(t->mode & MODE_SS32)) {
@@ -469,8 +500,11 @@ void gen_access_stack(Translator *t, unsigned base, int32_t disp, unsigned size,
             add_segment(t, SEG_SS, desc, size);
         }
     }
+    if (window == WINDOW_CHECKED) {
+        check_window(t, rm_mem(S0, 0), desc, 0, body);
+        return;
+    }
     if (window) {
-        t->way[t->i] |= WAY_WINDOW;
         ea = window_operand(rm_mem(S0, 0));
         body(t, &ea);
         return;
@@ -575,6 +609,25 @@ void gen_cold_span(Translator *t, Cold *c)
     next->again = again;
     next->roams = !share;
     next->has_address = false;
+}
+
+/* The operand's page is not in the checked window: by its slot. */
+void gen_cold_window(Translator *t, Cold *c)
+{
+    Emit *e = t->e;
+    Cold was = *c; /* new_cold */
+    emit_link_here(e, was.from);
+    if (was.has_address) {
+        emit_lea32(e, S0, was.address);
+    }
+    emit_alu_imm(e, EM_W, A_SUB, rm_gs(OFF_WORD(JW_WINDOW)), 1);
+    uint8_t *usual = emit_jcc(e, CC_NS);
+    emit_call_to(e, t->j->stubs.window_use);
+    emit_link_here(e, usual);
+    t->flags = FLAGS_MEMORY;
+    check_slot(t, false, &was.address, was.desc >> MEM_SLOT_SHIFT & (NR_SLOTS - 1), was.desc,
+               (was.desc >> MEM_SIZE_SHIFT & 31) + 1, was.restore, was.body);
+    emit_jmp_to(e, was.after);
 }
 
 /* Behind the block: the operand was not in its slot. */

@@ -117,9 +117,14 @@ static READS_LIVE_COUNTERS void print_cpu(const Printer *p, const CpuState *cpu)
          (unsigned long)cpu->jit_word[JW_BESIDE], (unsigned long)jc->code_stores,
          (unsigned long)jc->code_dropped);
     if (cpu->window) {
-        line(p, "  window          %lu MiB; %lu faults, of which %lu pages were made writable again",
+        uint64_t pages, maps;
+        checked_window_count(cpu->checked_window, &pages, &maps);
+        line(p, "  bare window     %lu MiB; %lu faults, of which %lu made a page writable again",
              (unsigned long)(window_mapped(cpu->window) >> 20), (unsigned long)jc->window_faults,
              (unsigned long)jc->window_healed);
+        line(p, "  checked window  %lu pages, mapped %lu times; %lu misses", (unsigned long)pages,
+             (unsigned long)maps,
+             (unsigned long)(jc->window_misses + jc->window_from - cpu->jit_word[JW_WINDOW]));
     }
     line(p, "  shared checks   %lu lost: not in one page of RAM", (unsigned long)jc->share_lost);
     line(p, "  page walks      %lu, %.1f for 1000 misses of slots; flushes %lu",

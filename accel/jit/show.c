@@ -93,6 +93,7 @@ static void add_cold(Text *w, const Cold *c, uint64_t rip)
         add(w, "one check for %+d to %+d of the base", c->lo, c->hi - 1);
         break;
     case COLD_SPAN: add(w, "span %d", c->span); break;
+    case COLD_WINDOW: add(w, "page looked up"); break;
     case COLD_SEGMENT: add(w, "segment checked"); break;
     case COLD_EXEC: add(w, "function in rare cases"); break;
     case COLD_EXEC_END: add(w, "function if something is requested"); break;

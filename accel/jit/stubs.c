@@ -445,6 +445,21 @@ static uint8_t *make_share(Emit *e, const JitStubs *s)
     return at;
 }
 
+static uint8_t *make_window_use(Emit *e, const JitStubs *s)
+{
+    uint8_t *at = start(e);
+    save_registers(e);
+    emit_store(e, rm_gs(OFF_WORD(JW_LIN)), R10);
+    vectors_push(e, s->save_vectors);
+    emit_mov(e, RSI, R10);
+    call_with_cpu(e, jit_window_use);
+    vectors_pop(e, s->load_vectors);
+    load_clobbered(e);
+    emit_load(e, R10, rm_gs(OFF_WORD(JW_LIN)));
+    ret(e);
+    return at;
+}
+
 static uint8_t *make_span(Emit *e, const JitStubs *s)
 {
     uint8_t *at = start(e);
@@ -642,6 +657,7 @@ void jit_make_stubs(Jit *j)
     s->look = make_look(e, s);
     s->share = make_share(e, s);
     s->span = make_span(e, s);
+    s->window_use = make_window_use(e, s);
     s->share_lost = make_lost(e, save, saved, jit_share_lost);
     s->window_lost = make_lost(e, save, saved, jit_window_lost);
     s->commit = make_commit(e, save, s->load_vectors, saved, j);

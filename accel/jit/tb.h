@@ -134,6 +134,7 @@ typedef struct JitStubs {
     uint8_t *span;         /* as slow, with a span for the slot: C looks at it; comes back */
     uint8_t *share_lost;   /* r10: Tb, r11d: MEM_ bits; leaves for the interpreter to execute it */
     uint8_t *window_lost;  /* the same; JW_LIN: the address that faulted */
+    uint8_t *window_use;   /* r10: linear address not in the checked window: C looks at it; comes back */
     uint8_t *commit;       /* after a store on slow's buffer; r11d: offset of the next instruction */
     uint8_t *segment;      /* r10 offset, r11d MEM_ bits, JW_SEG: checks, r10 linear */
     uint8_t *raise_gp;     /* r11d: MEM_ bits; #GP(0), with MEM_STACK #SS(0) */

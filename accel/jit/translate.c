@@ -302,6 +302,7 @@ static void emit_cold(Translator *t)
         case COLD_MEM_OPEN: gen_cold_open(t, c); break;
         case COLD_SHARE: gen_cold_share(t, c); break;
         case COLD_SPAN: gen_cold_span(t, c); break;
+        case COLD_WINDOW: gen_cold_window(t, c); break;
         case COLD_SEGMENT:
             emit_link_here(e, c->from);
             emit_store_imm32(e, rm_gs(OFF_WORD(JW_SEG)), c->seg);

@@ -20,7 +20,8 @@ typedef struct Translator Translator;
  * usual path, and for the one on a buffer. May use S1, and S0 where mem does not. */
 typedef void BodyFn(Translator *t, const Rm *mem);
 
-typedef enum ColdKind { COLD_MEM, COLD_MEM_OPEN, COLD_SHARE, COLD_SPAN, COLD_SEGMENT, COLD_EXEC,
+typedef enum ColdKind { COLD_MEM, COLD_MEM_OPEN, COLD_SHARE, COLD_SPAN, COLD_WINDOW, COLD_SEGMENT,
+                        COLD_EXEC,
                         COLD_EXEC_END, COLD_LEAVE_INTERP,
                         COLD_VECTORS, COLD_FPU,
                         COLD_TAKEN,
@@ -197,10 +198,15 @@ Rm span_addend(bool write, int n);
 
 /* ---- window.c ---- */
 
-/* Does the memory operand in hand go through the window, unchecked? access: its MEM_ bits. */
-bool window_serves(const Translator *t, uint32_t access);
+/* Does the memory operand in hand go through a window, and is its page looked up before? access: its
+ * MEM_ bits. */
+typedef enum WindowUse { WINDOW_NOT, WINDOW_BARE, WINDOW_CHECKED } WindowUse;
+WindowUse window_serves(const Translator *t, uint32_t access);
 /* The linear address there. */
 Rm window_operand(Rm ea);
+/* May what lies at the linear address in S1 be accessed in the checked window? Returns the jump for no. S1 is
+ * lost. */
+uint8_t *window_check(Translator *t, bool write);
 
 /* ---- translate.c ---- */
 
@@ -238,6 +244,7 @@ void gen_cold_access(Translator *t, Cold *c);
 void gen_cold_open(Translator *t, Cold *c);
 void gen_cold_share(Translator *t, Cold *c);
 void gen_cold_span(Translator *t, Cold *c);
+void gen_cold_window(Translator *t, Cold *c);
 /* The check that [r9 + disp, + size) is in the stack's slot; afterwards S0 is what to add to r9.
  * Returns the jump for "it is not". */
 uint8_t *gen_stack_check(Translator *t, int32_t disp, unsigned size, bool write);
