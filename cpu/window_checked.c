@@ -190,17 +190,17 @@ static void map(CpuState *cpu, CheckedWindow *w, uint32_t n, const uint8_t *host
 
 /* Page n follows one that is used. If it is mapped, but the cache does not say what is there now, it is
  * unmapped, once that has been so several times. */
-static void settle_next(CpuState *cpu, CheckedWindow *w, uint32_t n)
+static void settle_next(CpuState *cpu, CheckedWindow *w, uint32_t n, bool at_once)
 {
     if (n < WINDOW_PAGES && w->host[n] && !allow(cpu, w, n) && !w->table[n] &&
-        !(++w->votes[n] % UNMAP_VOTES)) {
+        (at_once || !(++w->votes[n] % UNMAP_VOTES))) {
         window_unmap(w->base + ((uint64_t)n << PAGE_BITS), PAGE_SIZE);
         __atomic_store_n(&w->host[n], NULL, __ATOMIC_RELAXED);
         w->mapped--;
     }
 }
 
-void checked_window_use(CpuState *cpu, uint64_t lin)
+void checked_window_use(CpuState *cpu, uint64_t lin, bool at_once)
 {
     CheckedWindow *w = cpu->checked_window;
     uint32_t n = page_of(lin);
@@ -222,12 +222,14 @@ void checked_window_use(CpuState *cpu, uint64_t lin)
     }
     if (w->host[n] != host) {
         /* Address spaces that come and go have different pages at an address. */
-        if (!w->host[n] || !(++w->votes[n] % REMAP_VOTES)) {
+        if (!w->host[n] || at_once || !(++w->votes[n] % REMAP_VOTES)) {
             map(cpu, w, n, host, side);
         }
-        return;
+        if (!at_once) {
+            return;
+        }
     }
-    settle_next(cpu, w, n + 1);
+    settle_next(cpu, w, n + 1, at_once);
     if (allow(cpu, w, n)) {
         begin_again(w, n);
         if (n) {

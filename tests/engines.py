@@ -15,8 +15,10 @@ SETTINGS = {
     "jit-noshare": ("jit", "jit,threshold=0,share=off"),
     # Every operand that can looks into the translation cache itself.
     "jit-roam": ("jit", "jit,threshold=0,roam=all"),
-    # No operand looks into it, nor into a span: slots alone.
-    "jit-noroam": ("jit", "jit,threshold=0,roam=off,span=off"),
+    # No operand looks into it, nor into a span, nor goes through a window: slots alone.
+    "jit-noroam": ("jit", "jit,threshold=0,roam=off,span=off,window=off"),
+    # 32-bit code has each page that it uses in its window.
+    "jit-window": ("jit", "jit,threshold=0,window=all"),
     # CPUs take turns: only guests for several of them.
     "jit-single": ("jit", "jit,threshold=2,thread=single"),
     # As many blocks as there can be, in a cache that is soon full.

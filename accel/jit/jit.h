@@ -14,6 +14,13 @@ typedef enum JitRoam { ROAM_OFF, ROAM_AUTO, ROAM_ALL } JitRoam;
 
 #define MAX_THRESHOLD (1u << 20)
 
+/* Whether 32- and 16-bit code accesses memory through windows: window.c. */
+typedef enum JitWindow {
+    WINDOW_OFF,
+    WINDOW_ON,
+    WINDOW_ALL, /* with paging, each page at its first use, not only those that are used most */
+} JitWindow;
+
 typedef struct JitConfig {
     size_t code_size;   /* bytes of code cache */
     unsigned nr_cpus;   /* that run at once; 1: LOCK prefixes are left out, nobody else writes */
@@ -24,7 +31,7 @@ typedef struct JitConfig {
     bool share;         /* one check for several memory operands */
     JitRoam roam;
     bool span;          /* those look into spans of several pages before */
-    bool window;        /* with paging off, memory through the vCPU's window */
+    JitWindow window;
     bool chain;         /* blocks jump to each other */
     bool check;         /* each block runs in the interpreter first and must do the same */
     unsigned check_every; /* the same block only so often, once it has been right many times */
@@ -34,7 +41,7 @@ typedef struct JitConfig {
 #define JIT_CONFIG_DEFAULT                                                                         \
     {                                                                                              \
         .code_size = 64u << 20, .nr_cpus = 1, .threshold = 16, .max_insns = 64, .table = true,     \
-        .share = true, .roam = ROAM_AUTO, .span = true, .window = true, .chain = true                             \
+        .share = true, .roam = ROAM_AUTO, .span = true, .window = WINDOW_ON, .chain = true                             \
     }
 
 /* One for all vCPUs of a machine. NULL with *errp: the host gives no executable memory. */

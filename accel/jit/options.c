@@ -14,7 +14,7 @@ const char *const jit_options[] = {
     "check=interp|off - compare each block with the interpreter (default: off)",
     "check-every=<n> - with check=interp: compare each nth execution only (default: 1)",
     "perfmap=<bool>  - names of the translated code for perf (default: off)",
-    "window=<bool>   - with paging off, memory at guest addresses without a check (default: on)",
+    "window=off|on|all - 32-bit code accesses memory at the guest's addresses (default: on)",
     "table=<bool>    - memory operands without a call into C (default: on)",
     "share=<bool>    - operands with one base register share a check (default: on)",
     "roam=off|auto|all - operands that look into the translation cache in line (default: auto)",
@@ -93,8 +93,9 @@ static bool read_check(const Dict *opts, JitConfig *c, Error **errp)
 static bool read_memory(const Dict *opts, JitConfig *c, Error **errp)
 {
     static const char *const roams[] = { "off", "auto", "all", NULL };
-    unsigned roam = c->roam;
-    if (!dict_get_bool(opts, "window", &c->window, errp) ||
+    static const char *const windows[] = { "off", "on", "all", NULL };
+    unsigned roam = c->roam, window = c->window;
+    if (!get_word(opts, "window", windows, &window, errp) ||
         !dict_get_bool(opts, "table", &c->table, errp) ||
         !dict_get_bool(opts, "share", &c->share, errp) ||
         !dict_get_bool(opts, "span", &c->span, errp) ||
@@ -102,13 +103,14 @@ static bool read_memory(const Dict *opts, JitConfig *c, Error **errp)
         return false;
     }
     c->roam = (JitRoam)roam;
+    c->window = (JitWindow)window;
     if (!c->table) {
-        const char *wants = dict_has(opts, "roam") && roam        ? "roam"
-                            : dict_has(opts, "share") && c->share ? "share"
-                            : dict_has(opts, "span") && c->span   ? "span"
-                            : dict_has(opts, "window") && c->window ? "window"
+        const char *wants = dict_has(opts, "roam") && roam          ? "roam"
+                            : dict_has(opts, "share") && c->share   ? "share"
+                            : dict_has(opts, "span") && c->span     ? "span"
+                            : dict_has(opts, "window") && window    ? "window"
                                                                     : NULL;
-        c->window = false;
+        c->window = WINDOW_OFF;
         return !wants || error_set(errp,
                                    "%s=%s: with table=off C looks every operand up; leave one of "
                                    "the two out",

@@ -172,7 +172,7 @@ struct Jit {
     RoamTrial trial;
     bool spans;
     uint8_t span_site[1 << 14]; /* span.c; atomic */
-    bool window;
+    JitWindow window;
     uint64_t window_not[WINDOW_BITS / 64]; /* window.c; atomic */
     unsigned check_every;
     JitStats stats;

@@ -62,10 +62,11 @@ uint8_t *window_check(Translator *t, bool write)
 void jit_window_use(CpuState *cpu, uint64_t lin)
 {
     JitCpu *jc = cpu->jit;
+    bool all = jc->jit->window == WINDOW_ALL;
     jc->window_misses += jc->window_from + 1;
-    jc->window_from = WINDOW_EVERY;
-    cpu->jit_word[JW_WINDOW] = WINDOW_EVERY;
-    checked_window_use(cpu, lin);
+    jc->window_from = all ? 0 : WINDOW_EVERY;
+    cpu->jit_word[JW_WINDOW] = jc->window_from;
+    checked_window_use(cpu, lin, all);
 }
 
 Rm window_operand(Rm ea)
