@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "cpu/x87.h"
+
 uint64_t rng_state = 1;
 
 uint64_t rnd(void)
@@ -432,6 +434,9 @@ static void gen_x87(Regs *r)
     r->fop = rnd() & 0x7ff;
     r->fip = CODE_LIN + (rnd() & 0xfff);
     r->fdp = DATA_LIN + (rnd() & 0xfff);
+    if (!(r->fsw & FSW_ES) && !native_keeps_x87_pointers()) {
+        r->fop = r->fip = r->fdp = 0; /* as a context switch leaves them */
+    }
 }
 
 static void gen_regs(const Mode *m, const Case *c, Regs *r)
@@ -568,7 +573,8 @@ static void set_memory(const Mode *m, Case *c, uint64_t target, unsigned size)
         uint64_t t = code_target(m);
         memcpy(p, &t, in->opsize);
     } else if (in->op == OP_LDMXCSR || in->op == OP_VLDMXCSR) {
-        uint32_t v = rnd() & (chance(90) ? 0xffff : 0xfffff);
+        /* not MM, bit 17: processors with MISALIGNSSE have it */
+        uint32_t v = rnd() & (chance(90) ? 0xffff : 0xdffff);
         memcpy(p, &v, 4);
     } else if (in->op == OP_FLDCW) {
         uint16_t v = 0x37f ^ (rnd() & 0xf80) ^ (chance(10) ? rnd() & 0x3f : 0);

@@ -284,6 +284,22 @@ bool native_has_feature(CpuFeature f)
     return known[f] > 0;
 }
 
+/* Asked of the processor itself: AMD's store zeros unless FSW.ES is set, and those without
+ * CPUID's XSAVEERPTR nothing. */
+bool native_keeps_x87_pointers(void)
+{
+    static int8_t known; /* 1 yes, -1 no */
+    if (!known) {
+        static uint8_t area[512] __attribute__((aligned(16)));
+        static const float one = 1;
+        uint64_t fip;
+        __asm__ volatile("fninit; flds %1; fxsave64 %0; fninit" : "+m"(area) : "m"(one));
+        memcpy(&fip, area + FX_FIP, 8);
+        known = fip ? 1 : -1;
+    }
+    return known > 0;
+}
+
 uint8_t *native_data(void)
 {
     return (uint8_t *)(uintptr_t)DATA_LIN;

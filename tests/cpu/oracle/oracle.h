@@ -89,6 +89,8 @@ bool native_init(void);
 bool native_set_mode(const Mode *m); /* false: not on this kernel */
 /* Host's features, for rows it cannot run. */
 bool native_has_feature(CpuFeature f);
+/* Does XSAVE store x87's last instruction and operand while no exception is pending? */
+bool native_keeps_x87_pointers(void);
 /* Puts the code in place and runs it. */
 void native_run(const Mode *m, const Case *c, Regs *out);
 uint8_t *native_data(void);
