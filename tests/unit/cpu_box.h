@@ -19,7 +19,7 @@
 #include "cpu/exception.h"
 #include "cpu/exec.h"
 #include "cpu/segment.h"
-#include "cpu/tlb.h"
+#include "cpu/window_checked.h"
 #include "hw/core/machine.h"
 #include "util/vm_lock.h"
 
@@ -208,7 +208,7 @@ static inline int box_setup(void **state)
     region_add(&b->m.memory_root, 0, &b->ram_region, 0);
     vm_unlock();
     b->m.nr_cpus = 1;
-    b->cpu = calloc(1, sizeof(CpuState));
+    b->cpu = window_pages_new(sizeof(CpuState));
     cpu_init(b->cpu, &b->m, 0);
     mmu_new(b->cpu);
     cpu_reset(b->cpu, false);
@@ -220,7 +220,7 @@ static inline int box_teardown(void **state)
 {
     Box *b = *state;
     mmu_free(b->cpu);
-    free(b->cpu);
+    window_pages_free(b->cpu, sizeof(CpuState));
     vm_lock();
     address_space_fini(&b->m.memory);
     address_space_fini(&b->m.io);
