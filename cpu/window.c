@@ -29,13 +29,14 @@ struct Window {
     pthread_mutex_t lock; /* of what follows, and of all mapping */
     Piece *piece;
     size_t nr, room;
-    uint64_t locked[WINDOW_SIZE / PAGE_SIZE / 64]; /* bit n: page n of a writable piece is read-only */
+    /* Bit n: page n, of a writable piece, is read-only. */
+    uint64_t locked[WINDOW_SIZE / PAGE_SIZE / 64];
 };
 
 void *window_pages_new(size_t size)
 {
-    void *p = mmap(NULL, ROUND_UP(size, PAGE_SIZE), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                   -1, 0);
+    void *p = mmap(NULL, ROUND_UP(size, PAGE_SIZE), PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     return p == MAP_FAILED ? NULL : p;
 }
 
@@ -68,8 +69,8 @@ void window_unmap(uint8_t *at, uint64_t size)
 
 uint8_t *window_reserve(CpuState *cpu, uint64_t below, Error **errp)
 {
-    uint8_t *at = mmap(NULL, RESERVED(below), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                       0);
+    uint8_t *at =
+        mmap(NULL, RESERVED(below), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED) {
         error_set_errno(errp, errno, "no 4 GiB of address space for a vCPU's window");
         return NULL;
@@ -80,7 +81,6 @@ uint8_t *window_reserve(CpuState *cpu, uint64_t below, Error **errp)
         munmap(at, RESERVED(below));
         return NULL;
     }
-    madvise(at, RESERVED(below), MADV_DONTDUMP); /* guest memory is in a core file once */
     return at + below + WINDOW_ABOVE;
 }
 
@@ -140,7 +140,8 @@ static void piece_map(Window *w, Piece *p)
 static void add_piece(Window *w, const FlatRange *fr)
 {
     uint64_t start = ROUND_UP(fr->start, PAGE_SIZE);
-    uint64_t end = fr->start + fr->size < WINDOW_SIZE ? TLB_PAGE(fr->start + fr->size) : WINDOW_SIZE;
+    uint64_t end =
+        fr->start + fr->size < WINDOW_SIZE ? TLB_PAGE(fr->start + fr->size) : WINDOW_SIZE;
     uint64_t skip = start - fr->start;
     if (!fr->host || start >= end || ((fr->ram_offset + skip) & (PAGE_SIZE - 1))) {
         return;
@@ -149,8 +150,11 @@ static void add_piece(Window *w, const FlatRange *fr)
         w->room = w->room ? 2 * w->room : 32;
         w->piece = xrealloc(w->piece, w->room * sizeof(*w->piece));
     }
-    w->piece[w->nr++] = (Piece){ .start = start, .size = end - start, .host = fr->host + skip,
-                                 .ram = fr->ram, .ram_offset = fr->ram_offset + skip,
+    w->piece[w->nr++] = (Piece){ .start = start,
+                                 .size = end - start,
+                                 .host = fr->host + skip,
+                                 .ram = fr->ram,
+                                 .ram_offset = fr->ram_offset + skip,
                                  .readonly = fr->readonly };
 }
 

@@ -61,7 +61,8 @@ uint64_t window_mapped(Window *w);
 uint8_t *window_reserve(CpuState *cpu, uint64_t below, Error **errp);
 void window_release(uint8_t *base, uint64_t below);
 /* Whole pages of RAM; nothing. What is there is replaced. */
-void window_map(uint8_t *at, uint64_t size, const RamBlock *ram, uint64_t ram_offset, bool writable);
+void window_map(uint8_t *at, uint64_t size, const RamBlock *ram, uint64_t ram_offset,
+                bool writable);
 void window_unmap(uint8_t *at, uint64_t size);
 /* The linear address of a host address in the window; false: it is not in it, nor just behind. */
 bool window_find(const uint8_t *base, const void *host, uint64_t *lin);

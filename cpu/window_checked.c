@@ -8,17 +8,17 @@
 #include <sys/mman.h>
 
 enum {
-    LOG = 4096,      /* pages with bits at a time */
-    REACH = 16,      /* pages to either side that are mapped with one that is */
-    REMAP_VOTES = 8, /* uses until another page than before is mapped at an address */
-    UNMAP_VOTES = 8, /* uses of the page before until one that is not used is unmapped */
+    LOG = 4096,           /* pages with bits at a time */
+    REACH = 16,           /* pages to either side that are mapped with one that is */
+    REMAP_VOTES = 8,      /* uses until another page than before is mapped at an address */
+    UNMAP_VOTES = 8,      /* uses of the page before until one that is not used is unmapped */
     MAX_MAPPED = 1 << 16, /* then all is unmapped: the host bounds the number of mappings */
 };
 
 struct CheckedWindow {
     uint8_t *base, *table;
     bool outdated;
-    unsigned nr; /* atomic: of log */
+    unsigned nr;       /* atomic: of log */
     uint32_t log[LOG]; /* page numbers with bits; others read */
     uint64_t mapped, maps;
     const uint8_t *host[WINDOW_PAGES]; /* what is mapped there; NULL: nothing. Others read. */
@@ -127,7 +127,8 @@ static void begin_again(CheckedWindow *w, uint32_t n)
 {
     unsigned bits = allowed(w, n) & enterable(w, n + 1);
     __atomic_fetch_or(&w->table[n], (uint8_t)bits, __ATOMIC_SEQ_CST);
-    __atomic_fetch_and(&w->table[n], (uint8_t)(ALL_BITS << WINDOW_ALLOWED | bits), __ATOMIC_SEQ_CST);
+    __atomic_fetch_and(&w->table[n], (uint8_t)(ALL_BITS << WINDOW_ALLOWED | bits),
+                       __ATOMIC_SEQ_CST);
 }
 
 /* A page that is mapped as the cache says is allowed what the cache allows; false: it is not. There is
@@ -158,7 +159,8 @@ static bool goes_on(const CpuState *cpu, const CheckedWindow *w, uint32_t n, con
 }
 
 /* n and its neighbours. */
-static void map(CpuState *cpu, CheckedWindow *w, uint32_t n, const uint8_t *host, const TlbSide *side)
+static void map(CpuState *cpu, CheckedWindow *w, uint32_t n, const uint8_t *host,
+                const TlbSide *side)
 {
     uint32_t first = n, last = n;
     while (first > 0 && n - first < REACH &&

@@ -219,7 +219,8 @@ static uint8_t *checked(const Box *b, unsigned page)
 /* What may begin in the page. */
 static unsigned begins(const Box *b, unsigned page)
 {
-    return checked_window_bits(b->cpu->checked_window, page_at(page)) & ((1u << WINDOW_ALLOWED) - 1);
+    return checked_window_bits(b->cpu->checked_window, page_at(page)) &
+           ((1u << WINDOW_ALLOWED) - 1);
 }
 
 static void use(Box *b, unsigned page)
