@@ -202,7 +202,7 @@ static void settle_next(CpuState *cpu, CheckedWindow *w, uint32_t n, bool at_onc
     }
 }
 
-void checked_window_use(CpuState *cpu, uint64_t lin, bool at_once)
+bool checked_window_use(CpuState *cpu, uint64_t lin, bool at_once)
 {
     CheckedWindow *w = cpu->checked_window;
     uint32_t n = page_of(lin);
@@ -216,19 +216,17 @@ void checked_window_use(CpuState *cpu, uint64_t lin, bool at_once)
     }
     /* Not with EFLAGS.AC, which allows more than is so without it. */
     if (lin > UINT32_MAX || (cpu->tlb->kind != TLB_KERNEL && cpu->tlb->kind != TLB_USER)) {
-        return;
+        return false;
     }
     const uint8_t *host = cached_page(cpu, n, &side);
     if (!host) {
-        return;
+        return false;
     }
+    uint8_t before = w->table[n];
     if (w->host[n] != host) {
         /* Address spaces that come and go have different pages at an address. */
         if (!w->host[n] || at_once || !(++w->votes[n] % REMAP_VOTES)) {
             map(cpu, w, n, host, side);
-        }
-        if (!at_once) {
-            return;
         }
     }
     settle_next(cpu, w, n + 1, at_once);
@@ -238,6 +236,7 @@ void checked_window_use(CpuState *cpu, uint64_t lin, bool at_once)
             begin_again(w, n - 1);
         }
     }
+    return w->table[n] & ~before & ALL_BITS;
 }
 
 void checked_window_count(const CheckedWindow *w, uint64_t *mapped, uint64_t *maps)

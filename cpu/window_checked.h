@@ -42,8 +42,9 @@ void checked_window_free(CheckedWindow *w);
 uint8_t *checked_window_base(const CheckedWindow *w);
 
 /* lin's page was used, as one of many uses: it is mapped if that is worth it (at_once: in any case), and
- * allowed what the translation cache allows now. The vCPU's thread. */
-void checked_window_use(CpuState *cpu, uint64_t lin, bool at_once);
+ * allowed what the translation cache allows now. True: more accesses may begin there than before. The
+ * vCPU's thread. */
+bool checked_window_use(CpuState *cpu, uint64_t lin, bool at_once);
 /* What the table says of lin's page. */
 uint8_t checked_window_bits(const CheckedWindow *w, uint64_t lin);
 

@@ -516,8 +516,7 @@ bool jit_cpu_init(CpuState *cpu, Jit *j, Error **errp)
     CheckedWindow *checked = window ? checked_window_new(cpu, errp) : NULL;
     if (j->window && !checked) {
         window_free(window);
-        error_prefix(errp, "vCPU %u of -accel jit (which needs no window with window=off): ",
-                     cpu->index);
+        error_prefix(errp, "-accel jit (which with window=off needs no window): ");
         return false;
     }
     JitCpu *jc = aligned_alloc(64, ROUND_UP(sizeof(*jc), 64));

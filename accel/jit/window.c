@@ -17,12 +17,13 @@
  *     op   reg, gs:[address]
  *
  * The access need not wait for the check, and what reaches into the next page needs none of its own:
- * it is right or faults. A page that is not there is served by a slot, behind the block; of every
- * WINDOW_EVERY such uses C looks at one, and has its page mapped.
+ * it is right or faults. A page that is not there is served by a slot, behind the block; C looks at one of
+ * several such uses, and has its page mapped.
  */
 #include "accel/jit/translate.h"
 
-enum { WINDOW_EVERY = 32 };
+/* Misses between those that C looks at: few while that helps, more and more while it does not. */
+enum { WINDOW_LEAST = 8, WINDOW_MOST = 512 };
 
 static unsigned site_bit(uint64_t gpa)
 {
@@ -64,9 +65,11 @@ void jit_window_use(CpuState *cpu, uint64_t lin)
     JitCpu *jc = cpu->jit;
     bool all = jc->jit->window == WINDOW_ALL;
     jc->window_misses += jc->window_from + 1;
-    jc->window_from = all ? 0 : WINDOW_EVERY;
+    bool helped = checked_window_use(cpu, lin, all);
+    jc->window_from = all      ? 0
+                      : helped ? WINDOW_LEAST
+                               : MIN(2 * jc->window_from + 1, (uint64_t)WINDOW_MOST);
     cpu->jit_word[JW_WINDOW] = jc->window_from;
-    checked_window_use(cpu, lin, all);
 }
 
 Rm window_operand(Rm ea)
