@@ -174,6 +174,7 @@ struct Jit {
     uint8_t span_site[1 << 14]; /* span.c; atomic */
     JitWindow window;
     uint64_t window_not[WINDOW_BITS / 64]; /* window.c; atomic */
+    uint8_t window_faults[4096]; /* the same, with paging; with the lock */
     unsigned check_every;
     JitStats stats;
     PerfMap *perfmap;      /* NULL: nobody asked for it */

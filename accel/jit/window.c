@@ -17,13 +17,16 @@
  *     op   reg, gs:[address]
  *
  * The access need not wait for the check, and what reaches into the next page needs none of its own:
- * it is right or faults. A page that is not there is served by a slot, behind the block; C looks at one of
+ * it is right or faults, after which that page is mapped. A page that is not there is served by a slot, behind the block; C looks at one of
  * several such uses, and has its page mapped.
  */
 #include "accel/jit/translate.h"
 
 /* Misses between those that C looks at: few while that helps, more and more while it does not. */
 enum { WINDOW_LEAST = 8, WINDOW_MOST = 512 };
+/* With paging, so many faults of an operand that reaches into pages that are not mapped, until it gets a
+ * slot for good. */
+enum { WINDOW_FAULTS = 64 };
 
 static unsigned site_bit(uint64_t gpa)
 {
@@ -86,15 +89,19 @@ void jit_window_lost(CpuState *cpu, uint32_t off, Tb *tb)
     cpu->rip = cpu->insn_rip = (uint32_t)(cpu->jit_word[JW_PAGE] + off);
     cpu->jit_word[JW_INTERP] = 1;
     jc->window_faults++;
-    if (!(cpu->mode & MODE_PG) && window_heal(cpu->window, cpu->jit_word[JW_LIN])) {
+    if (cpu->mode & MODE_PG) {
+        checked_window_use(cpu, cpu->jit_word[JW_LIN], true); /* the page that was reached into */
+    } else if (window_heal(cpu->window, cpu->jit_word[JW_LIN])) {
         jc->window_healed++;
         return;
     }
     unsigned bit = site_bit(TLB_PAGE(tb->gpa) | off);
     pthread_mutex_lock(&j->lock);
-    __atomic_fetch_or(&j->window_not[bit / 64], 1ull << bit % 64, __ATOMIC_RELAXED);
-    if (!tb->stale) {
-        tb_drop(j, tb, DROP_WINDOW);
+    if (!(cpu->mode & MODE_PG) || ++j->window_faults[bit % ARRAY_SIZE(j->window_faults)] == WINDOW_FAULTS) {
+        __atomic_fetch_or(&j->window_not[bit / 64], 1ull << bit % 64, __ATOMIC_RELAXED);
+        if (!tb->stale) {
+            tb_drop(j, tb, DROP_WINDOW);
+        }
     }
     pthread_mutex_unlock(&j->lock);
 }

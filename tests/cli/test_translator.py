@@ -243,6 +243,8 @@ def test_info_jit():
                                (r"^  jump cache +(\d+) misses, [0-9.]+ for 1000 entries of code$", 1),
                                (r"^  chaining +(\d+) misses, [0-9.]+ for 1000 entries of code$", 0),
                                (r"^  slots +(\d+) misses, of which the Tlb had [0-9.]+ %; spans: \d+ misses$", 0),
+                               (r"^  bare window +\d+ MiB; (\d+) faults, of which \d+ made a page", 1),
+                               (r"^  checked window +(\d+) pages, mapped \d+ times; \d+ misses$", 0),
                                (r"^  stores .* (\d+) into code, which dropped \d+ blocks$", 3),
                                (r"^emptied +(\d+) flushes, 0 of them as the cache was full$", 0),
                                (r"^translation .* ([0-9]+)\.[0-9]+ % of all processor time, ", 0)):
