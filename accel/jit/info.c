@@ -48,7 +48,7 @@ static void print_cache(const Printer *p, Jit *j)
          "given up: %lu", (double)s.translate_ns / 1e6,
          100 * per(s.translate_ns, cpu_time_ns(CLOCK_PROCESS_CPUTIME_ID)),
          per(s.translate_ns, s.guest_insns), (unsigned long)s.given_up);
-    line(p, "operands          %lu look into the Tlb themselves: no slot served them",
+    line(p, "operands          %lu found to look into the Tlb themselves: no slot served them",
          (unsigned long)s.roaming);
     line(p, "jumps chained     %lu", (unsigned long)s.links);
     line(p, "dropped           %lu blocks: %lu stores of CPUs, %lu devices and host, %lu shared checks, "

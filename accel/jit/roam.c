@@ -13,7 +13,7 @@
  *     mov  r10, [r11 + addend]
  *     op   reg, [address + r10]
  *
- * Which operands do so is found out in two steps. Of every ROAM_EVERY times that the stubs fill a
+ * Operands of a 64-bit kernel all do. Which others do so is found out in two steps. Of every ROAM_EVERY times that the stubs fill a
  * slot one is looked at: who misses often by the clock is suspected. (Pages one after the other do
  * not count: a walk through an array.) A suspect's block is translated again to count its executions
  * and its misses for a while, which settles the question for that operand.
@@ -142,6 +142,14 @@ void jit_sample(CpuState *cpu, uint64_t lin, uint32_t desc, const void *pc)
     pthread_mutex_unlock(&j->lock);
 }
 
+/* The code of a 64-bit system: one of its paths, from a system call's entry to its end, has more operands in
+ * more pages than there are slots, and by the next time others have taken them. Loaders and decompressors
+ * run below. */
+static bool is_kernel(const Translator *t)
+{
+    return t->cs64 && !t->user && (int64_t)t->lin < 0;
+}
+
 bool roams(const Translator *t, bool write)
 {
     const Insn *in = t->in;
@@ -152,8 +160,12 @@ bool roams(const Translator *t, bool write)
     bool writes_code = !t->cs64 && in->seg == SEG_CS && write;
     return form && !fixed && !spilled_index && in->seg < SEG_FS && !writes_code &&
            t->j->roaming != ROAM_OFF && in->disp <= INT32_MAX - 64 &&
-           (t->j->roaming == ROAM_ALL ||
-            has_bit(t->j->roam, site_of(t->gpa + t->off[t->i], write)));
+           (t->j->roaming == ROAM_ALL || is_kernel(t) || roam_was_seen(t, write));
+}
+
+bool roam_was_seen(const Translator *t, bool write)
+{
+    return has_bit(t->j->roam, site_of(t->gpa + t->off[t->i], write));
 }
 
 bool roam_on_trial(const Translator *t, bool write)

@@ -40,7 +40,8 @@ static uint8_t *site_of(Jit *j, uint64_t gpa, bool write)
 
 int span_of(const Translator *t, bool write)
 {
-    if (!t->cs64 || t->user || !t->j->spans) {
+    if (!t->cs64 || t->user || !t->j->spans ||
+        (t->j->roaming == ROAM_AUTO && !roam_was_seen(t, write))) {
         return -1;
     }
     uint8_t s = __atomic_load_n(site_of(t->j, t->gpa + t->off[t->i], write), __ATOMIC_RELAXED);

@@ -174,6 +174,8 @@ bool share_slot_taken(const Translator *t, unsigned slot, bool write);
 
 /* Does the memory operand in hand look into the Tlb itself? */
 bool roams(const Translator *t, bool write);
+/* Was it found to, by misses? */
+bool roam_was_seen(const Translator *t, bool write);
 /* Is it on trial: to be counted by roam_count, ROAM_HIT for an execution, ROAM_MISS more for a miss? */
 bool roam_on_trial(const Translator *t, bool write);
 enum { ROAM_HIT = -1, ROAM_MISS = 7 };
