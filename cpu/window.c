@@ -211,6 +211,15 @@ void window_outdate(Window *w)
     w->outdated = true;
 }
 
+void window_drop(Window *w)
+{
+    pthread_mutex_lock(&w->lock);
+    window_unmap(w->base, WINDOW_SIZE);
+    w->nr = 0;
+    w->outdated = true;
+    pthread_mutex_unlock(&w->lock);
+}
+
 /* ---- write permissions ---- */
 
 void window_revoke_write(Window *w, const uint8_t *page)

@@ -47,6 +47,9 @@ void window_refresh(CpuState *cpu);
 /* The map has changed, or nothing must be mapped: from here on window_refresh has something to do. The
  * vCPU's thread. */
 void window_outdate(Window *w);
+/* Nothing is mapped any more, until window_refresh: keeping write permissions right costs time. The vCPU's
+ * thread. */
+void window_drop(Window *w);
 /* No store reaches this host page (NULL: whatever is watched) through the window any more. Any thread. */
 void window_revoke_write(Window *w, const uint8_t *page);
 /* A store to lin faulted. True: it need not have, and will not again. The vCPU's thread. */

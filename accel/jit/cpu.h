@@ -128,6 +128,7 @@ typedef struct JitCpu {
     uint64_t slow_fills, slow_tracked, slow_io, share_lost;
     uint64_t window_faults, window_healed, window_from, window_misses;
     const uint8_t *gs; /* as it is now */
+    unsigned unpaged_left; /* entries of code with paging on until the bare window is dropped; 0: it is */
     uint32_t exec_of[NR_OPS];
 } JitCpu;
 

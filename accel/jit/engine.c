@@ -278,6 +278,10 @@ static void set_limits(CpuState *cpu)
     cpu->jit_word[JW_CODE_LIMIT] = cpu->mode & MODE_CS32 ? limit : MIN(limit, 0xffffu);
 }
 
+/* A guest that turned paging on and stays with it needs the bare window no more; one that turns it on and
+ * off all the time does. */
+enum { UNPAGED_ENTRIES = 10000 };
+
 bool jit_ready(CpuState *cpu)
 {
     if (!(cpu->mode & MODE_CS64)) {
@@ -286,8 +290,12 @@ bool jit_ready(CpuState *cpu)
     if (unlikely(cpu->jit->gs != wanted_gs(cpu))) {
         set_gs(cpu);
     }
+    JitCpu *jc = cpu->jit;
     if (!(cpu->mode & MODE_PG) && cpu->window) {
         window_refresh(cpu);
+        jc->unpaged_left = UNPAGED_ENTRIES;
+    } else if (unlikely(jc->unpaged_left) && !--jc->unpaged_left) {
+        window_drop(cpu->window);
     }
     cpu->jit_word[JW_PAGE] = cpu->rip - (cpu_code_lin(cpu) & (PAGE_SIZE - 1));
     cpu->mmu->store_hit_code = false;

@@ -179,6 +179,19 @@ static void test_bare_watched_is_not_written(void **state)
     assert_true(writable(bare(b, 0x5000)));
 }
 
+static void test_bare_dropped(void **state)
+{
+    Box *b = *state;
+    window_drop(b->cpu->window);
+    assert_false(readable(bare(b, 0x5000)));
+    assert_int_equal(window_mapped(b->cpu->window), 0);
+    ram_track_code(b->ram, CODE, 1);
+    tlb_revoke_write(b->cpu, b->ram->host + CODE, 0xffff, false);
+    window_refresh(b->cpu);
+    assert_true(writable(bare(b, 0x5000)));
+    assert_false(writable(bare(b, CODE)));
+}
+
 /* ---- with paging ---- */
 
 enum { PD = 0x100000, PT = 0x101000, LIN = 4 << 20, FRAME = 0x110000 };
@@ -495,6 +508,7 @@ int main(void)
         TEST(test_bare_code_is_not_written),
         TEST(test_bare_new_window_knows_code),
         TEST(test_bare_watched_is_not_written),
+        TEST(test_bare_dropped),
         TEST(test_w1_as_the_cache_says),
         TEST(test_w2_crossing),
         TEST(test_w3_flushes),
