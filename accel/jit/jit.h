@@ -41,7 +41,7 @@ typedef struct JitConfig {
 #define JIT_CONFIG_DEFAULT                                                                         \
     {                                                                                              \
         .code_size = 64u << 20, .nr_cpus = 1, .threshold = 16, .max_insns = 64, .table = true,     \
-        .share = true, .roam = ROAM_AUTO, .span = true, .window = WINDOW_ON, .chain = true                             \
+        .share = true, .roam = ROAM_AUTO, .span = true, .window = WINDOW_ON, .chain = true         \
     }
 
 /* One for all vCPUs of a machine. NULL with *errp: the host gives no executable memory. */

@@ -105,11 +105,11 @@ static bool read_memory(const Dict *opts, JitConfig *c, Error **errp)
     c->roam = (JitRoam)roam;
     c->window = (JitWindow)window;
     if (!c->table) {
-        const char *wants = dict_has(opts, "roam") && roam          ? "roam"
-                            : dict_has(opts, "share") && c->share   ? "share"
-                            : dict_has(opts, "span") && c->span     ? "span"
-                            : dict_has(opts, "window") && window    ? "window"
-                                                                    : NULL;
+        const char *wants = dict_has(opts, "roam") && roam        ? "roam"
+                            : dict_has(opts, "share") && c->share ? "share"
+                            : dict_has(opts, "span") && c->span   ? "span"
+                            : dict_has(opts, "window") && window  ? "window"
+                                                                  : NULL;
         c->window = WINDOW_OFF;
         return !wants || error_set(errp,
                                    "%s=%s: with table=off C looks every operand up; leave one of "

@@ -13,10 +13,11 @@
  *     mov  r10, [r11 + addend]
  *     op   reg, [address + r10]
  *
- * Operands of a 64-bit kernel all do. Which others do so is found out in two steps. Of every ROAM_EVERY times that the stubs fill a
- * slot one is looked at: who misses often by the clock is suspected. (Pages one after the other do
- * not count: a walk through an array.) A suspect's block is translated again to count its executions
- * and its misses for a while, which settles the question for that operand.
+ * Operands of a 64-bit kernel all do. Which others do so is found out in two steps. Of every
+ * ROAM_EVERY times that the stubs fill a slot one is looked at: who misses often by the clock is
+ * suspected. (Pages one after the other do not count: a walk through an array.) A suspect's block is
+ * translated again to count its executions and its misses for a while, which settles the question for
+ * that operand.
  */
 #include "accel/jit/translate.h"
 
@@ -142,9 +143,9 @@ void jit_sample(CpuState *cpu, uint64_t lin, uint32_t desc, const void *pc)
     pthread_mutex_unlock(&j->lock);
 }
 
-/* The code of a 64-bit system: one of its paths, from a system call's entry to its end, has more operands in
- * more pages than there are slots, and by the next time others have taken them. Loaders and decompressors
- * run below. */
+/* The code of a 64-bit system: one of its paths, from a system call's entry to its end, has more
+ * operands in more pages than there are slots, and by the next time others have taken them. Loaders
+ * and decompressors run below. */
 static bool is_kernel(const Translator *t)
 {
     return t->cs64 && !t->user && (int64_t)t->lin < 0;

@@ -75,7 +75,8 @@ struct Tb {
     TbExit exits[];
 };
 
-enum { ROAM_BITS = 1 << 16, WINDOW_BITS = 1 << 16, TB_HASH = 1 << 15, PAGE_HASH = 1 << 13, CODE_MARGIN = 96 << 10,
+enum { ROAM_BITS = 1 << 16, WINDOW_BITS = 1 << 16, TB_HASH = 1 << 15, PAGE_HASH = 1 << 13,
+       CODE_MARGIN = 96 << 10,
        TB_ENTRY = 8, /* bytes of NOP that a block begins with: tb_drop puts a jump there */
        TB_LEAST = 32, /* bytes of code of the smallest block */
        MAX_PRESSURE = 7 };

@@ -200,14 +200,13 @@ Rm span_addend(bool write, int n);
 
 /* ---- window.c ---- */
 
-/* Does the memory operand in hand go through a window, and is its page looked up before? access: its
- * MEM_ bits. */
 typedef enum WindowUse { WINDOW_NOT, WINDOW_BARE, WINDOW_CHECKED } WindowUse;
+/* Through which window does the memory operand in hand go? access: its MEM_ bits. */
 WindowUse window_serves(const Translator *t, uint32_t access);
 /* The linear address there. */
 Rm window_operand(Rm ea);
-/* May what lies at the linear address in S1 be accessed in the checked window? Returns the jump for no. S1 is
- * lost. */
+/* May what lies at the linear address in S1 be accessed in the checked window? Returns the jump for
+ * no. S1 is lost. */
 uint8_t *window_check(Translator *t, bool write);
 
 /* ---- translate.c ---- */

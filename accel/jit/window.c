@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
- * Operands that reach memory through one of the vCPU's windows (cpu/window.h): the instruction is the
- * guest's own, with the window as its segment and 32-bit address arithmetic.
+ * Operands that reach memory through one of the vCPU's windows (cpu/window.h): the instruction is
+ * the guest's own, with the window as its segment and 32-bit address arithmetic.
  *
  *     op   reg, gs:[address]               prefixes 65 and 67
  *
- * With paging off that is all: no check. Where the window does not allow the access, the host faults;
- * the block is left before the instruction, which the interpreter executes, and the block is made anew
- * with a slot for this operand (gen_mem.c).
+ * With paging off that is all: no check. Where the window does not allow the access, the host
+ * faults; the block is left before the instruction, which the interpreter executes, and the block is
+ * made anew with a slot for this operand (gen_mem.c).
  *
- * With paging on, outside 64-bit mode, the checked window's table is asked first (cpu/window_checked.h):
+ * With paging on, outside 64-bit mode, the checked window's table is asked first
+ * (cpu/window_checked.h):
  *
  *     lea  r11d, [address]
  *     shr  r11d, 12
@@ -17,15 +18,17 @@
  *     op   reg, gs:[address]
  *
  * The access need not wait for the check, and what reaches into the next page needs none of its own:
- * it is right or faults, after which that page is mapped. A page that is not there is served by a slot, behind the block; C looks at one of
- * several such uses, and has its page mapped.
+ * it is right or faults, after which that page is mapped. A page that is not there is served by a
+ * slot, behind the block; C looks at one of several such uses, and has its page mapped.
+ *
+ * LOCKed operands and those that must be aligned keep slots, whose check finds those that are not.
  */
 #include "accel/jit/translate.h"
 
 /* Misses between those that C looks at: few while that helps, more and more while it does not. */
 enum { WINDOW_LEAST = 8, WINDOW_MOST = 512 };
-/* With paging, so many faults of an operand that reaches into pages that are not mapped, until it gets a
- * slot for good. */
+/* With paging, so many faults of an operand that reaches into pages that are not mapped, until it
+ * gets a slot for good. */
 enum { WINDOW_FAULTS = 64 };
 
 static unsigned site_bit(uint64_t gpa)
@@ -97,7 +100,8 @@ void jit_window_lost(CpuState *cpu, uint32_t off, Tb *tb)
     }
     unsigned bit = site_bit(TLB_PAGE(tb->gpa) | off);
     pthread_mutex_lock(&j->lock);
-    if (!(cpu->mode & MODE_PG) || ++j->window_faults[bit % ARRAY_SIZE(j->window_faults)] == WINDOW_FAULTS) {
+    uint8_t *faults = &j->window_faults[bit % ARRAY_SIZE(j->window_faults)];
+    if (!(cpu->mode & MODE_PG) || ++*faults == WINDOW_FAULTS) {
         __atomic_fetch_or(&j->window_not[bit / 64], 1ull << bit % 64, __ATOMIC_RELAXED);
         if (!tb->stale) {
             tb_drop(j, tb, DROP_WINDOW);
