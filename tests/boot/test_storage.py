@@ -21,7 +21,10 @@ def test_ahci():
                    "-device", "ahci,id=ahci", "-device", "ide-hd,drive=d0,bus=ahci.0,serial=ONE",
                    "-device", "ide-hd,drive=d1,bus=ahci.2,logical_block_size=4096",
                    "-device", "ide-cd,drive=c0,bus=ahci.5") as guest:
-            found = guest.sh("cd /sys/block; for d in sd*; do "
+            # On a busy host they are not all found by the time of the prompt.
+            found = guest.sh("cd /sys/block; n=0; "
+                             "while [ $(ls -d sd* | wc -l) -lt 2 ] && [ $n -lt 30 ]; do sleep 1; n=$((n+1)); done; "
+                             "for d in sd*; do "
                              "echo $(cat $d/queue/logical_block_size $d/device/queue_depth) $d; done")
             disks = {(size, depth): "/dev/" + name for size, depth, name in
                      re.findall(r"^(\d+) (\d+) (sd\w)", found, re.M)}
