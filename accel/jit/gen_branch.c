@@ -388,8 +388,9 @@ static void push_next(Translator *t, unsigned size)
 
 static bool gen_call(Translator *t, unsigned size)
 {
+    int64_t delta = target_delta(t);
     push_next(t, size);
-    gen_exit(t, target_delta(t), false);
+    gen_exit(t, delta, delta <= t->off[t->i]); /* a 16-bit stack is never full */
     t->done = true;
     return true;
 }

@@ -263,6 +263,23 @@ def test_info_jit():
         run.kill()
 
 
+def test_endless_calls():
+    """CALLs only, backwards and to themselves: the stack is never full, and the monitor is answered."""
+    for n, code in enumerate((b"\xe8\xfd\xff", b"\xe8\x00\x00\xe8\xfa\xff")):
+        path = os.path.join(DIR.name, "calls%d" % n)
+        run = Run("-accel", "jit,threshold=0", "-debugcon", "stdio", "-monitor",
+                  "unix:%s,server=on,wait=off" % path, code=SAY_A + code)
+        try:
+            run.wait_for("A")
+            monitor = hmp.Hmp(path)
+            for _ in range(2):
+                time.sleep(0.2)
+                check("CPU in the calls", True, "EIP=0000fe0" in monitor("info registers"))
+            monitor.close()
+        finally:
+            run.kill()
+
+
 def test_info_jit_dma():
     """A block at 2000:0 that is called, and fw_cfg's DMA to the byte behind it, over and over."""
     again = (bytes.fromhex("9a 00 00 00 20") +             # call 2000:0
