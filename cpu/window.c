@@ -26,6 +26,7 @@ typedef struct Piece {
 struct Window {
     uint8_t *base;
     bool outdated;
+    unsigned nr_locked, max_locked;
     pthread_mutex_t lock; /* of what follows, and of all mapping */
     Piece *piece;
     size_t nr, room;
@@ -95,11 +96,14 @@ static bool is_locked(const Window *w, uint64_t lin)
     return w->locked[page / 64] >> page % 64 & 1;
 }
 
-/* Maps what is mapped there already with other rights. Too many stretches of different rights (the
- * host bounds their number): none of it is mapped any more. */
+/* Pages that are read-only by themselves, of all CPUs: each two mappings, which the host bounds. */
+enum { MAX_LOCKED = 1 << 13 };
+
+/* Maps what is mapped there already with other rights. Too many stretches of different rights: none
+ * of it is mapped any more, and slots serve, until the memory map changes. */
 static void protect(Window *w, uint64_t start, uint64_t size, int prot)
 {
-    if (mprotect(w->base + start, size, prot)) {
+    if (w->nr_locked > w->max_locked || mprotect(w->base + start, size, prot)) {
         window_unmap(w->base, WINDOW_SIZE);
         w->nr = 0;
     }
@@ -110,6 +114,7 @@ static void set_locked(Window *w, uint64_t lin, bool on)
     uint64_t page = lin >> PAGE_BITS, bit = 1ull << page % 64;
     if (is_locked(w, lin) != on) {
         w->locked[page / 64] ^= bit;
+        w->nr_locked += on ? 1u : -1u;
         protect(w, TLB_PAGE(lin), PAGE_SIZE, on ? PROT_READ : PROT_READ | PROT_WRITE);
     }
 }
@@ -126,6 +131,7 @@ static void piece_map(Window *w, Piece *p)
     window_map(w->base + p->start, p->size, p->ram, p->ram_offset, !p->readonly);
     for (uint64_t at = 0; at < p->size; at += PAGE_SIZE) {
         uint64_t page = (p->start + at) >> PAGE_BITS;
+        w->nr_locked -= is_locked(w, p->start + at);
         w->locked[page / 64] &= ~(1ull << page % 64);
     }
     for (uint64_t at = 0; at < p->size && !p->readonly && w->nr; at += PAGE_SIZE) {
@@ -293,6 +299,7 @@ Window *window_new(CpuState *cpu, Error **errp)
         return NULL;
     }
     w->outdated = true;
+    w->max_locked = MAX_LOCKED / MAX(cpu->machine->nr_cpus, 1u);
     pthread_mutex_init(&w->lock, NULL);
     return w;
 }

@@ -7,12 +7,14 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "hw/core/machine.h"
+
 enum {
     LOG = 4096,           /* pages with bits at a time */
     REACH = 16,           /* pages to either side that are mapped with one that is */
     REMAP_VOTES = 8,      /* uses until another page than before is mapped at an address */
     UNMAP_VOTES = 8,      /* uses of the page before until one that is not used is unmapped */
-    MAX_MAPPED = 1 << 16, /* then all is unmapped: the host bounds the number of mappings */
+    MAX_CHANGES = 1 << 13, /* of all CPUs: mmap()s until all is unmapped, each two mappings at most */
 };
 
 struct CheckedWindow {
@@ -21,7 +23,9 @@ struct CheckedWindow {
     unsigned nr;       /* atomic: of log */
     uint32_t log[LOG]; /* page numbers with bits; others read */
     uint64_t mapped, maps;
-    const uint8_t *host[WINDOW_PAGES]; /* what is mapped there; NULL: nothing. Others read. */
+    unsigned changes, max_changes; /* since nothing was mapped */
+    /* What is mapped there; NULL: nothing. Others read. Whole pages, for madvise(). */
+    const uint8_t *host[WINDOW_PAGES] __attribute__((aligned(PAGE_SIZE)));
     uint8_t votes[WINDOW_PAGES];
 };
 
@@ -96,6 +100,7 @@ static void unmap_all(CheckedWindow *w)
         madvise(w->host, sizeof(w->host), MADV_DONTNEED); /* reads as zero */
     }
     w->mapped = 0;
+    w->changes = 0;
 }
 
 /* What the cache says of the page: its host memory, and where that lies in a RAM block; NULL: not to be
@@ -188,6 +193,7 @@ static void map(CpuState *cpu, CheckedWindow *w, uint32_t n, const uint8_t *host
         begin_again(w, first - 1);
     }
     w->maps++;
+    w->changes++;
 }
 
 /* Page n follows one that is used. If it is mapped, but the cache does not say what is there now, it is
@@ -199,6 +205,7 @@ static void settle_next(CpuState *cpu, CheckedWindow *w, uint32_t n, bool at_onc
         window_unmap(w->base + ((uint64_t)n << PAGE_BITS), PAGE_SIZE);
         __atomic_store_n(&w->host[n], NULL, __ATOMIC_RELAXED);
         w->mapped--;
+        w->changes++;
     }
 }
 
@@ -207,7 +214,7 @@ bool checked_window_use(CpuState *cpu, uint64_t lin, bool at_once)
     CheckedWindow *w = cpu->checked_window;
     uint32_t n = page_of(lin);
     const TlbSide *side;
-    if (w->outdated || w->mapped + 2 * REACH + 1 > MAX_MAPPED) {
+    if (w->outdated || w->changes + 2 > w->max_changes) {
         checked_window_clear(w);
         unmap_all(w);
         w->outdated = false;
@@ -260,6 +267,7 @@ CheckedWindow *checked_window_new(CpuState *cpu, Error **errp)
         error_set_errno(errp, errno, "no memory for a window");
         return NULL;
     }
+    w->max_changes = MAX_CHANGES / MAX(cpu->machine->nr_cpus, 1u);
     w->base = window_reserve(cpu, WINDOW_PAGES, errp);
     if (!w->base) {
         munmap(w, sizeof(*w));

@@ -23,7 +23,8 @@
  *    to all pages at a CPU_REQ_RECHECK.
  * W5 Another page is mapped at an address only while nothing is allowed there.
  * W6 CPL 3 and CPL 0 to 2 have bits of their own; those of the latter are what is allowed without EFLAGS.AC.
- * W7 Only the vCPU's own thread allows and maps; others take writes away. The number of mappings is bounded.
+ * W7 Only the vCPU's own thread allows and maps; others take writes away. The number of mappings is
+ *    bounded, far below what a host allows a process (65530 by default).
  */
 #ifndef CPU_WINDOW_CHECKED_H
 #define CPU_WINDOW_CHECKED_H

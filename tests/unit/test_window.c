@@ -2,6 +2,7 @@
  * Windows: that each rule of cpu/window.h and cpu/window_checked.h (W1 to W7) is kept.
  */
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "cpu/mem.h"
@@ -192,6 +193,46 @@ static void test_bare_dropped(void **state)
     assert_false(writable(bare(b, CODE)));
 }
 
+static unsigned count_mappings(void)
+{
+    FILE *f = fopen("/proc/self/maps", "r");
+    unsigned n = 0;
+    assert_non_null(f);
+    for (int c = getc(f); c != EOF; c = getc(f)) {
+        n += c == '\n';
+    }
+    fclose(f);
+    return n;
+}
+
+/* Code in every other page of a large RAM: the window gives up before the host does. */
+static void test_bare_many_code_pages(void **state)
+{
+    Box *b = *state;
+    enum { PAGES = 24 << 10, AT = 0x10000000 };
+    Region region;
+    RamBlock *block = ram_block_new("large", PAGES * (uint64_t)PAGE_SIZE, NULL);
+    for (unsigned i = 0; i < PAGES; i += 2) {
+        ram_track_code(block, i * (uint64_t)PAGE_SIZE, 1);
+    }
+    vm_lock();
+    region_init_ram(&region, "large", block, 0, block->size);
+    region_add(&b->m.memory_root, AT, &region, 0);
+    vm_unlock();
+    mmu_refresh_view(b->cpu);
+    window_refresh(b->cpu);
+    assert_in_range(count_mappings(), 1, 20000);
+    assert_false(writable(bare(b, AT)));
+    assert_false(writable(bare(b, AT + (PAGES - 2) * (uint64_t)PAGE_SIZE)));
+    vm_lock();
+    region_del(&region);
+    vm_unlock();
+    mmu_refresh_view(b->cpu);
+    window_refresh(b->cpu);
+    assert_true(writable(bare(b, 0x5000)));
+    ram_block_free(block);
+}
+
 /* ---- with paging ---- */
 
 enum { PD = 0x100000, PT = 0x101000, LIN = 4 << 20, FRAME = 0x110000 };
@@ -365,6 +406,7 @@ static void test_w3_flushes(void **state)
     store(b, 40);
     assert_false(readable(checked(b, 20))); /* the map may have put something else there */
     assert_int_equal(begins(b, 40), RW);
+    assert_true(readable(checked(b, 40)));
 }
 
 static void test_w4_writes_are_heard_of(void **state)
@@ -476,7 +518,7 @@ static void test_w7_many(void **state)
 {
     Box *b = *state;
     CpuState *cpu = b->cpu;
-    enum { TABLES = 8 };
+    enum { TABLES = 15 };
     paged(b);
     for (unsigned t = 0; t < TABLES; t++) {
         box_put(b, PD + 4 * (t + 1), (PT + t * PAGE_SIZE) | 7, 4);
@@ -492,6 +534,7 @@ static void test_w7_many(void **state)
             assert_ptr_equal(readable(checked(b, i)) ? b : NULL, b);
         }
     }
+    assert_in_range(count_mappings(), 1, 20000);
     tlb_flush(cpu);
     for (unsigned i = 0; i < TABLES * 1024; i++) {
         assert_int_equal(begins(b, i), 0);
@@ -509,6 +552,7 @@ int main(void)
         TEST(test_bare_new_window_knows_code),
         TEST(test_bare_watched_is_not_written),
         TEST(test_bare_dropped),
+        TEST(test_bare_many_code_pages),
         TEST(test_w1_as_the_cache_says),
         TEST(test_w2_crossing),
         TEST(test_w3_flushes),
